@@ -1,1 +1,1 @@
-"""The process and its endpoints: settings, composition, sign-in, limits, GraphQL transports, REST, health, metrics."""
+"""The gateway's process: settings, sign-in, limits, and the endpoints for GraphQL, REST, health and metrics."""

@@ -1,4 +1,4 @@
-"""``agentgraph`` and ``python -m app``. Imports come late, so that Ctrl-C during them ends without a traceback."""
+"""The entry point of ``agentgraph``. ``main`` runs the imports, so Ctrl-C during an import prints no traceback."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sys
 
 
 def main() -> int:
-    """Run the command and return its exit status: 130 after Ctrl-C."""
+    """Run ``agentgraph``, and return the exit status. After Ctrl-C, the exit status is 130."""
     try:
-        gc.disable()  # imported objects are never garbage; ``app.garbage`` enables the collector later
-        from app import cli  # noqa: PLC0415 - takes a while
+        gc.disable()  # imports create no garbage; ``app.garbage`` enables the collector later
+        from app import cli  # noqa: PLC0415 - the import is slow
 
         return cli.main()
     except KeyboardInterrupt:

@@ -1,7 +1,7 @@
 """Accepts waiting connections in batches while the event loop is busy.
 
-uvloop accepts one connection per iteration of the loop. A busy loop has few iterations per second, so that new
-connections, such as a health probe, would wait for seconds.
+uvloop accepts one connection per loop iteration. A busy loop has few iterations per second, so a new connection, such
+as a health probe's, would wait for seconds.
 """
 
 from __future__ import annotations
@@ -11,18 +11,16 @@ import socket
 from collections.abc import Callable
 
 INTERVAL_SECONDS = 0.05
-"""The interval of the batches, in seconds."""
+"""The time between two batches of accepted connections, in seconds."""
 
 MAX_ACCEPTED = 64
-"""The most connections of a batch."""
+"""Maximum number of connections that one batch accepts."""
 
 
 class Acceptor:
-    """Accepts connections at listeners, besides the event loop's server.
+    """Accepts waiting connections at a fixed interval.
 
-    Args:
-        listeners: listening, non-blocking sockets.
-        make_protocol: makes the protocol of a connection.
+    The sockets must be non-blocking, because the event loop accepts connections on these sockets too.
     """
 
     def __init__(self, listeners: list[socket.socket], make_protocol: Callable[[], asyncio.Protocol]) -> None:
@@ -32,11 +30,11 @@ class Acceptor:
         self._connecting: set[asyncio.Task[object]] = set()
 
     def start(self) -> None:
-        """Accept until ``stop``."""
+        """Begin to accept connections."""
         self._timer = asyncio.get_running_loop().call_later(INTERVAL_SECONDS, self._accept)
 
     def stop(self) -> None:
-        """Stop accepting."""
+        """Stop accepting connections."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -47,7 +45,7 @@ class Acceptor:
             for _ in range(MAX_ACCEPTED):
                 try:
                     accepted, _ = listener.accept()
-                except OSError:  # none waits, or no descriptor is free, which the loop's server logs
+                except OSError:  # no connection waits, or no file descriptor is free
                     break
                 accepted.setblocking(False)
                 task = loop.create_task(_connect(loop, self._make_protocol, accepted))

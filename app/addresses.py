@@ -1,4 +1,4 @@
-"""Validation of URLs, hosts and origins in settings. No message repeats a password."""
+"""Validates URLs, hosts and origins in settings. Error messages never contain a password."""
 
 from __future__ import annotations
 
@@ -12,48 +12,51 @@ _OWN = re.compile(r"/(v1(/(chat|models|embeddings)(/.*)?)?|graphql|api/v1(/agent
 _SUPABASE_API = re.compile(r"/(auth|rest|functions|storage|realtime)/v1(/.*)?$", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
 ANY = frozenset({"*", "null"})
-"""Values that match more than one origin: all, and the opaque origin of files and sandboxed frames."""
+"""Origins without a host: ``*`` and ``null``.
+
+``*`` means every origin. Browsers send ``null`` for files and sandboxed frames.
+"""
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _PORTS = {"http": 80, "https": 443}
 
 
 def letta_url(value: str | None) -> str | None:
-    """Validate Letta's base URL. Calls append ``/v1/...``."""
+    """Validate Letta's base URL. The gateway appends ``/v1/...`` to the URL."""
     return _checked(value, _no_api)
 
 
 def litellm_url(value: str | None) -> str | None:
-    """Validate LiteLLM's base URL. Calls append ``/v1/...``; it may end in ``/api/v1`` (a SERVER_ROOT_PATH)."""
+    """Validate LiteLLM's base URL. The URL may end with ``/api/v1`` if this path is LiteLLM's ``SERVER_ROOT_PATH``."""
     return _checked(value, lambda parts: None if parts.path == "/api/v1" else _no_api(parts))
 
 
 def ams_url(value: str | None) -> str | None:
-    """Validate the base URL of AMS. A Supabase Edge Function has a path."""
+    """Validate AMS's base URL. If AMS is a Supabase Edge Function, the URL must contain the function's path."""
     return _checked(value, _function)
 
 
 def supabase_url(value: str | None) -> str | None:
-    """Validate the Supabase project's URL. The issuer of its tokens is ``<SUPABASE_URL>/auth/v1``."""
+    """Validate the Supabase project's URL. The project's tokens have the issuer ``<SUPABASE_URL>/auth/v1``."""
     return _checked(value, _project)
 
 
 def public_url(value: str | None) -> str | None:
-    """Validate the gateway's own URL. Agents call ``<PUBLIC_URL>/api/v1/agents/...``."""
+    """Validate ``PUBLIC_URL``. Letta calls the gateway at ``<PUBLIC_URL>/api/v1/agents/...``."""
     return _checked(value, lambda parts: _without(parts, _OWN))
 
 
 def _checked(value: str | None, problem: Callable[[SplitResult], str | None]) -> str | None:
-    """Return the URL without trailing slashes. Raises ValueError."""
+    """Return the URL without trailing slashes. Raise ValueError if the URL is invalid."""
     if value is None:
         return None
     if not is_url(value, {"http", "https"}):
         raise ValueError(f"must be an http:// or https:// URL{_hint(value)}")
     parts = urlsplit(value)
     if "@" in parts.netloc:
-        raise ValueError("must have no user name or password: set keys by their own variables")
+        raise ValueError("must have no user name or password: set each key in its own variable")
     if "?" in value or "#" in value:
-        raise ValueError("must have no query (?) and no fragment (#)")
+        raise ValueError("must have neither a query (?) nor a fragment (#)")
     stripped = parts._replace(path=parts.path.rstrip("/"))
     if (wrong := problem(stripped)) is not None:
         raise ValueError(wrong)
@@ -65,12 +68,11 @@ def _no_api(parts: SplitResult) -> str | None:
 
 
 def _without(parts: SplitResult, ending: re.Pattern[str]) -> str | None:
-    """Describe the problem if a path has an ending that calls append themselves."""
     found = ending.search(parts.path)
     if found is None:
         return None
     base = parts._replace(path=parts.path[: found.start()]).geturl()
-    return f"must be the base URL, without {found[0]}: the gateway appends paths itself. Write {base}"
+    return f"must be the base URL, without {found[0]}, because the gateway appends the paths. Write {base}"
 
 
 def _function(parts: SplitResult) -> str | None:
@@ -86,7 +88,7 @@ def _project(parts: SplitResult) -> str | None:
 
 
 def redis_url(value: str | None) -> str | None:
-    """Validate the URL of Redis. Raises ValueError for parts that redis-py ignores or fails at."""
+    """Validate Redis's URL. Raise ValueError if redis-py would ignore or reject a part of the URL."""
     if value is None:
         return None
     from clients.redis import is_usable  # noqa: PLC0415 - redis-py is imported only if it is used
@@ -95,14 +97,14 @@ def redis_url(value: str | None) -> str | None:
         raise ValueError(f"must be a redis://, rediss:// or unix:// URL{_hint(value)}")
     parts = urlsplit(value)
     if parts.scheme != "unix" and not re.fullmatch(r"(/\d*)?", parts.path):
-        raise ValueError("must end with a database number, as in redis://host:6379/0, or without a path")
+        raise ValueError("must end with a database number, as in redis://host:6379/0, or have no path")
     if parts.fragment or not is_usable(value):
-        raise ValueError("must have only redis-py options after ?, such as db=<number>, and no fragment (#)")
+        raise ValueError("may have only redis-py options after ?, such as db=<number>, and must have no fragment (#)")
     return value
 
 
 def is_url(value: str, schemes: set[str]) -> bool:
-    """Whether a text is a URL with one of the schemes, a host, a valid port if any, and no invalid characters."""
+    """Return whether ``value`` is a URL with a host and an allowed scheme."""
     try:
         parts = urlsplit(value)
         port = parts.port
@@ -113,18 +115,17 @@ def is_url(value: str, schemes: set[str]) -> bool:
 
 
 def _hint(value: str) -> str:
-    """Describe an obvious mistake in a URL; empty if there is none."""
     if value[:1] in {'"', "'"}:
-        return ", without quotes: Docker keeps quotes of an --env-file"
+        return ", without quotes: Docker keeps the quotes in an --env-file"
     if value != value.strip():
         return ", without spaces or line ends around it"
     if "://" not in value:
-        return ", scheme included"
+        return ", including the scheme"
     return ""
 
 
 def host(value: str | None) -> str | None:
-    """Validate an address to listen on: a host name or an IP address. Raises ValueError."""
+    """Validate the address on which the gateway listens. Raise ValueError if the address is invalid."""
     if value is None:
         return None
     bare = value.removeprefix("[").removesuffix("]") if value.startswith("[") else value
@@ -132,26 +133,28 @@ def host(value: str | None) -> str | None:
     if is_ip6 and bare.count(":") > 1:
         return bare
     if _HOST.fullmatch(bare) is None or ".." in bare:
-        raise ValueError("must be a host name or an IP address, without a scheme. Set the port by PORT")
+        raise ValueError("must be a host name or an IP address, without a scheme. Set the port with PORT")
     return bare
 
 
 def origins(value: str | None) -> tuple[str, ...]:
-    """Parse origins that are separated by commas, in the form that browsers send (RFC 6454, 6.2). Raises ValueError."""
+    """Parse comma-separated origins (RFC 6454, 6.2). Raise ValueError if an origin is invalid."""
     texts = [text.strip() for text in (value or "").split(",") if text.strip()]
     return tuple(dict.fromkeys(text if text in ANY else _origin(text) for text in texts))
 
 
 def _origin(text: str) -> str:
-    """Normalize an origin as browsers do: lower case, without a trailing slash or the scheme's default port."""
+    """Normalize an origin as browsers do: in lower case, without a trailing slash, and without the default port."""
     shown = text.rpartition("@")[2][:80]
     if text.startswith("[") or set(text) & set(" ;\"'"):
-        raise ValueError(f"{shown!r} is not an origin: separate origins by commas, without spaces, quotes or brackets")
+        raise ValueError(
+            f"{shown!r} is not an origin. Separate origins with commas, without spaces, quotes or brackets"
+        )
     scheme, separator, authority = text.lower().partition("://")
     if not separator:
         raise ValueError(f"{shown!r} has no scheme. Write {_with_scheme(shown)}")
     if "*" in text:
-        raise ValueError(f"{shown!r}: patterns are not supported: list each origin")
+        raise ValueError(f"{shown!r} is a pattern, which is not supported. List each origin")
     authority = authority.removesuffix("/")
     if (
         not _SCHEME.fullmatch(scheme)

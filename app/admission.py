@@ -1,6 +1,7 @@
-"""Admission of requests: identifies the sender, takes a slot, and sheds load.
+"""Middleware that admits or refuses HTTP requests.
 
-It runs before routing and all other middleware, so that refusals stay cheap under overload.
+Admission identifies each request's sender, takes a slot for the request, and sheds load. Admission runs before routing
+and all other middleware, so that refusals stay cheap under overload.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.asgi import NO_SNIFF, header
-from app.callers import identified
 from app.endpoints import Endpoints
+from app.identity import identify
 from app.middleware import ALWAYS_OPEN, REQUEST_ID, refuse, request_id_of
 from app.rest.secrets import ProxySecrets
 from app.slots import Slots
@@ -26,18 +27,16 @@ _NO_SNIFF = NO_SNIFF[0].lower().encode(), NO_SNIFF[1].encode()
 _BY_ORIGIN = (b"vary", b"Origin")
 
 LOG_SECONDS = 1.0
-"""The interval of log lines about refused requests, in seconds: a line for each would cost more than the refusal."""
+"""The time between log lines about refused requests, in seconds. Logging a refusal takes longer than refusing."""
 
 
 class Admission:
-    """Admits requests, or refuses them before they are routed or their body is read.
+    """Middleware that admits or refuses each HTTP request before the request's body is read.
 
     Args:
-        app: serves admitted requests.
-        endpoints: have the gateway, which authenticates users, after the lifespan has begun.
-        slots: the slots of the process.
-        secrets: authenticate calls to the proxies of agents.
-        cors: the options of the ``CORSMiddleware`` that admitted requests pass.
+        endpoints: hold the gateway, which authenticates users, once the lifespan has begun.
+        secrets: authenticate agents' calls to the proxy.
+        cors: options of ``CORSMiddleware``, for the headers of refusals.
     """
 
     def __init__(
@@ -61,15 +60,15 @@ class Admission:
         self._logged = float("-inf")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. Sockets, health checks and preflights are always admitted."""
+        """Serve one request. WebSockets, health checks and CORS preflights are always admitted."""
         gateway = self._endpoints.gateway
         if scope["type"] != "http" or gateway is None or scope["path"] in ALWAYS_OPEN or _is_preflight(scope):
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        state["caller"] = caller = identified(gateway, self._secrets, scope)
+        state["identity"] = identity = identify(gateway, self._secrets, scope)
         try:
-            slot = self._slots.take(caller.owner)
+            slot = self._slots.take(identity.owner)
         except (RateLimited, Overloaded) as error:
             await self._refuse(scope, send, error)
             return
@@ -100,7 +99,6 @@ class Admission:
             self._logged, self._unlogged = now, 0
 
     def _fields(self, scope: Scope) -> list[tuple[bytes, bytes]]:
-        """Return the headers of every response, and those of CORS if the origin is allowed."""
         request_id = scope["state"]["request_id"] = request_id_of(scope)
         fields = [(_REQUEST_ID, request_id.encode()), _NO_SNIFF, _BY_ORIGIN]
         origin = header(scope, b"origin")
@@ -110,7 +108,6 @@ class Admission:
 
 
 def _is_preflight(scope: Scope) -> bool:
-    """Whether a request is a CORS preflight (Fetch, 4.8), which ``CORSMiddleware`` answers."""
     return scope["method"] == "OPTIONS" and header(scope, b"access-control-request-method") is not None
 
 

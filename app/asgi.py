@@ -1,4 +1,4 @@
-"""Functions of the bare ASGI endpoints: read a bounded body, respond, and detect that the client has left."""
+"""Helps ASGI endpoints to read request bodies, send responses, and detect disconnects."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from typing import Any, TypeVar
 from starlette.types import Receive, Scope, Send
 
 from app.encodings import ACCEPTED, DecodedTooLarge, Decoder
-from app.json_text import InvalidJson, TooManyContainers, loads
+from app.json_text import MAX_CONTAINERS, InvalidJson, TooManyContainers, loads
 from clients.codes import Reason
 from clients.errors import BadUserInput, BodyTimeout, GatewayError, PayloadTooLarge, UnsupportedEncoding
 
 T = TypeVar("T")
 
 NO_SNIFF = "X-Content-Type-Options", "nosniff"
-"""A header of every response: browsers must not guess another type than its ``Content-Type``."""
+"""A response header that stops browsers from guessing the content type."""
 
 
-class ClientLeft(Exception):
-    """The client has closed the connection."""
+class Disconnected(Exception):
+    """Raised if the client has closed the connection."""
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """Return the value of a request header, or ``None``."""
+    """Return the value of a request header, or ``None`` if the header is absent."""
     for key, value in scope["headers"]:
         if key == name:
             return str(value.decode("latin-1"))
@@ -36,17 +36,17 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 
 def headers_of(scope: Scope, name: bytes) -> list[str]:
-    """Return the values of a request header that may be repeated."""
+    """Return all values of a request header. A request can contain the header several times."""
     return [str(value.decode("latin-1")) for key, value in scope["headers"] if key == name]
 
 
 def accept_of(scope: Scope) -> str | None:
-    """Return the ``Accept`` of a request, whose values may be in several headers (RFC 9110, 5.3)."""
+    """Return a request's ``Accept`` headers, joined by commas (RFC 9110, 5.3)."""
     return ", ".join(headers_of(scope, b"accept")) or None
 
 
 _PIECE_BYTES = 64 * 1024
-"""A body is kept in pieces of about this size while it arrives."""
+"""The size of each buffer that stores a part of an incomplete body, in bytes."""
 
 _TRACEPARENT = re.compile(
     r"(?!ff)(?P<version>[0-9a-f]{2})-(?P<fields>(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?P<more>-.*)?"
@@ -54,9 +54,10 @@ _TRACEPARENT = re.compile(
 
 
 def traceparent_of(scope: Scope) -> str | None:
-    """Return the ``traceparent`` of a request in version 00 (W3C Trace Context, 3.2), or ``None``.
+    """Return a request's ``traceparent`` header, or ``None`` if the header is absent.
 
-    An invalid one is replaced by a new trace (4.2 of the same), and is not forwarded.
+    The returned header has version 00 (W3C Trace Context, 3.2). An invalid ``traceparent`` is replaced by a new one
+    (W3C Trace Context, 4.2).
     """
     values = headers_of(scope, b"traceparent")
     if not values:
@@ -70,22 +71,22 @@ def traceparent_of(scope: Scope) -> str | None:
 async def read_body(
     scope: Scope, receive: Receive, hold: Callable[[int], None], *, limit: int, seconds: float
 ) -> bytes:
-    """Read the request's body, without its content codings and without a UTF-8 byte order mark.
+    """Read and decode a request's body, and remove a UTF-8 byte order mark.
 
     Args:
         scope: the request.
-        receive: receives its body.
-        hold: called with the number of decoded bytes in memory after each piece.
-        limit: the most bytes of the body, as sent and as decoded.
+        receive: receives the body.
+        hold: called after each piece with the number of decoded bytes in memory.
+        limit: the maximum number of bytes that the body may have, as sent and as decoded.
         seconds: the timeout.
 
     Raises:
-        UnsupportedEncoding: the gateway does not decode a coding. Raised before the body is read.
-        PayloadTooLarge: more than ``limit`` bytes. Raised before they are read if the length is declared.
-        BadUserInput: the data is not valid in its coding.
+        UnsupportedEncoding: the gateway cannot decode the body's coding. Raised before the body is read.
+        PayloadTooLarge: the body has more than ``limit`` bytes. Raised at once if ``Content-Length`` is too large.
+        BadUserInput: the encoded data is corrupt.
         BodyTimeout: the body has not arrived within ``seconds``.
-        ClientLeft: the client has left before the end.
-        RateLimited, Overloaded: from ``hold``.
+        Disconnected: the client disconnected before the end of the body.
+        RateLimited, Overloaded: raised by ``hold``.
     """
     decoder = Decoder(headers_of(scope, b"content-encoding"), limit=limit)
     declared = header(scope, b"content-length")
@@ -95,9 +96,9 @@ async def read_body(
         async with asyncio.timeout(seconds):
             body = await _decoded_body(receive, hold, decoder, limit)
     except TimeoutError as error:
-        raise BodyTimeout("The body did not arrive in time.", reason=Reason.BODY_TIMEOUT) from error
+        raise BodyTimeout("The request body did not arrive in time. Retry.", reason=Reason.BODY_TIMEOUT) from error
     except DecodedTooLarge as error:
-        raise _too_large(limit, " when it is decoded") from error
+        raise _too_large(limit, " after decoding") from error
     return body.removeprefix(codecs.BOM_UTF8)
 
 
@@ -106,7 +107,7 @@ async def _decoded_body(receive: Receive, hold: Callable[[int], None], decoder: 
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientLeft
+            raise Disconnected
         piece = message.get("body", b"")
         encoded += len(piece)
         if encoded > limit:
@@ -119,9 +120,9 @@ async def _decoded_body(receive: Receive, hold: Callable[[int], None], decoder: 
 
 
 class Pieces:
-    """Bytes that arrive in parts, kept in pieces. ``size`` is the number of bytes.
+    """Stores bytes in several buffers. ``size`` is the number of stored bytes.
 
-    A single growing buffer is moved each time. If many grow at a time, the holes take as much memory as the bytes.
+    A single growing buffer would be copied repeatedly, and would fragment the memory.
     """
 
     __slots__ = ("_pieces", "size")
@@ -131,31 +132,40 @@ class Pieces:
         self.size = 0
 
     def add(self, data: bytes) -> None:
-        """Add bytes at the end."""
+        """Append bytes."""
         self.size += len(data)
         if len(self._pieces[-1]) + len(data) > _PIECE_BYTES:
             self._pieces.append(bytearray())
         self._pieces[-1] += data
 
     def joined(self) -> bytes:
-        """Return all bytes."""
+        """Return all stored bytes as one ``bytes`` object."""
         return b"".join(self._pieces)
 
 
 def _too_large(limit: int, when: str = "") -> PayloadTooLarge:
-    return PayloadTooLarge(f"The body is larger than {limit} bytes{when}. Send less.")
+    return PayloadTooLarge(f"The request body is larger than {limit:,} bytes{when}. Send a smaller body.")
 
 
-def parse_object(text: bytes | str, name: str = "The body") -> dict[str, Any]:
-    """Parse a JSON object. ``name`` is its name in errors. Raises BadUserInput, PayloadTooLarge."""
+def parse_object(text: bytes | str, name: str = "The request body") -> dict[str, Any]:
+    """Parse a JSON object.
+
+    Error messages begin with ``name``.
+
+    Raises:
+        BadUserInput: ``text`` is not a JSON object.
+        PayloadTooLarge: ``text`` contains too many objects and arrays.
+    """
     if not text.strip():
-        raise BadUserInput(f"{name} is empty.", reason=Reason.JSON)
+        raise BadUserInput(f"{name} is empty. Send a JSON object.", reason=Reason.JSON)
     try:
         value = loads(text)
     except InvalidJson as error:
         raise BadUserInput(f"{name} is not valid JSON: {error}.", reason=Reason.JSON) from error
     except TooManyContainers as error:
-        raise PayloadTooLarge(f"{name} {error}.", reason=Reason.CONTAINERS) from error
+        raise PayloadTooLarge(
+            f"{name} has more than {MAX_CONTAINERS:,} objects and arrays. Send fewer values.", reason=Reason.CONTAINERS
+        ) from error
     if not isinstance(value, dict):
         raise BadUserInput(f"{name} must be a JSON object.", reason=Reason.JSON)
     return value
@@ -164,7 +174,7 @@ def parse_object(text: bytes | str, name: str = "The body") -> dict[str, Any]:
 async def respond(
     send: Send, status: int, body: bytes, content_type: str, headers: dict[str, str] | None = None
 ) -> None:
-    """Send a whole response."""
+    """Send a complete response."""
     raw = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
     raw += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
@@ -172,20 +182,22 @@ async def respond(
 
 
 MAX_RETRY_AFTER_SECONDS = 59
-"""The longest wait in a ``Retry-After`` header. The AI SDK and older versions of openai-node ignore 60 s and more, and
-retry at once; openai-python sleeps for up to two minutes. Error bodies have the true wait.
+"""Maximum number of seconds in a ``Retry-After`` header.
+
+Error bodies contain the actual wait. The AI SDK and older versions of openai-node ignore a wait of 60 seconds or more,
+and retry at once. openai-python sleeps for up to two minutes.
 """
 
 
 def retry_after(seconds: float | None) -> dict[str, str]:
-    """Return the ``Retry-After`` header (RFC 9110, 10.2.3) of an error."""
+    """Return a ``Retry-After`` header (RFC 9110, 10.2.3), or no header if ``seconds`` is ``None``."""
     if seconds is None:
         return {}
     return {"retry-after": str(min(MAX_RETRY_AFTER_SECONDS, max(1, math.ceil(seconds))))}
 
 
 def refusal_headers(error: GatewayError) -> dict[str, str]:
-    """Return the headers of a response that is an error."""
+    """Return the headers of an error response."""
     headers = retry_after(error.retry_after_seconds)
     if error.http_status == 401:
         headers["www-authenticate"] = "Bearer"
@@ -195,52 +207,52 @@ def refusal_headers(error: GatewayError) -> dict[str, str]:
 
 
 STREAM_HEADERS = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
-"""Headers that keep proxies from buffering a stream."""
+"""Response headers that prevent proxies from buffering a stream."""
 
 
 async def begin(send: Send, content_type: str, headers: dict[str, str] | None = None) -> None:
-    """Send the head of a streamed response."""
+    """Send the status and headers of a streamed response."""
     fields = {"content-type": content_type, **STREAM_HEADERS, **(headers or {})}
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": 200, "headers": raw})
 
 
 async def write(send: Send, chunk: bytes, *, more: bool = True) -> None:
-    """Send a part of a body."""
+    """Send one chunk of a response's body."""
     await send({"type": "http.response.body", "body": chunk, "more_body": more})
 
 
-async def unless_left(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of ``work``, which is cancelled if the client leaves. Raises ClientLeft."""
-    task, has_left, is_over = asyncio.current_task(), False, False
-    assert task is not None  # noqa: S101 - a coroutine runs in one
+async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Await ``work``. If the client disconnects, cancel ``work`` and raise Disconnected."""
+    task, is_disconnected, is_over = asyncio.current_task(), False, False
+    assert task is not None  # noqa: S101 - a coroutine runs in a task
 
-    def leave(watch: asyncio.Task[None]) -> None:
-        nonlocal has_left
+    def stop(watch: asyncio.Task[None]) -> None:
+        nonlocal is_disconnected
         if not watch.cancelled():
-            watch.exception()  # a ``receive`` that fails means as well that the client has left
+            watch.exception()  # a failure of ``receive`` means a disconnect too
             if not is_over:
-                has_left = True
+                is_disconnected = True
                 task.cancel()
 
-    watch = asyncio.ensure_future(left(receive))
-    watch.add_done_callback(leave)
+    watch = asyncio.ensure_future(disconnected(receive))
+    watch.add_done_callback(stop)
     try:
         return await work
     except asyncio.CancelledError:
-        if has_left and task.cancelling() == 1:
-            raise ClientLeft from None
+        if is_disconnected and task.cancelling() == 1:
+            raise Disconnected from None
         raise
     finally:
-        is_over = True  # a callback that is scheduled already cannot be removed
-        if has_left:
+        is_over = True  # a callback that is already scheduled cannot be removed
+        if is_disconnected:
             task.uncancel()
         elif not watch.done():
             watch.cancel()
             await asyncio.wait([watch])
 
 
-async def left(receive: Receive) -> None:
-    """Return when the client has left."""
+async def disconnected(receive: Receive) -> None:
+    """Wait until the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,7 +1,7 @@
-"""Sign-in: a bearer token becomes a principal.
+"""Sign-in with bearer tokens: checks a token's algorithm, type and signature. ``app.claims`` checks the claims.
 
-Supabase signs with HS256 and the project's secret; the ``kid`` of the header is ignored (Supabase contract). The
-algorithm, the type and the signature are checked here, the claims in ``app.claims``.
+Supabase signs tokens with HS256 and the project's secret. The ``kid`` of a token's header is ignored (Supabase
+contract).
 """
 
 from __future__ import annotations
@@ -31,52 +31,52 @@ _OPTIONS: Options = {
     "verify_aud": False,
     "verify_iss": False,
 }
-"""PyJWT accepts claims of other types than the standard's, such as times as text. ``app.claims`` checks them."""
+"""PyJWT accepts claims of wrong types, such as a time as text. ``app.claims`` checks all claims instead."""
 
 
 class Authenticator:
-    """Verifies tokens of one issuer. A verified token is cached by its digest until it expires."""
+    """Verifies one issuer's tokens. A verified token is cached by digest until the token expires."""
 
     def __init__(self, *, secret: str, issuer: str) -> None:
         self._secret = secret
         self._issuer = issuer
-        self._known: Lru[bytes, Principal] = Lru(_CACHE_SIZE)
+        self._cache: Lru[bytes, Principal] = Lru(_CACHE_SIZE)
 
     def principal(self, authorization: str | None) -> Principal:
-        """Return the principal of an ``Authorization`` value.
+        """Return the user who is authenticated by an ``Authorization`` header.
 
         Raises:
-            Unauthenticated: reason ``TOKEN_MISSING``, ``TOKEN_EXPIRED`` or ``TOKEN_INVALID``.
-            Forbidden: reason ``ANONYMOUS``, for a user who has not signed up.
+            Unauthenticated: the token is missing, expired or invalid.
+            Forbidden: the user is anonymous and has not signed up.
         """
         token = bearer(authorization)
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
-        known = self._known.get(digest)
-        principal = known or self._verified(token)
+        cached = self._cache.get(digest)
+        principal = cached or self._verified(token)
         if principal.expires_at + LEEWAY_SECONDS <= time.time():
             raise _expired()
-        if known is None:
-            self._known.put(digest, principal)
+        if cached is None:
+            self._cache.put(digest, principal)
         return principal
 
     def _verified(self, token: str) -> Principal:
         try:
             read = jwt.decode_complete(token, self._secret, algorithms=["HS256"], options=_OPTIONS)
         except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
-            raise invalid() from error  # no token causes a 500
+            raise invalid() from error  # a malformed token must not cause a 500
         if not _is_jwt(read["header"]):
-            raise invalid("the typ of its header must be JWT")
+            raise invalid("its header's typ is not JWT")
         return principal_of(read["payload"], self._issuer)
 
 
 def _is_jwt(header: dict[str, Any]) -> bool:
-    """Whether a token has the type of an access token: other types have other meanings (RFC 8725, 3.11)."""
+    """Return whether a token's type is JWT: a token of another type is no access token (RFC 8725, 3.11)."""
     kind = header.get("typ", "JWT")
     return isinstance(kind, str) and kind.upper() == "JWT"
 
 
 def bearer(authorization: str | None) -> str:
-    """Return the token of an ``Authorization`` value. Raises Unauthenticated (``TOKEN_MISSING``, ``TOKEN_INVALID``)."""
+    """Return the token of an ``Authorization`` header. Raise Unauthenticated if the token is missing or malformed."""
     if not authorization:
         raise token_missing()
     scheme, _, token = authorization.strip().partition(" ")
@@ -87,8 +87,8 @@ def bearer(authorization: str | None) -> str:
 
 
 def token_missing() -> Unauthenticated:
-    """Return the error for a request without a token that needs one."""
-    return Unauthenticated("The request has no bearer token. Sign in.", reason=Reason.TOKEN_MISSING)
+    """Return the error for a request that needs a token and has none."""
+    return Unauthenticated("The request has no bearer token. Sign in, and send a token.", reason=Reason.TOKEN_MISSING)
 
 
 def _expired() -> Unauthenticated:

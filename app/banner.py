@@ -1,4 +1,7 @@
-"""The start-up text: the services, the addresses, and a first query."""
+"""Formats the text that ``agentgraph serve`` prints at the start.
+
+The text contains the services, the addresses, and a first query.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,7 @@ FIRST_QUERY = "{ viewer { email agents(first: 3) { nodes { name model { name } }
 
 
 def banner(settings: Settings, *, version: str, port: int, token: str | None, data_path: str | None = None) -> str:
-    """Return the start-up text.
-
-    Args:
-        settings: the gateway's settings.
-        version: the gateway's version.
-        port: the port that the gateway listens on.
-        token: a development token, if those are accepted.
-        data_path: the path of the embedded platform's data; ``None`` if it is in memory.
-    """
+    """Return the text that ``agentgraph serve`` prints at the start."""
     host = "127.0.0.1" if settings.bind_host in {"0.0.0.0", "::"} else settings.bind_host  # noqa: S104 - compared only
     base = f"http://{host}:{port}"
     urls = {"AMS": settings.ams_base_url, "Letta": settings.letta_base_url, "LiteLLM": settings.litellm_base_url}

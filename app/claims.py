@@ -1,4 +1,4 @@
-"""The claims of a token with a valid signature. The type and range of each claim that is read are checked."""
+"""Validation of claims, for a token whose signature is valid."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from resolvers.principal import Principal, Role
 AUDIENCE = "authenticated"
 
 SKEW_SECONDS = 60
-"""How far the issuer's clock may be ahead: ``iat`` and ``nbf`` of a new token may lie in the future."""
+"""How far ``iat`` and ``nbf`` may lie in the future, in seconds: the issuer's clock may be ahead."""
 
 MAX_EMAIL = 320
-"""The longest address (RFC 5321, 4.5.3.1). A longer text, or one that is not printable, is ignored."""
+"""The longest email address, in characters (RFC 5321, 4.5.3.1). A longer or unprintable address is ignored."""
 
 _END_OF_TIME = 253_402_300_799.0
-"""The end of the year 9999. Timers cannot represent a later expiry."""
+"""The end of the year 9999 in Unix time. Timers cannot represent a later expiry."""
 
 
 def principal_of(claims: dict[str, Any], issuer: str) -> Principal:
-    """Return the principal of verified claims. The caller checks whether the token has expired.
+    """Return the user whom verified claims describe. The token's expiry is not checked.
 
-    ``user_metadata`` is set by the user and never authorizes; ``app_metadata`` is set by the server.
+    ``app_metadata`` is set by the server. ``user_metadata`` is set by the user, and grants no permission.
 
     Raises:
-        Unauthenticated: reason ``TOKEN_INVALID``; its message names the claim.
-        Forbidden: reason ``ANONYMOUS``, for a user who has not signed up.
+        Unauthenticated: a claim is invalid. The message names the claim.
+        Forbidden: the user is anonymous and has not signed up.
     """
     expires_at = min(_numeric_date(claims, "exp", needed=True), _END_OF_TIME)
     latest = time.time() + SKEW_SECONDS
     for name in ("iat", "nbf"):
-        _check(name, "must not lie in the future", _numeric_date(claims, name) <= latest)
-    _check("iss", "is not this project's", claims.get("iss") == issuer)
+        _check(name, "must not be in the future", _numeric_date(claims, name) <= latest)
+    _check("iss", "does not name this Supabase project", claims.get("iss") == issuer)
     _check("aud", f"must be {AUDIENCE!r}", _is_audience(claims.get("aud")))
     _check("role", f"must be {AUDIENCE!r}", claims.get("role") == AUDIENCE)
     user_id = claims.get("sub")
@@ -54,8 +54,8 @@ def principal_of(claims: dict[str, Any], issuer: str) -> Principal:
 
 
 def invalid(why: str = "") -> Unauthenticated:
-    """Return the error for an invalid token. ``why`` may quote the token only if its signature is valid."""
-    return Unauthenticated(f"The token is not valid{why and ': '}{why}.", reason=Reason.TOKEN_INVALID)
+    """Return the error for an invalid token. ``why`` may quote the token only if the token's signature is valid."""
+    return Unauthenticated(f"The token is not valid{why and ': '}{why}. Sign in again.", reason=Reason.TOKEN_INVALID)
 
 
 def _check(name: str, rule: str, holds: bool) -> None:
@@ -64,7 +64,7 @@ def _check(name: str, rule: str, holds: bool) -> None:
 
 
 def _numeric_date(claims: dict[str, Any], name: str, *, needed: bool = False) -> float:
-    """Return a NumericDate claim (RFC 7519, 2): seconds since 1970, possibly with a fraction."""
+    """Return a NumericDate claim (RFC 7519, 2): seconds since 1970, or 0 if the claim is missing."""
     value = claims.get(name)
     if value is None and not needed:
         return 0.0

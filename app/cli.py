@@ -17,7 +17,7 @@ MAX_HOURS = 24 * 365
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0, 1 with a message on standard error, or 2 for wrong usage."""
+    """Run a command. Return the exit status: 0 after success, 1 after an error, or 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
         resolve_name(options.run)(options)
@@ -42,14 +42,14 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--memory", action="store_true", help="keep the embedded platform's data in memory only")
     embedded.set_defaults(run="app.commands.embedded:run")
     token = commands.add_parser("token", help="print a development token")
-    token.add_argument("--user", default="ada", help=f"{', '.join(PEOPLE)}, or a user id (UUID)")
+    token.add_argument("--user", default="ada", help=f"the user: {', '.join(PEOPLE)}, or a user id (UUID)")
     token.add_argument("--hours", type=_hours, default=24.0, help="the token's lifetime in hours (default: 24)")
     token.add_argument("--admin", action="store_true", help="give the token the admin role")
     token.set_defaults(run="app.commands.tokens:token")
     secret = commands.add_parser(
-        "agent-secret", help="print the secret with which a user's agents authenticate at the proxy"
+        "agent-secret", help="print the agent secret with which Letta makes model calls for a user"
     )
-    secret.add_argument("--user", required=True, help=f"{', '.join(PEOPLE)}, or a user id (UUID)")
+    secret.add_argument("--user", required=True, help=f"the user: {', '.join(PEOPLE)}, or a user id (UUID)")
     secret.set_defaults(run="app.commands.tokens:secret")
     reset = commands.add_parser("reset", help="delete the embedded platform's data")
     reset.add_argument("--yes", action="store_true", help="do not ask for confirmation")
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _Version(argparse.Action):
-    """argparse's ``version`` action, with the version read only when it is printed."""
+    """An argparse action that reads and prints the version."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:  # noqa: A002 - argparse's name
         super().__init__(option_strings, dest, nargs=0, help=help)

@@ -34,9 +34,9 @@ from resolvers.idempotency import IdempotencyKeys
 from resolvers.limits import LimitKind, RateLimits
 from resolvers.platform import Health
 from resolvers.resources import Resources
-from resolvers.streams.clocks import Clocks
 from resolvers.streams.hub import StreamHub
 from resolvers.streams.limits import StreamLimits
+from resolvers.streams.timeouts import Timeouts
 from schema.build import build_schema
 
 HEALTH_SECONDS = 3.0
@@ -53,7 +53,7 @@ async def open_gateway(
     *,
     check_services: bool = False,
 ) -> Gateway:
-    """Open the gateway. With ``check_services``, probe real services in the background."""
+    """Open the gateway. If ``check_services`` is true, start a background check of the services that have a URL."""
     configured = settings
     settings, platform = await _with_embedded(settings, stack, store)
     clients = {service: _client(settings, service, telemetry) for service in _URLS}
@@ -76,7 +76,7 @@ async def open_gateway(
         metrics=telemetry,
         limits=_rate_limits(settings, telemetry),
         health=Health(checks, VERSION),
-        clocks=_clocks(settings),
+        timeouts=_timeouts(settings),
         platform_key=_secret(settings.litellm_api_key),
         max_calls=settings.max_upstream_calls,
     )
@@ -100,7 +100,7 @@ async def open_gateway(
 async def _with_embedded(
     settings: Settings, stack: AsyncExitStack, store: Store | None
 ) -> tuple[Settings, EmbeddedPlatform | None]:
-    """Return settings with a URL for each service. A service without one is embedded."""
+    """Start an embedded service for each service without a URL, and return settings with all URLs."""
     missing = settings.embedded_services
     if not missing:
         return settings, None
@@ -154,8 +154,8 @@ async def _checks(
     for client in clients:
 
         async def ping(scope: CallScope, client: Ams | Letta | LiteLLM = client) -> None:
-            soon = time.monotonic() + HEALTH_SECONDS
-            await client.ping(replace(scope, deadline=min(scope.deadline, soon)))
+            deadline = min(scope.deadline, time.monotonic() + HEALTH_SECONDS)
+            await client.ping(replace(scope, deadline=deadline))
 
         upstream = client.upstream
         checks.append(
@@ -187,8 +187,8 @@ def _probe(
     stack.push_async_callback(stop)
 
 
-def _clocks(settings: Settings) -> Clocks:
-    return Clocks(
+def _timeouts(settings: Settings) -> Timeouts:
+    return Timeouts(
         request=settings.request_timeout,
         llm_total=settings.llm_timeout_seconds,
         first_token=settings.stream_first_token_seconds,
@@ -211,7 +211,7 @@ def _stream_limits(settings: Settings) -> StreamLimits:
         retention=settings.stream_retention_seconds,
         heartbeat=settings.stream_heartbeat_seconds,
         coalesce=settings.stream_coalesce_milliseconds / 1000,
-        look=settings.stream_look_seconds,
+        poll_interval=settings.stream_look_seconds,
         memory=settings.stream_memory_bytes,
     )
 

@@ -1,10 +1,10 @@
-"""An adaptive limit on concurrent requests, so that the event loop keeps up with them.
+"""Limits concurrent requests, so that the event loop is not overloaded.
 
-The limit falls when the loop is late. When the loop keeps up, the limit rises by the number of requests that the loop
-had time for, estimated from their recent CPU time. Requests that wait for a slow service therefore do not use it up.
+The limit falls while the loop is late. While the loop is on time, the limit rises by the estimated number of requests
+that the loop had time for. Requests that wait for a slow service therefore do not exhaust the limit.
 
-While the loop has no idle time, more concurrent requests only make each of them slower. The limit then follows the
-mean age of the requests under way, which is half of the time from admission to answer.
+While the loop has no idle time, more concurrency only makes every request slower. The limit then depends on the mean
+age of the requests in flight, which is half of their response time.
 """
 
 from __future__ import annotations
@@ -12,40 +12,58 @@ from __future__ import annotations
 from typing import NamedTuple
 
 LATE_SECONDS = 0.1
-"""The lag above which the limit falls."""
+"""If the event loop's lag exceeds this many seconds, the concurrency limit falls."""
 
 PROMPT_SECONDS = 0.05
-"""The lag below which the limit may rise."""
+"""If the event loop's lag is below this many seconds, the concurrency limit may rise."""
 
 BACKLOG_SECONDS = 0.5
-"""The maximum CPU time of all requests under way together, while the loop has no idle time."""
+"""Maximum CPU time for all concurrent requests together, in seconds.
+
+The maximum applies while the event loop has no idle time.
+"""
 
 OLD_SECONDS = 0.25
-"""The mean age of the requests under way above which the limit falls, while the loop has no idle time."""
+"""If concurrent requests' mean age exceeds this many seconds, the concurrency limit falls.
+
+The rule applies while the event loop has no idle time.
+"""
 
 YOUNG_SECONDS = 0.1
-"""The mean age below which the limit may rise."""
+"""If concurrent requests' mean age is below this many seconds, the limit may rise.
+
+The rule applies while the event loop has no idle time.
+"""
 
 BUSY = 0.9
-"""The share of CPU time in elapsed time above which the loop has no idle time."""
+"""If the event loop uses more than this share of one CPU core, the loop is busy. A busy event loop has no idle time."""
 
 FLOOR = 2
-"""The lowest limit: one request uses the loop while another waits for a service."""
+"""The lowest concurrency limit, in requests.
+
+With two requests, one can use the event loop while the other waits for a service.
+"""
 
 _FADING = 0.95
-"""The decay of the CPU time and the number of past requests at each tick, of which there are 20 a second."""
+"""The factor that multiplies past CPU time and past request counts at each tick of ``LoopWatch``."""
 
 _NEWEST = 0.7
-"""The weight of the newest tick in the moving average of the busy share."""
+"""The weight of the newest tick in the moving average of the loop's CPU share."""
 
 _ENOUGH = 0.5
-"""The fewest recent requests from which the CPU time of one is estimated."""
+"""Minimum number of recent requests that an estimate of the CPU time per request needs."""
 
 _LEAST_COST = 0.0001
 
 
 class Tick(NamedTuple):
-    """A measurement of the loop, in seconds: its lag, the CPU time since the last tick, the interval of ticks."""
+    """A measurement of the event loop's lag and CPU time, in seconds.
+
+    Attributes:
+        lag: how late the loop is.
+        used: CPU time since the previous measurement.
+        interval: the time between measurements without lag.
+    """
 
     lag: float
     used: float
@@ -53,7 +71,10 @@ class Tick(NamedTuple):
 
 
 class ConcurrencyLimit:
-    """The limit ``now``, in requests by weight: between ``FLOOR`` and ``most``."""
+    """Limits concurrent requests according to the event loop's lag.
+
+    ``now`` is the current limit on the requests' total weight.
+    """
 
     def __init__(self, most: int) -> None:
         self.now = most
@@ -64,17 +85,17 @@ class ConcurrencyLimit:
         self._room = 0.0
 
     def add(self, weight: float) -> None:
-        """Count a request that has ended."""
+        """Record the weight of a request that has ended."""
         self._done += weight
 
-    def follow(self, tick: Tick, *, load: float, age: float, is_wanted: bool) -> None:
-        """Adapt the limit to a measurement of the loop.
+    def follow(self, tick: Tick, *, load: float, age: float, has_waiting: bool) -> None:
+        """Raise or lower the concurrency limit after a measurement of the event loop.
 
         Args:
             tick: the newest measurement.
-            load: the requests under way, by weight.
-            age: the mean time since their admission, by weight, in seconds.
-            is_wanted: whether requests wait to be admitted.
+            load: the total weight of the requests in flight.
+            age: the weighted mean time since the admission of requests in flight, in seconds.
+            has_waiting: whether requests wait to be admitted.
         """
         self._estimate(tick)
         if tick.lag > LATE_SECONDS:
@@ -83,7 +104,7 @@ class ConcurrencyLimit:
         elif self._busy > BUSY:
             if age > OLD_SECONDS:
                 self.now = min(self.now, int(load) + 1) - 1
-            elif age < YOUNG_SECONDS and is_wanted:
+            elif age < YOUNG_SECONDS and has_waiting:
                 self.now += 1
             most = min(self._most, int(BACKLOG_SECONDS / self._cost))
             self.now = max(self._least, min(self.now, most))
@@ -93,7 +114,6 @@ class ConcurrencyLimit:
             self._room %= 1
 
     def _estimate(self, tick: Tick) -> None:
-        """Update the busy share of the loop and the CPU time of a request, over about the last second."""
         self._busy += (tick.used / (tick.interval + tick.lag) - self._busy) * _NEWEST
         self._used, self._done = self._used * _FADING + tick.used, self._done * _FADING
         if self._done >= _ENOUGH:

@@ -1,18 +1,18 @@
-"""HTTP connections on uvicorn's protocol, with a timeout and a bound for each state.
+"""Implements HTTP connections with timeouts and limits, based on uvicorn's HTTP protocol.
 
 ========================  ======================================  ==========================================
 state                     timeout                                 bound
 ========================  ======================================  ==========================================
-nothing received          the head's, from the connection on
-a head                    the head's, from its first byte: 408    ``MAX_HEAD_BYTES``, ``MAX_HEADERS``: 431;
-                                                                  ``MAX_HEADS_BYTES`` of all connections
-a body that is read       that of ``read_body``                   that of ``read_body``
-chunk lines and trailers  that of the body                        ``MAX_HEAD_BYTES``, with the head: 431
+nothing received          ``head_seconds`` since the start
+a head                    ``head_seconds`` since its first byte:  ``MAX_HEAD_BYTES``, ``MAX_HEADERS``: 431;
+                          408                                     ``MAX_HEADS_BYTES`` of all connections
+a body that is read       in ``read_body``                        in ``read_body``
+chunk lines and trailers  in ``read_body``                        ``MAX_HEAD_BYTES``, with the head: 431
 an unread body            ``LINGER_SECONDS`` after the answer     ``LINGER_BYTES``
-an answer in progress     the application's                       ``HELD_BYTES`` of further requests
+an answer in progress     in the application                      ``HELD_BYTES`` of further requests
 an unread answer          ``WRITE_TIMEOUT_SECONDS`` (``Unsent``)  ``MAX_UNSENT_BYTES`` of all connections
-kept alive                uvicorn's, ``KEEP_ALIVE_SECONDS``       one head, as above
-any                                                               ``MAX_CONNECTIONS``: see ``IdleConnections``
+idle between requests     ``KEEP_ALIVE_SECONDS``, by uvicorn      one head, as above
+any                                                               ``MAX_CONNECTIONS`` (``IdleConnections``)
 ========================  ======================================  ==========================================
 """
 
@@ -38,20 +38,20 @@ from app.outgoing import Outgoing, Unsent
 from app.received import Received
 
 LINGER_SECONDS = 2.0
-"""How long data after an early answer is read and discarded, so that the client can read the answer."""
+"""How long the gateway discards the rest of an answered request, in seconds. The client can then read the answer."""
 
 LINGER_BYTES = 16 * 2**20
-"""The most bytes that are read and discarded."""
+"""Maximum number of bytes that the gateway discards from an answered request."""
 
 HELD_BYTES = 64 * 1024
-"""The bytes of further requests that are read ahead of an answer; then reading pauses."""
+"""If a connection buffers this many bytes of pipelined requests, the gateway pauses reading."""
 
 UNSENT_BYTES = 128 * 1024
-"""The bytes that the kernel buffers for sending, which ``Unsent`` counts as read."""
+"""The size of the kernel's send buffer, in bytes. ``Unsent`` counts the bytes in this buffer as read by the client."""
 
 _MAX_PIECE = 64 * 1024
 _CHUNK_LINE = 16
-"""The allowance for the framing of an incomplete chunk, which its end settles."""
+"""An incomplete chunk's framing may exceed ``MAX_HEAD_BYTES`` by this many bytes."""
 
 _REFUSAL_HEADERS = (
     f"content-type: text/plain; charset=utf-8\r\n{NO_SNIFF[0].lower()}: {NO_SNIFF[1]}\r\nconnection: close\r\n"
@@ -65,22 +65,24 @@ class _Phase(Enum):
     BODY = auto()
     CHUNKS = auto()
     ANSWER = auto()
-    """The request is complete and its answer is not: further bytes wait unparsed."""
+    """The request is complete, but its answer is not. Further bytes stay unparsed."""
 
 
-_HEAD, _BODY, _CHUNKS, _ANSWER = _Phase  # local names: access takes a third of the time
+_HEAD, _BODY, _CHUNKS, _ANSWER = _Phase  # a global is three times as fast as an enum's attribute
 
 
 class Connection(Http10Protocol):
-    """A connection. A request is parsed after the previous answer has ended.
+    """An HTTP connection with a client.
+
+    A pipelined request is parsed after the answer to the previous request has ended.
 
     Args:
-        head_seconds: the timeout of a request head.
-        unsent: checks the unread bytes of all connections.
+        head_seconds: the timeout of a request's head.
+        unsent: bounds the unread bytes of all connections.
         idle: all connections that wait for a request.
     """
 
-    # of more than 30 attributes outside slots, CPython makes a dict for each connection
+    # with more than 30 attributes outside slots, CPython makes a dict for each connection
     __slots__ = (
         "_chunk", "_discarded", "_flow", "_framing", "_head_seconds", "_idle", "_keeps_alive", "_left", "_out",
         "_phase", "_piece", "_received", "_refusal", "_timer", "_unsent",
@@ -99,10 +101,10 @@ class Connection(Http10Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._discarded: int | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        """Begin with the timeout of the head."""
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's type
+        """Prepare a new connection, and start the timeout for request headers."""
         super().connection_made(transport)
-        with suppress(OSError, AttributeError):  # not every system and kind of socket has the option
+        with suppress(OSError, AttributeError):  # not every system or kind of socket has the option
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         self.flow = self._flow = HoldingFlow(transport)
         self._out = Outgoing(transport)
@@ -114,20 +116,20 @@ class Connection(Http10Protocol):
         self._idle.make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the connection. The application gets a disconnect."""
+        """Release the connection's resources, and tell the application that the client has disconnected."""
         self._stop_timer()
         self._idle.remove(self)
         self._received.clear()
-        self._out.on_close = self._out.inner.close  # no reference cycle, which would wait for the garbage collector
+        self._out.on_close = self._out.inner.close  # breaks a reference cycle
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        """Close after the current answer."""
+        """Close the connection after the answer to the current request."""
         self._keeps_alive = False
         super().shutdown()
 
     def data_received(self, data: bytes) -> None:
-        """Parse the bytes of the current request, and hold the rest."""
+        """Parse the bytes of the current request, and buffer the bytes of later requests."""
         if self._discarded is not None:
             self._discard(len(data))
             return
@@ -136,7 +138,6 @@ class Connection(Http10Protocol):
         self._feed()
 
     def _feed(self) -> None:
-        """Parse the bytes received, up to the end of the current request."""
         try:
             while self._received.count and self._phase is not _ANSWER:
                 self._parse_piece()
@@ -152,7 +153,7 @@ class Connection(Http10Protocol):
                 self._start_timer(self._head_seconds, self._on_head_timeout)
 
     def _parse_piece(self) -> None:
-        """Parse the next piece. Raises HeadRefused, HttpParserError."""
+        """Parse the next piece. Raise HeadRefused or HttpParserError if the piece is invalid."""
         phase, self._piece = self._phase, self._size_of_piece()
         try:
             self.parser.feed_data(self._received.take(self._piece))
@@ -170,13 +171,12 @@ class Connection(Http10Protocol):
             self._check_framing()
 
     def _check_framing(self) -> None:
-        """Check the size of head, chunk lines and trailers together. Raises HeadRefused."""
+        """Raise HeadRefused if the head, chunk lines and trailers together are too large."""
         allowance = 0 if self._phase is _ANSWER else _CHUNK_LINE
         if self._framing > MAX_HEAD_BYTES + allowance:
             raise head_too_large()
 
     def _size_of_piece(self) -> int:
-        """Return how many bytes to parse next, within the bounds and the end of the request."""
         if self._phase is _BODY:
             return min(self._received.count, self._left)
         room = _MAX_PIECE
@@ -187,7 +187,7 @@ class Connection(Http10Protocol):
         return min(self._received.to_end_of_head(), room)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header. Trailers are ignored (RFC 9110, 6.5.1)."""
+        """Store a request header. Ignore a trailer (RFC 9110, 6.5.1)."""
         if self._phase is _HEAD:
             name = name.lower()
             if name == b"expect" and value.lower() == b"100-continue":
@@ -195,7 +195,7 @@ class Connection(Http10Protocol):
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Check the head, and begin the request."""
+        """Check a request's headers, and begin to serve the request."""
         self._stop_timer()
         self._idle.remove(self)
         upgrades = self.parser.should_upgrade()
@@ -211,7 +211,7 @@ class Connection(Http10Protocol):
             return
         fields = dict(self.headers)
         self._phase = _CHUNKS if b"transfer-encoding" in fields else _BODY
-        self._left = int(fields.get(b"content-length", 0))  # the parser has checked it
+        self._left = int(fields.get(b"content-length", 0))  # the parser has checked the value
         super().on_headers_complete()
         self._keeps_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
 
@@ -224,19 +224,22 @@ class Connection(Http10Protocol):
             check_socket_head(self.headers, self.url)
 
     def on_body(self, body: bytes) -> None:
-        """Pass a piece of the body to the application."""
+        """Pass a piece of the request's body to the application."""
         if self._phase is _CHUNKS:
             self._chunk += len(body)
             self._framing -= len(body)
         super().on_body(body)
 
     def on_chunk_complete(self) -> None:
-        """Count the minimal framing of a chunk as body: its length in hexadecimal and two line ends."""
+        """Do not count a complete chunk's framing towards ``MAX_HEAD_BYTES``.
+
+        The framing is the hexadecimal length and two line ends.
+        """
         self._framing -= max(1, (self._chunk.bit_length() + 3) // 4) + 4
         self._chunk = 0
 
     def on_message_complete(self) -> None:
-        """Keep the connection alive after the answer, unless the answer began before the body ended."""
+        """If the request ends before the answer begins, let the client reuse the connection."""
         if self.parser.should_upgrade():
             return
         self._phase = _ANSWER
@@ -245,7 +248,7 @@ class Connection(Http10Protocol):
             self.cycle.keep_alive = self._keeps_alive
 
     def on_response_complete(self) -> None:
-        """Begin to wait for the next request, or parse it."""
+        """After a response, begin to parse or await the next request."""
         super().on_response_complete()
         if self._phase is _ANSWER and not self.transport.is_closing():
             self._phase, self._framing = _HEAD, 0
@@ -259,7 +262,7 @@ class Connection(Http10Protocol):
             self._feed()
 
     def _read_again(self) -> None:
-        """Parse the head again without its upgrade: with it, the parser takes the body for the next request."""
+        """Parse the head again without ``Upgrade``, because the parser treats a body after this header as a request."""
         parts = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
         for name, value in self.headers:
             if name == b"connection":
@@ -274,12 +277,13 @@ class Connection(Http10Protocol):
         """Hand the connection over to the WebSocket protocol."""
         self._phase = _ANSWER
         self._out.on_close = self._out.inner.close
-        self.scope["headers"] = [one for one in self.headers if one[0] != b"cookie"]  # its line may be too long
+        # a cookie may be longer than the WebSocket parser allows
+        self.scope["headers"] = [one for one in self.headers if one[0] != b"cookie"]
         super().handle_websocket_upgrade()
-        del self.parser  # it refers to the connection, and has nothing more to parse
+        del self.parser  # breaks a reference cycle
 
     def _refuse(self, refused: HeadRefused) -> None:
-        """Answer without the application, and close. The current request gets a disconnect."""
+        """Answer with an error, and close the connection. The application receives a disconnect."""
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
@@ -295,22 +299,21 @@ class Connection(Http10Protocol):
         self._linger()
 
     def close_idle(self) -> None:
-        """Close in favour of a newer connection. The last answer may be unread."""
+        """Close an idle connection. If an answer is partly unsent, reset the connection."""
         if self._out.inner.get_write_buffer_size():
             self._out.reset()
         else:
             self._out.inner.close()
 
     def _on_head_timeout(self) -> None:
-        """Close because the head has not arrived in time."""
         self._timer = None
         if self._framing:
-            self._refuse(HeadRefused(408, "The request did not arrive in time."))
+            self._refuse(HeadRefused(408, "The request line and headers did not arrive in time. Retry the request."))
         else:
             self._out.inner.close()
 
     def _close(self) -> None:
-        """Close when everything is sent; linger if bytes of the client are unread or still to come."""
+        """Close the connection after everything is sent. If request data is unread or expected, discard it first."""
         if self._discarded is None and not self._out.inner.is_closing():
             if self._received.count or self._phase in {_BODY, _CHUNKS}:
                 self._linger()
@@ -318,7 +321,7 @@ class Connection(Http10Protocol):
                 self._out.inner.close()
 
     def _linger(self) -> None:
-        """Send the end of the stream, and discard further data for a while.
+        """Stop sending, and discard received data for ``LINGER_SECONDS``.
 
         Closing a socket with unread bytes resets the connection, and the client may lose the answer (RFC 9112, 9.6).
         """

@@ -1,6 +1,6 @@
-"""Development tokens, which sign users in without Supabase, and the generated keys of development.
+"""Development tokens, which sign users in without Supabase, and generated development keys.
 
-The keys are files in the user's data folder, so that the commands and a running gateway use the same ones.
+The keys are files in the user's data folder, so that the commands and a running gateway share them.
 """
 
 from __future__ import annotations
@@ -23,38 +23,34 @@ LIFETIME_SECONDS = 24 * 3600
 
 
 class DataFolderError(UsageError):
-    """The user's data folder cannot be used."""
+    """The gateway cannot use its data folder."""
 
     def __init__(self, folder: Path, error: OSError) -> None:
-        super().__init__(f"cannot use the data folder {folder}: {error.strerror}. Set XDG_DATA_HOME.")
+        super().__init__(f"cannot use the data folder {folder}: {error.strerror}. Set XDG_DATA_HOME to another folder.")
 
 
 def data_dir() -> Path:
-    """Return the user's data folder of the gateway (XDG Base Directory Specification)."""
+    """Return the folder of the gateway's data (XDG Base Directory Specification)."""
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "agentgraph"
 
 
 def dev_secret() -> str:
-    """Return the secret that signs development tokens. Raises DataFolderError."""
-    return _kept_secret("dev-secret")
+    """Return the secret that signs development tokens. Raise DataFolderError if the secret cannot be stored."""
+    return _stored_secret("dev-secret")
 
 
 def master_key(settings: Settings) -> str | None:
-    """Return the key that agent secrets are derived from: the setting, or a generated one in development.
+    """Return the key from which agent secrets are derived: the setting, or a generated key in development.
 
-    Raises:
-        DataFolderError: the generated key cannot be stored.
+    Raise DataFolderError if the generated key cannot be stored.
     """
     if settings.agent_secret_master_key is not None:
         return settings.agent_secret_master_key.get_secret_value()
-    return _kept_secret("dev-master-key") if settings.development_tokens else None
+    return _stored_secret("dev-master-key") if settings.development_tokens else None
 
 
-def _kept_secret(name: str) -> str:
-    """Return a stored secret, generated at first use. Raises DataFolderError.
-
-    If several processes start at once, all return the same one.
-    """
+def _stored_secret(name: str) -> str:
+    """Return a stored secret, generated at first use. Concurrent first uses in several processes return one secret."""
     path = data_dir() / name
     try:
         if not path.exists():
@@ -66,7 +62,7 @@ def _kept_secret(name: str) -> str:
 
 
 def _publish(path: Path, text: str) -> None:
-    """Create a complete file atomically, so that no process reads it empty; keep an existing one."""
+    """Create a complete file atomically, so that no process reads it empty. Keep an existing file."""
     handle, draft = tempfile.mkstemp(dir=path.parent)  # mode 0600
     try:
         with os.fdopen(handle, "w") as file:

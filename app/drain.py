@@ -1,4 +1,7 @@
-"""Draining: after the first signal, new operations are refused, and those under way have the grace period to end."""
+"""Tracks the gateway's graceful shutdown.
+
+After the first signal, the gateway refuses new operations and gives running operations a grace period.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +15,31 @@ from resolvers.streams.log import Leave
 from resolvers.streams.waiters import Waiters, woken
 
 RETRY_SECONDS = 1.0
-"""When a refused client may retry, in seconds: another replica or the next process answers then."""
+"""How long a refused client should wait before a retry, in seconds.
+
+Another replica or the next process then answers.
+"""
 
 
 class Stage(IntEnum):
-    """The stages of the stop, in order."""
+    """The stages of a graceful shutdown, in order."""
 
     OPEN = 0
-    """Everything is accepted."""
+    """New operations are accepted."""
     DRAINING = 1
-    """New operations are refused; those under way go on."""
+    """New operations are refused. Running operations continue."""
     DETACHING = 2
-    """Readers of streams are detached."""
+    """Readers are detached from streams."""
     CUTTING = 3
-    """Operations that still run are cancelled."""
+    """Unfinished operations are cancelled."""
 
 
 class Drain:
-    """The stage of this process, its operations, and the watchers of the stage.
+    """Tracks the stage of the graceful shutdown, and counts the operations in progress.
 
     Attributes:
-        requests: operations under way whose answer is not a stream.
-        streams: operations under way whose answer is a stream.
+        requests: the number of running operations whose answer is not a stream.
+        streams: the number of running operations whose answer is a stream.
     """
 
     def __init__(self) -> None:
@@ -47,11 +53,14 @@ class Drain:
 
     @property
     def is_open(self) -> bool:
-        """Whether new operations are accepted."""
+        """Return whether new operations are accepted."""
         return self.stage is Stage.OPEN
 
     def advance(self, stage: Stage) -> None:
-        """Begin a stage and call the watchers. An earlier stage changes nothing."""
+        """Begin a shutdown stage, and call all functions that ``watched`` has registered.
+
+        If ``stage`` does not come after the current stage, do nothing.
+        """
         if stage <= self.stage:
             return
         self.stage = stage
@@ -59,23 +68,26 @@ class Drain:
             act(stage)
 
     def watched(self, act: Callable[[Stage], None]) -> _Watched:
-        """Return a context in which ``act`` is called with each stage that begins."""
+        """During a ``with`` block, call ``act`` when a shutdown stage begins."""
         return _Watched(self._watchers, act)
 
     def request(self) -> _Counted:
-        """Count an operation while the context lasts."""
+        """Count one running request during a ``with`` block."""
         return _Counted(self, requests=1)
 
     def stream(self) -> _Counted:
-        """Count the operation of ``request`` as a stream while the context lasts."""
+        """Count a running request as a stream during a ``with`` block."""
         return _Counted(self, requests=-1, streams=1)
 
     def socket(self) -> _Counted:
-        """Count a socket while the context lasts, even if no operation runs on it."""
+        """Count one open WebSocket during a ``with`` block."""
         return _Counted(self, sockets=1)
 
     def leaving(self, leave: Leave) -> _Watched:
-        """Detach the readers of ``leave`` at the stage ``DETACHING``, if the context still lasts."""
+        """During a ``with`` block, detach a stream's readers if the stage ``DETACHING`` begins.
+
+        ``leave`` detaches the readers.
+        """
 
         def act(stage: Stage) -> None:
             if stage >= Stage.DETACHING:
@@ -85,18 +97,21 @@ class Drain:
         return self.watched(act)
 
     def count(self, requests: int, streams: int, sockets: int) -> None:
-        """Change the numbers of operations."""
+        """Add to the numbers of running requests, streams and WebSockets. The arguments can be negative."""
         self.requests += requests
         self.streams += streams
         self._sockets += sockets
         self._ended.wake()
 
     def background(self, settled: Callable[[], Awaitable[None]]) -> None:
-        """Make ``idle`` wait for background work as well: ``settled`` returns when it has ended."""
+        """Register background work, so that ``idle`` waits for the work.
+
+        ``settled`` returns when the work has ended.
+        """
         self._background.append(settled)
 
     async def idle(self) -> None:
-        """Wait until no operation is under way."""
+        """Wait until all operations, background work and WebSockets have ended."""
         while True:
             while self._is_busy():
                 await woken(self._ended)
@@ -110,7 +125,7 @@ class Drain:
 
 
 class _Watched:
-    """The context of ``Drain.watched``. A class takes less memory than a generator."""
+    """The context manager of ``Drain.watched``. A class needs less memory than a generator."""
 
     __slots__ = ("_act", "_watchers")
 
@@ -126,8 +141,6 @@ class _Watched:
 
 
 class _Counted:
-    """A context in which operations or sockets are counted as under way."""
-
     __slots__ = ("_drain", "_numbers")
 
     def __init__(self, drain: Drain, *, requests: int = 0, streams: int = 0, sockets: int = 0) -> None:
@@ -143,18 +156,19 @@ class _Counted:
 
 
 def refusal() -> GatewayError:
-    """Return the error for an operation that is refused because the process drains."""
-    return Overloaded("The gateway is stopping. Retry.", reason=Reason.DRAINING, retry_after_seconds=RETRY_SECONDS)
+    """Return the error for a new operation while the gateway is stopping."""
+    message = "The gateway is stopping. Retry the request."
+    return Overloaded(message, reason=Reason.DRAINING, retry_after_seconds=RETRY_SECONDS)
 
 
 def stream_cut() -> GatewayError:
-    """Return the error that ends a stream of ``/v1``, whose format has no event for a detached reader."""
-    return Overloaded("The gateway is stopping. Retry.", reason=Reason.DRAINING)
+    """Return the error that ends a ``/v1`` stream when the gateway stops."""
+    return Overloaded("The gateway is stopping. Retry the request.", reason=Reason.DRAINING)
 
 
 def interruption() -> GatewayError:
-    """Return the error for an operation that the end of the grace period cancelled. Its outcome is unknown."""
+    """Return the error for an operation that the gateway cancels during shutdown."""
     return Interrupted(
-        "The gateway stopped before the answer was complete. A mutation may have been carried out.",
+        "The gateway stopped before the answer was complete. Retry a mutation with the same key.",
         reason=Reason.DRAINING,
     )

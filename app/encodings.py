@@ -1,4 +1,4 @@
-"""Content codings of request bodies (RFC 9110, 8.4): gzip and deflate, decoded piece by piece within a bound."""
+"""Decodes compressed request bodies (RFC 9110, 8.4), and limits the decoded size."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from clients.codes import Reason
 from clients.errors import BadUserInput, UnsupportedEncoding
 
 ACCEPTED = "gzip, deflate"
-"""The supported codings, as a value of ``Accept-Encoding``."""
+"""The supported content codings, as a value of ``Accept-Encoding``."""
 
 MAX_CODINGS = 3
-"""The most codings of one body; each needs a window of 32 KiB."""
+"""Maximum number of content codings of one request body. Each coding takes 32 KiB of memory."""
 
 _ALIASES = {"x-gzip": "gzip"}
 
 _SLICE = 4096
-"""The most bytes that zlib decodes at a time: at the end of each gzip member it copies the rest."""
+"""Maximum number of bytes passed to zlib in one call. zlib copies the bytes after the end of a gzip member."""
 
 
 class DecodedTooLarge(Exception):
-    """A body decodes to more bytes than allowed."""
+    """Raised if a decoded request body exceeds the size limit."""
 
 
 class Decoder:
-    """Decodes one body.
+    """Decodes one request body, which can have several content codings.
 
     Args:
         codings: the values of ``Content-Encoding``, in the order of their headers.
-        limit: the most bytes that each coding may decode to.
+        limit: the maximum number of bytes that each coding may decode to.
 
     Raises:
         UnsupportedEncoding: a coding is not supported, or there are more than ``MAX_CODINGS``.
@@ -40,25 +40,30 @@ class Decoder:
         applied = [_ALIASES.get(name, name) for name in names if name not in {"", "identity"}]
         unknown = next((name for name in applied if name not in {"gzip", "deflate"}), None)
         if unknown is not None:
-            raise _unsupported(f"Content-Encoding {unknown[:40]!a} is not supported: use {ACCEPTED}.")
+            raise _unsupported(f"The Content-Encoding {unknown[:40]!a} is not supported. Use gzip or deflate.")
         if len(applied) > MAX_CODINGS:
-            raise _unsupported(f"A body may have at most {MAX_CODINGS} content codings.")
+            raise _unsupported(f"The request body has more than {MAX_CODINGS} content codings. Use fewer codings.")
         self._stages = [_Stage(name, limit) for name in reversed(applied)]
 
     def feed(self, data: bytes) -> bytes:
-        """Decode the next piece. Raises BadUserInput for corrupt data, DecodedTooLarge."""
+        """Decode the next bytes of the request body.
+
+        Raises:
+            BadUserInput: the data is corrupt.
+            DecodedTooLarge: the decoded body exceeds the limit.
+        """
         for stage in self._stages:
             data = stage.feed(data)
         return data
 
     def close(self) -> None:
-        """Check that the data is complete or empty. Raises BadUserInput."""
+        """Raise BadUserInput if the encoded body ends too early. An empty body is allowed."""
         for stage in self._stages:
             stage.close()
 
 
 class _Stage:
-    """Decodes one coding. gzip may have several members, and padding zeros after them."""
+    """Decodes one content coding. gzip data may have several members, with zeros as padding after the last."""
 
     def __init__(self, name: str, limit: int) -> None:
         self._name = name
@@ -92,7 +97,7 @@ class _Stage:
             self._is_padding(self._undecided)
 
     def _inflated(self, inflate: zlib._Decompress, data: bytes, decoded: bytearray) -> bytes:
-        """Append to ``decoded``. Returns the bytes after the member's end."""
+        """Decode data and append it to ``decoded``. Return the bytes after the gzip member's end."""
         try:
             piece = inflate.decompress(data, self._left + 1)
         except zlib.error as error:
@@ -108,7 +113,7 @@ class _Stage:
         return inflate.unused_data
 
     def _is_padding(self, data: bytes) -> bool:
-        """Whether the bytes after a member are padding, not another member. Raises BadUserInput."""
+        """Return whether padding follows a gzip member. Raise BadUserInput if neither padding nor a member follows."""
         if self._name == "gzip":
             if not data.strip(b"\0"):
                 return True
@@ -117,11 +122,14 @@ class _Stage:
         raise self._corrupt("has bytes after its end")
 
     def _corrupt(self, what: str) -> BadUserInput:
-        return BadUserInput(f"The body's {self._name} data {what}.", reason=Reason.CONTENT_ENCODING)
+        return BadUserInput(
+            f"The gateway cannot decode the request body: the {self._name} data {what}. Encode the body again.",
+            reason=Reason.CONTENT_ENCODING,
+        )
 
 
 def _window_bits(name: str, data: bytes) -> int:
-    """Return zlib's ``wbits``. Some clients send deflate without the zlib header that RFC 9110 requires."""
+    """Return zlib's ``wbits`` argument. Some clients send deflate without the zlib header that RFC 9110 requires."""
     if name == "gzip":
         return 16 + zlib.MAX_WBITS
     has_header = data[0] & 0x0F == zlib.DEFLATED and int.from_bytes(data[:2], "big") % 31 == 0

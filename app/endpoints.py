@@ -1,4 +1,4 @@
-"""The endpoints that routes refer to before the lifespan has opened them."""
+"""Endpoints that routes can refer to before the lifespan has opened the gateway."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.rest.table import is_rest
 
 
 class Deferred:
-    """An ASGI application that calls ``app``, which the lifespan sets."""
+    """An ASGI application that forwards requests to ``app``, which the lifespan sets."""
 
     __slots__ = ("app",)
 
@@ -31,8 +31,8 @@ class Endpoints:
     Attributes:
         graphql: ``/graphql`` over HTTP.
         socket: ``/graphql`` over WebSocket.
-        rest: ``/v1`` and the proxies of agents.
-        gateway: ``None`` before the lifespan.
+        rest: ``/v1``, and the proxy for agents.
+        gateway: the gateway; ``None`` before the lifespan begins.
     """
 
     def __init__(self) -> None:
@@ -43,9 +43,9 @@ class Endpoints:
 
 
 class Router:
-    """Serves ``/graphql``, ``/v1/*`` and the proxies of agents; FastAPI serves every other path.
+    """Serves ``/graphql``, ``/v1/*`` and the proxy for agents. FastAPI serves every other path.
 
-    FastAPI's routing costs each request a dozen coroutines, which a stream would keep until its end.
+    FastAPI's routing adds a dozen coroutines to each request, which a stream would keep in memory until its end.
     """
 
     def __init__(self, app: ASGIApp, *, graphql: ASGIApp, socket: ASGIApp, rest: ASGIApp) -> None:
@@ -54,7 +54,7 @@ class Router:
         self._rest = rest
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Serve one request or socket."""
+        """Serve one request."""
         kind, app = scope["type"], self._app
         if kind != "lifespan":
             path = scope["path"]

@@ -1,4 +1,4 @@
-"""Flow control of a connection."""
+"""Flow control of an HTTP connection."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from app.flags import Flag
 
 
 class HoldingFlow(FlowControl):
-    """uvicorn's flow control, but reading stays paused while ``hold`` is set.
+    """Extends uvicorn's flow control: ``hold`` pauses reading from the client.
 
-    In uvicorn's, an application that awaits a body or a disconnect resumes reading.
+    Without ``hold``, reading resumes when the application awaits a body or a disconnect.
     """
 
     _holds = False
@@ -23,7 +23,7 @@ class HoldingFlow(FlowControl):
         self._is_writable_event = cast("asyncio.Event", Flag(is_set=True))
 
     def hold(self, holds: bool) -> None:
-        """Pause reading, or resume it."""
+        """If ``holds`` is true, pause reading from the client. Otherwise, resume reading."""
         if holds:
             self.pause_reading()
         if holds is not self._holds:
@@ -31,6 +31,6 @@ class HoldingFlow(FlowControl):
             self.resume_reading()
 
     def resume_reading(self) -> None:
-        """Resume reading, unless ``hold`` is set."""
+        """Resume reading from the client, unless ``hold`` has paused reading."""
         if not self._holds:
             super().resume_reading()

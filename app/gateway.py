@@ -20,14 +20,14 @@ from resolvers.resources import Resources
 from resolvers.streams.log import Leave
 
 LETTA_BODY_SECONDS = 5.0
-"""The timeout of a body from Letta, in seconds. Within it, the proxy's rate limit allows one agent secret only a
-fraction of Letta's slots."""
+"""The timeout of a request body from Letta, in seconds. With a longer timeout, requests with one agent
+secret could occupy all of Letta's slots."""
 
 SMALL_CHARS = 16 * 1024
-"""The characters of a JSON text that is parsed in well under a millisecond, without pacing."""
+"""Maximum number of characters of a JSON text that is parsed without pacing, in well under a millisecond."""
 
 VALUES_PER_FIELD = 50
-"""The number of JSON values that are parsed in about the time of completing one field."""
+"""How many JSON values are parsed in about the time that completing one field takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,8 @@ class Gateway:
 
     Attributes:
         open_introspection: whether introspection needs no token.
-        open_metrics: whether, without a ``metrics_token``, metrics and the details of health need none.
-        fault_page: the URL of the embedded services' fault page, on this machine.
+        open_metrics: whether metrics and health details are public if ``metrics_token`` is not set.
+        fault_page: the local URL of the embedded services' page for injecting faults.
     """
 
     engine: Engine
@@ -54,12 +54,12 @@ class Gateway:
 
     @property
     def heartbeat(self) -> float:
-        """The interval of heartbeats in seconds."""
+        """Return the interval of heartbeats, in seconds."""
         return self.resources.streams.limits.heartbeat
 
     async def body(self, scope: Scope, receive: Receive, *, origin: Origin = Origin.USER) -> bytes:
-        """Read a request's body within the limits on size and time. See ``read_body`` and ``pace``."""
-        seconds = self.resources.clocks.request
+        """Read a request's body with ``read_body``, and wait until the body may be parsed."""
+        seconds = self.resources.timeouts.request
         if origin is Origin.LETTA:
             seconds = min(seconds, LETTA_BODY_SECONDS)
         hold = scope["state"]["slot"].hold_body
@@ -68,16 +68,15 @@ class Gateway:
         return body
 
     async def pace(self, text: bytes | str) -> None:
-        """Wait until a JSON text may be parsed: parsing many at once would block the event loop."""
+        """Wait until a JSON text may be parsed: parsing many texts at once would block the event loop."""
         if len(text) > SMALL_CHARS:
             await self.engine.pacer.wait()
             self.engine.pacer.take(values_in(text) // VALUES_PER_FIELD)
 
     def principal(self, authorization: str | None) -> Principal | None:
-        """Return the principal of a request; ``None`` only without a token, if introspection needs none.
+        """Return the authenticated user, or ``None`` if there is no token and introspection needs none.
 
-        Raises:
-            Unauthenticated: see ``Authenticator.principal``.
+        Raise Unauthenticated if the token is missing or invalid.
         """
         if authorization is None and self.open_introspection:
             return None
@@ -92,5 +91,5 @@ class Gateway:
         *,
         origin: Origin = Origin.USER,
     ) -> RequestContext:
-        """Make the context of one operation."""
+        """Return the context of one operation."""
         return RequestContext(self.resources, principal, request_id, traceparent, leave, origin=origin)

@@ -1,20 +1,23 @@
-"""Checks of the head of a request, before any header is parsed."""
+"""Limits the number and size of a request's headers, and checks ``Host``."""
 
 from __future__ import annotations
 
 import re
 
 MAX_HEAD_BYTES = 64 * 1024
-"""The request line and headers; of a chunked body, also trailers and chunk lines beyond their minimal length."""
+"""Maximum total size of a request's line, headers, trailers and chunk lines, in bytes.
+
+Minimal chunk lines are exempt.
+"""
 
 MAX_HEADERS = 128
-"""The most header lines of a request."""
+"""Maximum number of header lines of a request."""
 
 MAX_READ_HEADER_BYTES = 2048
-"""A header that is parsed as a list or for its parameters, all its lines together."""
+"""Maximum size of a header that the gateway parses, in bytes. Headers with the same name count together."""
 
 MAX_SOCKET_LINE_BYTES = 8192
-"""A line of a WebSocket handshake: the limit of the websockets library."""
+"""Maximum size of a line in a WebSocket handshake, in bytes. The websockets library has the same limit."""
 
 _PARSED = frozenset(
     {
@@ -40,7 +43,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class HeadRefused(Exception):
-    """A head that is refused, with the status and text of the answer."""
+    """Raised if the gateway refuses a request's headers. The gateway answers with ``status`` and ``text``."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -49,29 +52,28 @@ class HeadRefused(Exception):
 
 
 def head_too_large() -> HeadRefused:
-    """Return the refusal of a head of more than ``MAX_HEAD_BYTES``."""
-    return HeadRefused(431, f"The request line and headers, with any trailers, are longer than {MAX_HEAD_BYTES} bytes.")
+    """Return the error for a request head above ``MAX_HEAD_BYTES``."""
+    return HeadRefused(
+        431, f"The request line, headers and trailers exceed {MAX_HEAD_BYTES} bytes in total. Shorten them."
+    )
 
 
 def check_head(headers: Headers, *, version: str, size: int) -> None:
-    """Check the headers of a request.
+    """Check a request's headers.
 
-    Args:
-        headers: names in lower case.
-        version: of HTTP.
-        size: an upper bound of the head's size, in bytes.
+    Header names must be in lower case. ``size`` is at least the number of bytes in the request line and the headers.
 
     Raises:
-        HeadRefused: 400 for a missing, repeated or invalid ``Host`` (RFC 9112, 3.2); 431 for too many or too long
-            headers.
+        HeadRefused: status 400 if ``Host`` is missing, repeated or invalid (RFC 9112, 3.2); status 431 if there are too
+            many headers or too long ones.
     """
     if len(headers) > MAX_HEADERS:
-        raise HeadRefused(431, f"The request has more than {MAX_HEADERS} headers.")
+        raise HeadRefused(431, f"The request has more than {MAX_HEADERS} headers. Send fewer headers.")
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) != 1 and (hosts or version == "1.1"):
         raise HeadRefused(400, "The request must have one Host header.")
     if hosts and _HOST.fullmatch(hosts[0]) is None:
-        raise HeadRefused(400, "The Host header is not a host and port.")
+        raise HeadRefused(400, "The Host header must be a host name or address, with an optional port.")
     if size > MAX_READ_HEADER_BYTES:
         _check_lengths(headers)
 
@@ -83,11 +85,13 @@ def _check_lengths(headers: Headers) -> None:
             lengths[name] += len(value) + 2
             if lengths[name] - 2 > MAX_READ_HEADER_BYTES:
                 limit = MAX_READ_HEADER_BYTES
-                raise HeadRefused(431, f"The header {name.decode()} is longer than {limit} bytes.")
+                raise HeadRefused(431, f"The header {name.decode()} is longer than {limit} bytes. Shorten the header.")
 
 
 def check_socket_head(headers: Headers, url: bytes) -> None:
-    """Check the line lengths of a WebSocket handshake. Raises HeadRefused (431)."""
+    """Raise HeadRefused if a line of a WebSocket handshake is too long."""
     longest = max((len(name) + len(value) for name, value in headers), default=0) + len(": \r\n")
     if max(longest, len(b"GET " + url + b" HTTP/1.1\r\n")) > MAX_SOCKET_LINE_BYTES:
-        raise HeadRefused(431, f"A line of the handshake is longer than {MAX_SOCKET_LINE_BYTES} bytes.")
+        raise HeadRefused(
+            431, f"A line of the WebSocket handshake is longer than {MAX_SOCKET_LINE_BYTES} bytes. Shorten the line."
+        )

@@ -1,4 +1,4 @@
-"""The body of a streamed HTTP response, with heartbeats while it is silent."""
+"""Writes a streamed HTTP response, with heartbeats while there is no data."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from types import TracebackType
 from typing import Self
 
 
-class Beating:
-    """Writes chunks, and a heartbeat after each silent interval, until the context ends.
+class HeartbeatWriter:
+    """Writes a stream's chunks. After each interval without a chunk, writes a heartbeat.
 
-    One timer serves the whole stream, so that a chunk costs no timer and no task. While a chunk or heartbeat waits for
-    a client that does not read, no other is written.
+    One timer serves the whole stream, so that no chunk needs its own timer or task. While the client does not read,
+    only one chunk or heartbeat waits.
 
     Args:
-        write: writes a chunk.
-        seconds: the silent interval before a heartbeat.
-        heartbeat: the chunk of a heartbeat; the attribute may be changed.
+        seconds: the interval without data before a heartbeat.
+        heartbeat: the chunk of a heartbeat. The attribute may be changed.
     """
 
     def __init__(self, write: Callable[[bytes], Awaitable[None]], seconds: float, heartbeat: bytes) -> None:
@@ -33,7 +32,10 @@ class Beating:
         self._is_over = False
 
     async def write(self, chunk: bytes) -> None:
-        """Write a chunk, after a heartbeat in progress. Raises the errors of both writes."""
+        """Write a chunk. If a heartbeat is being written, wait first.
+
+        Raise an error if the chunk or heartbeat cannot be written.
+        """
         if self._beat is not None:
             await self._beat
         self._silent_since = None

@@ -1,4 +1,4 @@
-"""HTTP/1.0 for uvicorn, which would answer it as HTTP/1.1. nginx uses it for upstreams by default."""
+"""Makes uvicorn answer HTTP/1.0 requests in HTTP/1.0. By default, nginx sends HTTP/1.0 requests to upstreams."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.lean import LeanProtocol
 
 
 class Http10Protocol(LeanProtocol):
-    """uvicorn's HTTP protocol, without chunks and interim answers for HTTP/1.0 clients."""
+    """Extends uvicorn's HTTP protocol: HTTP/1.0 clients receive no chunked bodies or interim responses."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if cycle.scope["http_version"] == "1.0":
@@ -21,7 +21,7 @@ class Http10Protocol(LeanProtocol):
 
 
 class _Unchunked:
-    """Ends a body without a length by closing its connection (RFC 9112, 6.1 and 6.3)."""
+    """An ASGI application that ends a body without a length by closing the connection (RFC 9112, 6.1 and 6.3)."""
 
     def __init__(self, app: ASGIApp, cycle: RequestResponseCycle) -> None:
         self._app = app

@@ -1,4 +1,7 @@
-"""Limits on idle connections. Beyond a limit, the connection that has waited longest is closed."""
+"""Limits the number of idle connections and the size of incomplete request headers.
+
+Beyond a limit, the connection that has waited longest is closed.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,24 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import Protocol
 
-_WANTED_FILES = 65_536
+_SUFFICIENT_FILES = 65_536
 
 MAX_HEADS_BYTES = 64 * 2**20
-"""The most bytes of incomplete heads of all connections."""
+"""Maximum total size of all connections' incomplete request headers, in bytes."""
 
 
 class Closable(Protocol):
-    """A connection that waits for a request or its head."""
+    """A connection that waits for a request's headers."""
 
     def close_idle(self) -> None:
         """Close the connection."""
 
 
 class IdleConnections:
-    """The connections that wait for a request or its head, in the order of waiting.
+    """Tracks and limits the connections that wait for a request's headers.
 
     Args:
-        connections: all connections of the server.
-        limit: the most connections.
-        heads: the most bytes of incomplete heads; by default ``MAX_HEADS_BYTES``.
+        heads: the maximum number of bytes of incomplete heads. The default is ``MAX_HEADS_BYTES``.
     """
 
     def __init__(self, connections: Collection[object], limit: int, heads: int | None = None) -> None:
@@ -38,23 +39,26 @@ class IdleConnections:
         self._held = 0
 
     def add(self, one: Closable) -> None:
-        """Add a connection that begins to wait."""
+        """Add a connection that begins to wait for a request."""
         self._waiting[one] = None
 
     def remove(self, one: Closable) -> None:
-        """Remove a connection that has received a head or closes."""
+        """Remove a connection that is no longer idle."""
         self._waiting.pop(one, None)
         self._held -= self._heads.pop(one, 0)
 
     def hold_head(self, one: Closable, size: int) -> None:
-        """Count the ``size`` bytes received of a head. If all heads exceed the limit, close the oldest."""
+        """Record the number of header bytes that a connection has received.
+
+        If all incomplete headers together are too large, close the connection with the oldest headers.
+        """
         self._held += size - self._heads.get(one, 0)
         self._heads[one] = size
         while self._held > self._heads_limit:
             self._close(next(iter(self._heads)))
 
     def make_room(self) -> None:
-        """If there are too many connections, close the one that has waited longest for a request."""
+        """If there are too many connections, close the connection with the longest idle time."""
         if len(self._connections) > self._limit and self._waiting:
             self._close(next(iter(self._waiting)))
 
@@ -63,16 +67,19 @@ class IdleConnections:
         one.close_idle()
 
 
-def connections_possible(wanted: int) -> int:
-    """Return ``wanted``, but at most three quarters of the limit on open files."""
+def connections_possible(configured: int) -> int:
+    """Return how many connections the process can serve.
+
+    The result is the smaller of ``configured`` and three quarters of the process's limit on open files.
+    """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return wanted if files == resource.RLIM_INFINITY else max(1, min(wanted, files * 3 // 4))
+    return configured if files == resource.RLIM_INFINITY else max(1, min(configured, files * 3 // 4))
 
 
 def open_more_files() -> None:
-    """Raise the soft limit on open files towards the hard one. Many systems set 1,024, for ``select``."""
+    """Raise the process's soft limit on open files. The usual limit of 1,024 suits programs that use ``select``."""
     files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _WANTED_FILES if most == resource.RLIM_INFINITY else min(most, _WANTED_FILES)
-    if files != resource.RLIM_INFINITY and files < wanted:
+    target = _SUFFICIENT_FILES if most == resource.RLIM_INFINITY else min(most, _SUFFICIENT_FILES)
+    if files != resource.RLIM_INFINITY and files < target:
         with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, most))

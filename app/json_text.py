@@ -1,4 +1,4 @@
-"""JSON from clients: decoded, or refused with the position of the error."""
+"""Decodes JSON from clients, and explains errors in the JSON."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ _BOM = "\N{BYTE ORDER MARK}"
 _NO_NUMBER = re.compile(r"-?(?:NaN|Infinity)")
 
 MAX_CONTAINERS = 50_000
-"""The most objects and arrays of one JSON text. Each takes up to 30 times as much memory as its characters."""
+"""Maximum number of objects and arrays in a JSON text. Containers take up to 30 times as much memory as text."""
 
 
 class TooManyContainers(ValueError):
-    """A text has more than ``MAX_CONTAINERS`` objects and arrays."""
+    """Raised if a JSON text has more than ``MAX_CONTAINERS`` objects and arrays."""
 
 
 class InvalidJson(ValueError):
-    """A text is not JSON. The message has the error and its position, and quotes nothing."""
+    """Raised if a text is not valid JSON.
+
+    The message describes the error and its position, and does not quote the text.
+    """
 
 
 def loads(data: bytes | str) -> Any:
-    """Parse a JSON text. Raises InvalidJson, TooManyContainers."""
+    """Parse a JSON text. Raise InvalidJson or TooManyContainers if the gateway does not accept the text."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -38,21 +41,22 @@ def loads(data: bytes | str) -> Any:
 
 
 def _opening(data: bytes | str) -> int:
-    """Count the opening brackets of a text, including those in strings."""
     if isinstance(data, bytes):
         return data.count(b"{") + data.count(b"[")
     return data.count("{") + data.count("[")
 
 
 def values_in(data: bytes | str) -> int:
-    """Estimate the number of values: opening brackets and commas, including those in strings."""
+    """Estimate the number of values in a JSON text.
+
+    The estimate counts all commas and opening brackets, even within strings.
+    """
     return _opening(data) + (data.count(b",") if isinstance(data, bytes) else data.count(","))
 
 
 def _has_too_many(value: Any) -> bool:
-    """Whether a value has more than ``MAX_CONTAINERS`` objects and arrays, including itself."""
     found = [value]
-    for one in found:  # ``found`` grows meanwhile
+    for one in found:  # ``found`` grows in the loop
         within = one.values() if isinstance(one, dict) else one
         found += [inner for inner in within if isinstance(inner, dict | list)]
         if len(found) > MAX_CONTAINERS:
@@ -67,22 +71,21 @@ def _explained(data: bytes | str, error: orjson.JSONDecodeError) -> str:
         return _located(data, error)
     encoding = json.detect_encoding(data)
     if not encoding.startswith("utf-8"):
-        return f"it is encoded in {encoding[:6].upper()} ({_mark(data)}), and must be UTF-8"
+        return f"it is encoded in {encoding[:6].upper()} ({_encoding_sign(data)}), and must be UTF-8"
     try:
         return _located(data.decode(), error)
     except UnicodeDecodeError as undecodable:
         return f"the byte at offset {undecodable.start} is not valid UTF-8"
 
 
-def _mark(data: bytes) -> str:
-    """Describe the evidence that a text is in UTF-16 or UTF-32."""
+def _encoding_sign(data: bytes) -> str:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)):
         return "a byte order mark at offset 0"
     return f"a NUL byte at offset {data.index(0)}"
 
 
 def _located(text: str, error: orjson.JSONDecodeError) -> str:
-    """Describe the first error in a decoded text, with its line and column: from 1, in characters."""
+    """Describe the first error in a JSON text, with its line and its column in characters, both counted from 1."""
     problem, position = error.msg, error.pos
     if text[position : position + 1] == _BOM or text.startswith(_BOM):
         problem = "a byte order mark (BOM)"

@@ -10,31 +10,30 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 INTERVAL_SECONDS = 0.05
-"""The interval of measurements, in seconds: a long step is noticed, and they cost less than 0.1% of a core."""
+"""The time between measurements of the event loop, in seconds. The measurements take less than 0.1% of a CPU core."""
 
 _FULL = 2
 """Python's oldest generation, whose collections visit every container object."""
 
 
 class LagMetrics(Protocol):
-    """Receives the measurements."""
+    """Receives measurements of the event loop and of garbage collections."""
 
     def loop_measured(self, late: float, held: float) -> None:
-        """Record one tick; both in seconds."""
+        """Record the event loop's lag, in seconds. The process caused ``held`` of the ``late`` seconds."""
 
     def collected(self, seconds: float) -> None:
-        """Record one full garbage collection."""
+        """Record the duration of a full garbage collection, in seconds."""
 
 
 class LoopWatch:
-    """Schedules a tick every ``INTERVAL_SECONDS`` and measures how late it runs.
+    """Measures the event loop's lag with a periodic timer.
 
-    ``lag`` is the delay of the newest tick in seconds. Every callback of the loop has about this delay. ``held`` is the
-    part that this process caused: at most the CPU time of the loop's thread since the previous tick, so that a busy
-    machine does not count.
+    The timer ticks every ``INTERVAL_SECONDS``. ``lag`` is the delay of the newest tick in seconds. Every callback of
+    the loop has about this delay. ``held`` is the part of the delay that this process caused: at most the CPU time of
+    the loop's thread since the previous tick. Load of other processes therefore does not count.
 
     Args:
-        metrics: receives the measurements.
         clock: wall-clock time, in seconds.
         cpu: CPU time of the calling thread, in seconds.
     """
@@ -57,7 +56,7 @@ class LoopWatch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Measure the running loop until the context ends."""
+        """Measure the event loop's lag until the ``with`` block ends."""
         gc.callbacks.append(self._on_collection)
         self._schedule()
         try:
@@ -68,11 +67,17 @@ class LoopWatch:
                 self._timer.cancel()
 
     def follow(self, act: Callable[[float, float], None]) -> None:
-        """Call ``act`` at every tick, with ``held`` and the CPU time of the loop's thread since the previous tick."""
+        """Call ``act`` after each measurement of the event loop.
+
+        ``act`` receives ``held`` and the event loop's CPU time since the previous tick, in seconds.
+        """
         self._followers.append(act)
 
     def overdue(self) -> float:
-        """Return the delay of the pending tick so far, in seconds."""
+        """Return the event loop's current lag, in seconds.
+
+        The lag is the time since the next tick was due, or 0 if the tick is not yet due.
+        """
         return max(0.0, self._clock() - self._due)
 
     def _schedule(self) -> None:
@@ -91,7 +96,7 @@ class LoopWatch:
             act(self.held, used)
 
     def _on_collection(self, phase: str, info: dict[str, Any]) -> None:
-        """Time a full collection. The next tick records it: a collection can begin while the metrics are locked."""
+        """Measure a full collection's duration. The next tick records it: metrics may be locked during a collection."""
         if info["generation"] < _FULL:
             return
         if phase == "start":

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with less memory for each connection."""
+"""uvicorn's HTTP protocol with less memory per connection."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from app.flags import Flag
 
 
 class _NoPipeline(deque[Any]):
-    """A queue that accepts no item."""
-
     def appendleft(self, _: Any) -> None:
-        """Raise RuntimeError: a queued request would never be served."""
+        """Raise RuntimeError, because a queued request would never be served."""
         raise RuntimeError("a pipelined request was parsed before the previous answer")
 
 
@@ -24,7 +22,10 @@ _NO_PIPELINE = _NoPipeline()
 
 
 class LeanProtocol(HttpToolsProtocol):
-    """Replaces an unused queue and an event, which take 760 bytes each."""
+    """uvicorn's HTTP protocol with less memory per connection.
+
+    The class replaces a queue and an event, which take 760 bytes each.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

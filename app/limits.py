@@ -1,7 +1,7 @@
-"""Rate limits of the HTTP endpoints: requests are counted before they are served, and responses report the limits.
+"""Counts HTTP requests against rate limits, and reports the limits in response headers.
 
-``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset`` describe the limit that ``X-RateLimit-Resource`` names: the one
-that refused the request, else the one with the least remaining. ``Reset`` is in seconds from now.
+``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset`` describe the limit that ``X-RateLimit-Resource`` names: the
+limit that refused the request, or else the limit with the fewest requests left. ``Reset`` is in seconds from now.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ HEADERS = ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X
 
 
 class CountedSend:
-    """A request's ``send`` that adds the headers of the rate limits to the response."""
+    """Wraps ASGI's ``send``, and adds ``X-RateLimit-*`` headers to the response."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._fields: dict[str, str] = {}
 
     async def __call__(self, message: Message) -> None:
-        """Send one message."""
+        """Send one ASGI message."""
         if message["type"] == "http.response.start":
             MutableHeaders(scope=message).update(self._fields)
         await self._send(message)
 
     async def count(self, limits: RateLimits, user_id: str, *kinds: LimitKind) -> None:
-        """Count the request against limits, in one step. Raises RateLimited."""
-        allowance = await limits.ask(user_id, *kinds)
+        """Count the request against the rate limits in ``kinds``. Raise RateLimited if the request exceeds a limit."""
+        allowance = await limits.charge(user_id, *kinds)
         self._fields = _fields(allowance.standings)
         if allowance.refusal is not None:
             raise allowance.refusal

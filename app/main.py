@@ -47,7 +47,10 @@ EXPOSED_HEADERS = [
     "Allow",
     "WWW-Authenticate",
 ]
-"""The headers that a page of another origin may read, besides those that CORS always allows (Fetch, 3.3.4)."""
+"""The response headers that CORS lets pages of other origins read.
+
+CORS always allows the safelisted headers, too (Fetch, 3.3.4).
+"""
 
 
 def create_app(
@@ -58,14 +61,16 @@ def create_app(
     drain: Drain | None = None,
     announces: bool | None = None,
 ) -> ASGIApp:
-    """Make the gateway, which the lifespan opens.
+    """Return the gateway as an ASGI application.
+
+    The ASGI lifespan opens and closes the gateway.
 
     Args:
-        settings: by default, those of the environment and ``.env``.
-        telemetry: by default, its own metrics and a log on standard output.
+        settings: the settings; by default, from the environment and ``.env``.
+        telemetry: receives metrics and log lines; by default, a new one that logs to standard output.
         store: the embedded platform's data; by default, in memory.
-        drain: advanced by the server when it stops.
-        announces: whether to log warnings about the settings and the real services at the start; by default, if
+        drain: the stage of the process, which the server advances when it stops.
+        announces: whether to log warnings about settings and real services at the start. The default is ``True`` if
             ``settings`` is not given.
 
     Raises:
@@ -98,7 +103,7 @@ def create_app(
     api.router.routes[:0] = [*page_routes(settings, endpoints), *demo_routes(settings)]
     add_operators_routes(api, endpoints)
     cors = _cors(settings)
-    # outside FastAPI, whose own wrappers of middleware each stream would keep until its end
+    # outside FastAPI, whose wrappers of middleware would stay in memory until the end of each stream
     app: ASGIApp = Shield(_router(api, endpoints, settings), telemetry=telemetry, drain=drain)
     app = RequestScope(CORSMiddleware(HeadAsGet(app), **cors), telemetry=telemetry, drain=drain)
     return Admission(

@@ -1,4 +1,4 @@
-"""Token buckets, which limit the rate of a connection or user and allow bursts."""
+"""Token buckets that limit the rates of connections and users."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 _MIN_METERS = 1_000
-"""Up to this number, no meter is evicted."""
+"""No meter is evicted while there are at most this many meters."""
 
 
 class Meter:
-    """A token bucket.
+    """A token bucket, which limits a rate and allows bursts.
 
     Args:
-        burst: the units in a full bucket. It is full at first.
-        per_second: the units refilled per second; 0 for none.
-        clock: returns the time in seconds.
+        burst: the units in a full bucket. A new bucket is full.
+        per_second: the units added per second.
     """
 
     __slots__ = ("__weakref__", "_at", "_burst", "_clock", "_per_second", "_units")
@@ -26,7 +25,7 @@ class Meter:
         self._units, self._at = burst, clock()
 
     def take(self, units: float = 1) -> bool:
-        """Take units if there are enough. Returns whether there were."""
+        """Take units from the bucket. Return whether the bucket had enough units."""
         if self._units < units:
             self._refill()
             if self._units < units:
@@ -36,7 +35,7 @@ class Meter:
 
     @property
     def is_full(self) -> bool:
-        """Whether the bucket is full."""
+        """Return whether the bucket is full."""
         self._refill()
         return self._units >= self._burst
 
@@ -47,10 +46,11 @@ class Meter:
 
 
 class Meters:
-    """A meter for each user, which outlives the user's connections.
+    """The token buckets (``Meter``) of all users.
 
-    Full meters, which have no state to lose, are evicted each time the number of meters has doubled, so that the
-    amortized cost is constant. An evicted meter that a connection still uses remains the user's meter.
+    A user's meter remains when the user's connections close. Full meters have no state to lose, and are evicted each
+    time that the number of meters has doubled. The amortized cost is therefore constant. An evicted meter that a
+    connection still uses remains the user's meter.
     """
 
     def __init__(self, burst: float, per_second: float) -> None:
@@ -63,7 +63,7 @@ class Meters:
         return len(self._meters)
 
     def of(self, user_id: str) -> Meter:
-        """Return the user's meter."""
+        """Return a user's token bucket."""
         meter = self._in_use.get(user_id)
         if meter is None:
             meter = self._in_use[user_id] = Meter(self._burst, self._per_second)

@@ -1,6 +1,7 @@
-"""Pure ASGI middleware behind ``Admission``. From the outside in: ``RequestScope``, CORS, ``HeadAsGet``, ``Shield``.
+"""ASGI middleware for request ids, logging, shutdown, internal errors and HEAD requests.
 
-Every response therefore has an id, is logged, and can be read by a page of an allowed origin.
+The order inside ``Admission`` is, outermost first: ``RequestScope``, CORS, ``HeadAsGet``, ``Shield``. In this order,
+every response has an id, is logged, and can be read by a page of an allowed origin.
 """
 
 from __future__ import annotations
@@ -26,26 +27,27 @@ from clients.errors import GatewayError
 from clients.origin import Origin
 
 REQUEST_ID = "X-Request-ID"
-CLIENT_LEFT = 499
-"""The status, in log and metrics, of a request whose client left before the response began."""
+CLIENT_DISCONNECTED = 499
+"""The logged status of a request whose client disconnected before the response began."""
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _ROUTES = frozenset({"/", "/graphql", "/ping", "/health", "/metrics", "/docs", "/redoc", "/openapi.json"})
 _BEGINS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 ALWAYS_OPEN = frozenset({"/ping", "/health", "/metrics"})
-"""Health checks and metrics are always admitted."""
+"""The paths of health checks and metrics. The gateway always serves these paths."""
 
 
 def request_id_of(scope: Scope) -> str:
-    """Return the id of a request: the client's ``X-Request-ID`` if it is short and plain, else a new one."""
+    """Return the header ``X-Request-ID``, or a new id if the header is missing or invalid."""
     request_id = header(scope, b"x-request-id")
     return request_id if request_id is not None and _ID.fullmatch(request_id) else str(uuid.uuid4())
 
 
 class RequestScope:
-    """Gives every request an id, adds it and ``nosniff`` to the response, and reports it to the telemetry.
+    """Assigns an id to each request, and logs the request.
 
-    A cancellation by the server, at the end of the grace period, stops here: the server would log it as an error.
+    The response's headers get the id and ``nosniff``. At the end of the grace period, the server cancels requests. The
+    cancellation is not raised to the server, which would log an error.
     """
 
     def __init__(self, app: ASGIApp, *, telemetry: Telemetry, drain: Drain) -> None:
@@ -54,16 +56,16 @@ class RequestScope:
         self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request or socket."""
+        """Serve one request."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
         request_id = scope.setdefault("state", {})["request_id"] = request_id_of(scope)
-        began, status = time.perf_counter(), CLIENT_LEFT
+        began, status = time.perf_counter(), CLIENT_DISCONNECTED
 
-        async def identified(message: Message) -> None:
+        async def with_id(message: Message) -> None:
             nonlocal status
-            if message["type"] == "websocket.close" and status == CLIENT_LEFT:
+            if message["type"] == "websocket.close" and status == CLIENT_DISCONNECTED:
                 status = 403
                 await send(_named({"type": "websocket.http.response.start", "status": status}, request_id))
                 message = {"type": "websocket.http.response.body", "body": b"There is no socket here.\n"}
@@ -73,7 +75,7 @@ class RequestScope:
             await send(message)
 
         try:
-            await self._app(scope, receive, identified)
+            await self._app(scope, receive, with_id)
         except asyncio.CancelledError:
             if self._drain.stage is not Stage.CUTTING:
                 raise
@@ -85,7 +87,6 @@ class RequestScope:
 
 
 def _named(message: Message, request_id: str) -> Message:
-    """Add the headers of every response."""
     message.setdefault("headers", [])
     headers = MutableHeaders(scope=message)
     headers[REQUEST_ID] = request_id
@@ -94,10 +95,11 @@ def _named(message: Message, request_id: str) -> Message:
 
 
 class Shield:
-    """Refuses new requests while the process drains, and answers an internal error with a 500 without details.
+    """Refuses requests while the process stops, and hides the details of internal errors.
 
-    Letta's requests are served until the readers are detached, because turns under way wait for them. At the end of the
-    grace period, requests without a response get an error.
+    A request that causes an internal error is answered with status 500. Letta's requests are served until the readers
+    are detached, because running turns wait for them. At the end of the grace period, requests without a response
+    receive an error.
     """
 
     def __init__(self, app: ASGIApp, *, telemetry: Telemetry, drain: Drain) -> None:
@@ -114,7 +116,7 @@ class Shield:
         begun, task = False, asyncio.current_task()
 
         def cut(stage: Stage) -> None:
-            """Cancel a request whose response has not begun; the server closes the connections of the others."""
+            """In the stage ``CUTTING``, cancel the request unless a response has begun."""
             if stage is Stage.CUTTING and task is not None and not begun:
                 task.cancel()
 
@@ -133,10 +135,10 @@ class Shield:
             if begun or self._drain.stage is not Stage.CUTTING:
                 raise
             await refuse(scope, watched, refusal() if is_rest(scope["path"]) else interruption())
-        except Exception:  # nothing further out can send a response
+        except Exception:  # no outer middleware can send a response
             self._telemetry.log.exception("internal error", request_id=scope["state"]["request_id"])
             if begun:
-                raise  # the server cuts the response short, so that the client sees that it is incomplete
+                raise  # the server aborts the response, so that the client detects the missing end
             await refuse(scope, watched, GatewayError(INTERNAL_MESSAGE))
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -153,7 +155,7 @@ class Shield:
 
 
 async def refuse(scope: Scope, send: Send, error: GatewayError) -> None:
-    """Send an error in the form of the endpoint."""
+    """Send an error in the format of the request's endpoint."""
     if is_rest(scope["path"]):
         await envelope.refuse(send, error)
     else:
@@ -161,9 +163,9 @@ async def refuse(scope: Scope, send: Send, error: GatewayError) -> None:
 
 
 class HeadAsGet:
-    """Answers HEAD as GET on every path, without the body (RFC 9110, 9.3.2).
+    """Answers a HEAD request like a GET request, but without a body (RFC 9110, 9.3.2).
 
-    ``scope["state"]["head"]`` is set, so that no stream is started.
+    ``scope["state"]["head"]`` tells endpoints to start no stream.
     """
 
     def __init__(self, app: ASGIApp) -> None:

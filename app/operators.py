@@ -17,7 +17,10 @@ from clients.calls import CallScope
 
 
 def add_operators_routes(api: FastAPI, endpoints: Endpoints) -> None:
-    """Add the routes to the application. ``METRICS_TOKEN`` protects metrics and the details of health."""
+    """Add the routes ``/ping``, ``/health`` and ``/metrics``.
+
+    Metrics and the details of ``/health`` require ``METRICS_TOKEN``.
+    """
 
     def is_operator(request: Request) -> bool:
         token = endpoints.gateway.metrics_token if endpoints.gateway else None
@@ -26,11 +29,11 @@ def add_operators_routes(api: FastAPI, endpoints: Endpoints) -> None:
             return endpoints.gateway is not None and endpoints.gateway.open_metrics
         return hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode())
 
-    @api.get("/ping", tags=["operations"], summary="Whether the process responds.")
+    @api.get("/ping", tags=["operations"], summary="Report that the process responds.")
     async def ping() -> dict[str, str]:
         return {"status": "ok"}
 
-    @api.get("/health", tags=["operations"], summary="The gateway and each service behind it.")
+    @api.get("/health", tags=["operations"], summary="Report the health of the gateway and of each service.")
     async def health(request: Request) -> JSONResponse:
         gateway = endpoints.gateway
         if gateway is None:
@@ -38,7 +41,7 @@ def add_operators_routes(api: FastAPI, endpoints: Endpoints) -> None:
         if not gateway.drain.is_open:
             return JSONResponse({"status": "draining"}, 503)
         scope = CallScope(request.state.request_id, time.monotonic() + HEALTH_SECONDS)
-        report = await gateway.resources.health.look(scope)
+        report = await gateway.resources.health.probe(scope)
         body: dict[str, Any] = {"status": "degraded" if report.degraded else "ok"}
         if is_operator(request):
             services = {
@@ -54,12 +57,16 @@ def add_operators_routes(api: FastAPI, endpoints: Endpoints) -> None:
             body |= {"version": report.version, "services": services}
         return JSONResponse(body)
 
-    @api.get("/metrics", tags=["operations"], summary="Metrics in Prometheus' text format.")
+    @api.get("/metrics", tags=["operations"], summary="Return metrics in Prometheus' text format.")
     async def metrics(request: Request) -> Response:
         gateway = endpoints.gateway
         if gateway is None or not is_operator(request):
             unset = gateway is not None and gateway.metrics_token is None
-            text = "METRICS_TOKEN is not set: /metrics is closed" if unset else "a bearer token is needed"
+            text = (
+                "METRICS_TOKEN is not set, so /metrics is disabled."
+                if unset
+                else "Send METRICS_TOKEN as the bearer token."
+            )
             return Response(f"{text}\n", 401, {"WWW-Authenticate": "Bearer"}, "text/plain")
         body = await asyncio.to_thread(gateway.telemetry.exposition)
         return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")

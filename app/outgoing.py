@@ -1,4 +1,7 @@
-"""Unread output of connections, with a write deadline for each and a limit for all together."""
+"""Resets the connections of clients that do not read their responses.
+
+Each client has a write timeout, and the unread bytes of all clients together are limited.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +12,32 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from app.callers import Caller, address_of
+from app.identity import Identity, address_of
 
 MAX_UNSENT_BYTES = 256 * 2**20
-"""The most unread bytes of all clients. Beyond it, connections of the client with most are reset, largest first."""
+"""Maximum number of bytes that all clients together have not read.
+
+Above this number, connections of the client with the most unread bytes are reset.
+"""
 
 MIN_STEP_BYTES = 8 * 1024
-"""The bytes that a client must read within the timeout, unless fewer are unread: about 270 bytes/s by default."""
+"""Minimum number of bytes that a client must read within the write timeout.
+
+If fewer bytes are unread, the client must read all of them.
+"""
 
 STEP_FRACTION = 10
-"""A client must read this fraction of the unread bytes within the timeout, so that none holds megabytes for long."""
+"""A client must read at least 1/``STEP_FRACTION`` of its unread bytes within the write timeout."""
 
 SWEEP_SECONDS = 1.0
 
 
 class Outgoing:
-    """A transport that counts the bytes written to it. All else is delegated to ``inner``.
+    """Wraps an asyncio transport (``inner``), and counts the written bytes.
 
     Attributes:
         on_close: called instead of the transport's ``close``.
-        is_finishing: whether writing has ended although the transport is not closing yet.
+        is_finishing: whether writing has ended although the transport is still open.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -43,26 +52,29 @@ class Outgoing:
         return getattr(self.inner, name)
 
     def write(self, data: bytes) -> None:
-        """Send bytes, or buffer them until the client reads."""
+        """Write bytes to the transport, and count the bytes."""
         self._written += len(data)
         self.inner.write(data)
 
     def close(self) -> None:
-        """Close after everything has been sent."""
+        """Call ``on_close``, which by default closes the transport."""
         self.on_close()
 
     def reset(self) -> None:
-        """Close at once and free the unread bytes, also in the kernel, which would retry for minutes."""
+        """Reset the TCP connection, and discard all unsent bytes.
+
+        The bytes in the kernel's buffer are discarded, too.
+        """
         connection: socket.socket = self.inner.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.inner.abort()
 
     def is_closing(self) -> bool:
-        """Whether writing has ended."""
+        """Return whether the transport accepts no more bytes."""
         return self.is_finishing or self.inner.is_closing()
 
     def stalled(self, now: float) -> tuple[int, float]:
-        """Return the number of unread bytes, and the seconds since the client last read enough of them."""
+        """Return the number of unread bytes, and how long the client has read too slowly. The time is in seconds."""
         waiting = self.inner.get_write_buffer_size()
         if not waiting:
             self._since = None
@@ -75,12 +87,11 @@ class Outgoing:
 
 
 class Unsent:
-    """Checks the unread bytes of all connections every second, and resets connections whose clients do not read.
+    """Resets the connections of clients that do not read their responses.
 
     Args:
-        connections: the server's protocols, WebSockets included, with an ``Outgoing`` as ``transport``.
-        seconds: the timeout for a client to read its step (``MIN_STEP_BYTES``, ``STEP_FRACTION``).
-        limit: the most unread bytes of all connections.
+        connections: the server's connections and WebSockets. Each ``transport`` is an ``Outgoing``.
+        seconds: the write timeout.
     """
 
     def __init__(self, connections: Iterable[Any], *, seconds: float, limit: int = MAX_UNSENT_BYTES) -> None:
@@ -90,13 +101,13 @@ class Unsent:
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self) -> None:
-        """Check every second while there are connections."""
+        """Schedule the next check of all connections, if no check is scheduled."""
         if self._timer is None:
             period = min(SWEEP_SECONDS, self._seconds / 4)
             self._timer = asyncio.get_running_loop().call_later(period, self.sweep)
 
     def sweep(self) -> None:
-        """Check all connections now, and reset those whose clients do not read."""
+        """Reset the connections of clients that do not read their responses."""
         self._timer = None
         now, waiting = asyncio.get_running_loop().time(), []
         connections = [one for one in self._connections if isinstance(one.transport, Outgoing)]
@@ -112,7 +123,7 @@ class Unsent:
             self.watch()
 
     def _shed(self, waiting: list[tuple[int, Any]]) -> None:
-        """Reset connections until the total is within the limit, first the largest of the owner with most bytes."""
+        """Reset connections until the unread bytes meet the limit. The owner with the most loses its largest first."""
         held: Counter[str] = Counter()
         by_owner: dict[str, list[tuple[int, Any]]] = {}
         for unsent, connection in sorted(waiting, key=lambda one: one[0]):
@@ -127,8 +138,8 @@ class Unsent:
 
 
 def owner_of(connection: Any) -> str:
-    """Return the owner of a connection: that of its newest request, else the client's address."""
+    """Return the owner of a connection's newest request. If the owner is unknown, return the client's address."""
     cycle = getattr(connection, "cycle", None)
     scope = (cycle.scope if cycle is not None else getattr(connection, "scope", None)) or {}
-    caller: Caller | None = scope.get("state", {}).get("caller")
-    return address_of(scope) if caller is None else caller.owner.id
+    identity: Identity | None = scope.get("state", {}).get("identity")
+    return address_of(scope) if identity is None else identity.owner.id

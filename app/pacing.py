@@ -1,4 +1,4 @@
-"""Pacing of connections' work over the iterations of the event loop."""
+"""Spreads the work of connections over several iterations of the event loop."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections import deque
 from collections.abc import Callable
 
 PACED_SECONDS = 0.02
-"""The time budget of one iteration, in seconds. The step that exceeds it is completed."""
+"""How long steps may run in one iteration of the event loop, in seconds.
+
+A step that exceeds this time is still completed.
+"""
 
 
 class StepPacer:
-    """Runs steps in order, at once or in a later iteration of the event loop."""
+    """Runs functions (steps) in order, over several iterations of the event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
@@ -22,11 +25,11 @@ class StepPacer:
 
     @property
     def is_full(self) -> bool:
-        """Whether a step must wait."""
+        """Return whether the next step must wait for a later iteration of the event loop."""
         return self._spent >= PACED_SECONDS or bool(self._waiting)
 
     def count(self, step: Callable[[], None]) -> None:
-        """Run a step now, and count its time."""
+        """Run a step now, and measure how long the step takes."""
         began = self._clock()
         try:
             step()
@@ -35,7 +38,7 @@ class StepPacer:
             self._call()
 
     def later(self, step: Callable[[], None]) -> None:
-        """Queue a step for a later iteration."""
+        """Queue a step for a later iteration of the event loop."""
         self._waiting.append(step)
         self._call()
 

@@ -1,6 +1,7 @@
-"""Probes of the real services at the start, so that the log shows a wrong address or key before users see errors.
+"""Checks at the start whether the services respond and accept the gateway's keys.
 
-The gateway listens meanwhile, and uses a service that starts later as soon as it answers.
+A wrong address or key is therefore logged before users see errors. The gateway already serves requests meanwhile. A
+service that starts later is used as soon as it answers.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ Check = Callable[[CallScope], Awaitable[object]]
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """The probe of one service.
+    """Describes the calls that check a service's URL and key.
 
     Attributes:
-        variable: the setting with the URL.
-        ping: checks that the service answers.
-        key: the setting with the gateway's key for the service.
+        variable: the environment variable with the URL.
+        ping: calls the service without the key.
+        key: the environment variable with the gateway's key for the service.
         check_key: makes a call that needs the key.
         embedded: whether the service can be embedded instead.
     """
@@ -52,7 +53,7 @@ class Probe:
 
 
 def probes_of(settings: Settings, resources: Resources, redis: Check | None) -> list[Probe]:
-    """Return a probe for each service with a URL."""
+    """Return a probe for each service whose URL is set."""
     fallback = not settings.is_production
     platform_key, probes = resources.platform_key, []
     if (url := settings.ams_base_url) is not None:
@@ -92,7 +93,7 @@ def probes_of(settings: Settings, resources: Resources, redis: Check | None) -> 
 
 
 async def report(probes: list[Probe], telemetry: Telemetry) -> None:
-    """Probe all services concurrently, and log each that is down or refuses the key."""
+    """Run all probes concurrently, and log each failed probe."""
     await asyncio.gather(*(_report(probe, telemetry) for probe in probes))
 
 
@@ -103,20 +104,19 @@ async def _report(probe: Probe, telemetry: Telemetry) -> None:
 
 
 async def _problem(probe: Probe) -> str | None:
-    """Describe the service's fault and what to do; ``None`` if the service works."""
     scope = CallScope(f"start-{uuid.uuid4()}", time.monotonic() + PROBE_SECONDS)
     name, url = display_name(probe.service), _without_secrets(probe.url)
-    cure = f"Check {probe.variable}{', or leave it empty for the embedded one' if probe.embedded else ''}."
+    advice = f"Check {probe.variable}{', or unset the variable to use the embedded service' if probe.embedded else ''}."
     try:
         async with asyncio.timeout(PROBE_SECONDS):
             await probe.ping(scope)
     except (TimeoutError, UpstreamTimeout):
-        return f"{name} does not answer at {url} within {PROBE_SECONDS:g} s. {cure}"
+        return f"{name} does not answer at {url} within {PROBE_SECONDS:g} s. {advice}"
     except UpstreamUnavailable as error:
         cause = cause_of(error)
-        return f"{name} does not answer at {url}{f': {cause}' if cause else ''}. {cure}"
+        return f"The gateway cannot connect to {name} at {url}{f': {cause}' if cause else ''}. {advice}"
     except GatewayError as error:
-        return f"What answers at {url} is not {name}, or it is broken: {error.message} {cure}"
+        return f"The server at {url} is not {name}, or {name} fails. {error.message} {advice}"
     return await _key_problem(probe, scope, f"{name} at {url}")
 
 
@@ -129,13 +129,14 @@ async def _key_problem(probe: Probe, scope: CallScope, name: str) -> str | None:
     except GatewayError as error:
         if error.reason == Reason.CREDENTIAL:
             return f"{name} refuses the gateway's key. Check {probe.key}."
-        return f"{name} answers, but the call with the gateway's key failed: {error.message} Check {probe.variable}."
+        return f"{name} answers, but a call with the gateway's key failed. {error.message} Check {probe.variable}."
     except TimeoutError:
-        return f"{name} did not list anything within {PROBE_SECONDS:g} s: it is slow, or hangs."
+        return (
+            f"{name} did not answer an authenticated call within {PROBE_SECONDS:g} s. Check the service's load and log."
+        )
     return None
 
 
 def _without_secrets(url: str) -> str:
-    """Return a URL without user name, password and query."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

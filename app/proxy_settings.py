@@ -1,4 +1,4 @@
-"""The settings of users' proxies: the secrets they accept, and the target that the embedded AMS gives to Letta."""
+"""Settings of the proxy that relays Letta's model calls to LiteLLM."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from app.settings import Settings
 
 
 def proxy_secrets(settings: Settings) -> ProxySecrets:
-    """Return the secrets that the proxies accept. Raises DataFolderError."""
+    """Return the secrets that the proxy accepts from Letta. Raise DataFolderError if a new key cannot be stored."""
     return ProxySecrets(master_key=devtokens.master_key(settings), letta_key=letta_key(settings))
 
 
 def letta_key(settings: Settings) -> str | None:
-    """Return the key that Letta sends if it cannot send an agent's secret."""
+    """Return the setting ``LETTA_PROXY_KEY``. Letta sends this key if Letta has no agent secret for a model call."""
     return None if settings.letta_proxy_key is None else settings.letta_proxy_key.get_secret_value()
 
 
 def proxy_target(settings: Settings) -> ProxyTarget | None:
-    """Return where Letta sends agents' model calls; ``None`` if no public URL is set. Raises DataFolderError."""
+    """Return the URL and keys for Letta's model calls to the gateway.
+
+    Return ``None`` if a required setting is missing.
+    """
     if settings.public_url is None or (key := devtokens.master_key(settings)) is None:
         return None
     return ProxyTarget(url=settings.public_url, master_key=key, takes_lettas_key=settings.letta_proxy_key is not None)

@@ -1,4 +1,7 @@
-"""Queues of requests that wait to be admitted, one for each owner: served round-robin, new owners more often."""
+"""Queues of requests that wait for admission, with one queue per owner.
+
+Owners are served round-robin, new owners more often.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,21 @@ from typing import Generic, NamedTuple, TypeVar
 T = TypeVar("T")
 
 NEW_IN_A_ROW = 4
-"""The number of new owners served before one of the others, so that neither group starves."""
+"""Maximum number of new owners that are served in a row while other owners wait. Therefore neither group starves."""
 
 STANDING_SECONDS = 0.5
-"""If an owner's oldest request has waited longer (seconds), the newest is admitted first: the others are too late."""
+"""If an owner's oldest request has waited this long, the newest is admitted first. The time is in seconds."""
 
 
 class Waiting(NamedTuple, Generic[T]):
-    """A queued request. ``admitted`` resolves when it is admitted, or to ``None`` if it is refused."""
+    """A request in a queue. If the request is refused, the result of ``admitted`` is ``None``."""
 
     admitted: asyncio.Future[T | None]
     since: float
 
 
 class Queues(Generic[T]):
-    """The queues of all owners."""
+    """One queue of requests for each owner."""
 
     def __init__(self) -> None:
         self._new: dict[str, deque[Waiting[T]]] = {}
@@ -32,19 +35,19 @@ class Queues(Generic[T]):
         self._new_in_a_row = 0
 
     def __len__(self) -> int:
-        """The number of queued requests."""
         return sum(len(queue) for queues in (self._new, self._others) for queue in queues.values())
 
     def __bool__(self) -> bool:
-        """Whether a request is queued."""
         return bool(self._new or self._others)
 
     def __contains__(self, owner: str) -> bool:
-        """Whether a request of the owner is queued."""
         return owner in self._new or owner in self._others
 
     def add(self, owner: str, now: float, *, is_new: bool) -> Waiting[T]:
-        """Queue a request. If the owner has no queue yet, ``is_new`` decides to which group it is added."""
+        """Add a request to its owner's queue.
+
+        If the owner has no queue yet, ``is_new`` says whether the owner counts as new.
+        """
         waiting = Waiting[T](asyncio.get_running_loop().create_future(), now)
         queue = self._new.get(owner) or self._others.get(owner)
         if queue is None:
@@ -53,7 +56,10 @@ class Queues(Generic[T]):
         return waiting
 
     def take(self, now: float, has_room: Callable[[str], bool]) -> tuple[str, Waiting[T]] | None:
-        """Remove the next request among the owners for whom ``has_room`` is true."""
+        """Remove and return the next request, or return ``None``.
+
+        Requests of owners for whom ``has_room`` returns false are skipped.
+        """
         first_new = self._new_in_a_row < NEW_IN_A_ROW
         for queues in (self._new, self._others) if first_new else (self._others, self._new):
             for owner in queues:
@@ -66,11 +72,11 @@ class Queues(Generic[T]):
         queue = queues.pop(owner)
         waiting = queue.pop() if now - queue[0].since > STANDING_SECONDS else queue.popleft()
         if queue:
-            self._others[owner] = queue  # at the end, as the owner was just served
+            self._others[owner] = queue  # at the end, because the owner was just served
         return waiting
 
     def refuse(self, until: float) -> None:
-        """Refuse the requests that have waited since ``until`` or longer."""
+        """Refuse the requests that entered a queue at or before the time ``until``."""
         for queues in (self._new, self._others):
             for owner, queue in list(queues.items()):
                 while queue and queue[0].since <= until:
@@ -80,7 +86,7 @@ class Queues(Generic[T]):
                     del queues[owner]
 
     def remove(self, owner: str, waiting: Waiting[T]) -> None:
-        """Remove a request that was cancelled."""
+        """Remove a cancelled request from its queue."""
         for queues in (self._new, self._others):
             if waiting in (queue := queues.get(owner, deque())):
                 queue.remove(waiting)

@@ -1,16 +1,16 @@
-"""Received bytes that are not parsed."""
+"""A buffer for received bytes that are not parsed yet."""
 
 from __future__ import annotations
 
 _END_OF_HEAD = b"\r\n\r\n"
-"""Ends a head, and every chunked body, with or without trailers."""
+"""The bytes that end a request's head, and that also end a chunked body."""
 
 _OVERLAP = len(_END_OF_HEAD) - 1
 _SMALL_BYTES = 4096
 
 
 class Received:
-    """Bytes in the order of arrival; ``count`` is the number of unparsed ones."""
+    """A buffer of received bytes that have not been parsed yet. ``count`` is the number of these bytes."""
 
     __slots__ = ("_at", "_before", "_data", "count")
 
@@ -29,7 +29,7 @@ class Received:
         begin, self._at = self._at, self._at + count
         self.count -= count
         taken = memoryview(self._data)[begin : self._at]
-        if not self.count and self._at > _SMALL_BYTES:  # an idle connection keeps no large buffer
+        if not self.count and self._at > _SMALL_BYTES:  # an idle connection must not keep a large buffer
             self._before, self._data, self._at = self._data[-_OVERLAP:], b"", 0
         return taken
 
@@ -38,9 +38,9 @@ class Received:
         self._data, self._at, self.count = b"", 0, 0
 
     def to_end_of_head(self) -> int:
-        """Return the number of bytes up to the end of the next empty line; if there is none, ``count``.
+        """Return the number of bytes up to the end of the next empty line.
 
-        The line may begin in bytes that were taken before.
+        If there is no empty line, return ``count``. The empty line may begin in bytes that were taken before.
         """
         at, before = self._at, len(self._before)
         if at < _OVERLAP:

@@ -1,7 +1,4 @@
-"""The OpenAPI document of ``/v1`` and of the agents' proxy: ``/openapi.json``, ``/docs`` and ``/redoc``.
-
-They do not exist in production. The documented routes are plain ASGI.
-"""
+"""Adds the REST endpoints to ``/openapi.json``, except in production. FastAPI does not route these endpoints."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ _ERROR = {
                 "code": {"type": "string"},
                 "retry_after_seconds": {
                     "type": "number",
-                    "description": "Seconds to wait before a retry; may have a fraction. Absent if unknown.",
+                    "description": "Seconds to wait before a retry, with decimals. Absent if there is no known time.",
                 },
             },
         }
@@ -41,16 +38,14 @@ _ERROR = {
 
 
 def described_api(settings: Settings, lifespan: Lifespan[FastAPI]) -> FastAPI:
-    """Return an application that documents its routes and ``/v1``, except in production."""
-    url = None if settings.is_production else "/openapi.json"  # FastAPI has no /docs and no /redoc without it
+    """Return a FastAPI application, which documents its API except in production."""
+    url = None if settings.is_production else "/openapi.json"  # FastAPI then has no /docs and no /redoc
     api = FastAPI(title="agentgraph", version=VERSION, lifespan=lifespan, redirect_slashes=False, openapi_url=url)
     _describe(api)
     return api
 
 
 def _describe(api: FastAPI) -> None:
-    """Add ``/v1`` and the proxy to FastAPI's OpenAPI document."""
-
     def openapi() -> dict[str, Any]:
         if api.openapi_schema is None:
             document = get_openapi(title=api.title, version=api.version, routes=api.routes)
@@ -86,13 +81,12 @@ _SUMMARIES = {
     Work.CHAT: "Create a chat completion, optionally streamed (OpenAI's API).",
     Work.EMBEDDINGS: "Create embeddings (OpenAI's API).",
     Work.BY_BODY: "Create a chat completion if the body has `messages`, or embeddings if it has `input`.",
-    Work.MODELS: "List the models that the user's key has permission to call (OpenAI's API).",
-    Work.NO_MODELS: "Return an empty list. Letta reads its models from LiteLLM.",
+    Work.MODELS: "List the models that the user can call with the user's LiteLLM key (OpenAI's API).",
+    Work.NO_MODELS: "Return an empty list, because Letta reads its models from LiteLLM.",
 }
 
 
 def _paths() -> dict[str, Any]:
-    """Return the OpenAPI paths of all rows of the table."""
     paths: dict[str, Any] = {}
     for row in TABLE:
         paths.setdefault(row.path, {})[row.method.lower()] = _described(row)

@@ -1,4 +1,4 @@
-"""Checks of pasted secrets at the start. No message contains the value."""
+"""Checks secrets in settings for copy-and-paste mistakes. No error message contains a secret."""
 
 from __future__ import annotations
 
@@ -9,39 +9,38 @@ import re
 import jwt
 from jwt.algorithms import HMACAlgorithm
 
-PADDED = "has whitespace at its start or end: remove it"
-_INSTEAD = "set the project's HS256 secret (its legacy JWT secret) instead"
+PADDED = "has whitespace at its start or end. Remove the whitespace"
+_INSTEAD = "Set the project's HS256 secret (the legacy JWT secret) instead"
 _PEM_IN_BASE64 = base64.b64encode(b"-----BEGIN ")[:-2].decode()
 _SSH = re.compile(r"(ssh-|ecdsa-sha2-|sk-ssh-|sk-ecdsa-)\S+\s")
 _JSON = re.compile(r"[{\[]\s*([{\"]|\Z)")
-"""JSON, or its first line. One random secret in thousands begins like this."""
+"""The start of a JSON text. Only one of thousands of random secrets matches."""
 
 _JWT = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*")
 
 
 def pasted(text: str) -> str | None:
-    """Describe whitespace or quotation marks around a secret; ``None`` if there are none."""
+    """Return a description of whitespace or quotation marks around a secret, or ``None``."""
     if text != text.strip():
         return PADDED
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`":
-        return "has quotation marks around it: remove them"
+        return "is in quotation marks. Remove the quotation marks"
     return None
 
 
 def hs256_secret(text: str) -> str | None:
-    """Describe why a text cannot be an HS256 secret; ``None`` if it can."""
+    """Return why a text cannot be an HS256 secret, or ``None`` for a valid secret."""
     bare = text.strip().strip("\"'`").lstrip()
     if (kind := _other_material(bare)) is not None:
-        return f"is {kind}: {_INSTEAD}"
+        return f"is {kind}. {_INSTEAD}"
     try:
         HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(text)
     except jwt.InvalidKeyError:
-        return f"is an asymmetric key: {_INSTEAD}"
+        return f"is an asymmetric key. {_INSTEAD}"
     return pasted(text)
 
 
 def _other_material(text: str) -> str | None:
-    """Return what kind of other credential a text is, or ``None``."""
     if "-----BEGIN" in text or text.startswith(_PEM_IN_BASE64):
         return "a key or certificate in PEM form"
     if _SSH.match(text):
@@ -56,7 +55,7 @@ def _other_material(text: str) -> str | None:
 
 
 def _is_der(text: str) -> bool:
-    """Whether a text is an ASN.1 SEQUENCE in base64: a key or certificate without its PEM lines."""
+    """Return whether a text is an ASN.1 SEQUENCE in base64: a key or certificate without its PEM lines."""
     try:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):

@@ -1,4 +1,7 @@
-"""The HTTP server of ``agentgraph serve``: uvicorn with limits on clients' connections, requests and unread data."""
+"""The HTTP server of ``agentgraph serve``: uvicorn with limits on clients.
+
+Connections, requests and unread data are limited.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ KEEP_ALIVE_SECONDS = 5
 
 
 def protocol(settings: Settings) -> type[Connection]:
-    """Make the HTTP protocol of one server, whose connections share limits."""
+    """Return a class for one server's HTTP connections. The connections share limits."""
     shared: dict[str, Any] = {"head_seconds": settings.request_timeout}
 
     class BoundedConnection(Connection):
@@ -35,7 +38,7 @@ def protocol(settings: Settings) -> type[Connection]:
 
 
 def socket_protocol() -> type[BoundedSocket]:
-    """Make the WebSocket protocol of one server, whose sockets share a pacer."""
+    """Return a class for one server's WebSocket connections. The connections share a ``StepPacer``."""
 
     class Socket(BoundedSocket):
         pacer = StepPacer()
@@ -44,7 +47,7 @@ def socket_protocol() -> type[BoundedSocket]:
 
 
 def server_config(app: Any, settings: Settings, **options: Any) -> uvicorn.Config:
-    """Return the configuration of the server."""
+    """Return uvicorn's configuration."""
     return uvicorn.Config(
         app,
         http=protocol(settings),

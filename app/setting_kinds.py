@@ -1,4 +1,4 @@
-"""Types of settings, with the validation of each."""
+"""Types of settings, each with its validation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ _WITH_UNIT = re.compile(r"[0-9_.]+ *[A-Za-z]+")
 
 
 def _header(value: SecretStr | None) -> SecretStr | None:
-    """Validate a secret that is sent in a header."""
     text = "" if value is None else value.get_secret_value()
     if not text.isascii() or (text and not text.isprintable()):
         raise ValueError("must be printable ASCII")
@@ -23,7 +22,7 @@ def _header(value: SecretStr | None) -> SecretStr | None:
 
 
 def _unpadded(value: SecretStr | None) -> SecretStr | None:
-    """Refuse surrounding whitespace, as ``echo`` adds it."""
+    """Refuse surrounding whitespace, such as the line end that ``echo`` adds."""
     if value is not None and value.get_secret_value() != value.get_secret_value().strip():
         raise ValueError(PADDED)
     return value
@@ -47,7 +46,7 @@ def _origins(value: str | None) -> str | None:
 
 
 def _number(value: Any) -> Any:
-    """Refuse a number with a unit: the variable's name or description has the unit."""
+    """Refuse a number with a unit. The variable's name or description has the unit."""
     if isinstance(value, str) and _WITH_UNIT.fullmatch(value):
         raise ValueError("must be a plain number, without a unit")
     return value

@@ -1,6 +1,6 @@
 """The gateway's settings: all environment variables, typed and immutable.
 
-The environment takes precedence over ``.env``; an empty value counts as unset. Secrets are ``SecretStr`` and never
+The environment takes precedence over ``.env``. An empty value counts as unset. Secrets are ``SecretStr`` and are never
 printed.
 """
 
@@ -43,7 +43,7 @@ class Environment(StrEnum):
 
 
 class SettingsError(UsageError):
-    """The settings are invalid. ``problems`` has one line per problem, with the variable's name and no secret."""
+    """The error for invalid settings. Each item of ``problems`` describes one problem and contains no secret."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -51,7 +51,7 @@ class SettingsError(UsageError):
 
 
 class Settings(BaseSettings):
-    """The gateway's settings. A field's name in capitals is its variable."""
+    """The gateway's settings. A field's name in capitals is the name of its environment variable."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -68,64 +68,68 @@ class Settings(BaseSettings):
     services, development tokens and CORS for any local origin.
     """
     ams_base_url: Annotated[str | None, AfterValidator(addresses.ams_url)] = None
-    """Base URL of the Agent Management Service (AMS). Empty: the embedded AMS."""
+    """Base URL of the Agent Management Service (AMS). If empty, the gateway uses the embedded AMS."""
     letta_base_url: Annotated[str | None, AfterValidator(addresses.letta_url)] = None
-    """Base URL of Letta, without /v1. Empty: the embedded Letta."""
+    """Base URL of Letta, without /v1. If empty, the gateway uses the embedded Letta."""
     litellm_base_url: Annotated[str | None, AfterValidator(addresses.litellm_url)] = None
-    """Base URL of the LiteLLM proxy, without /v1. Empty: the embedded LiteLLM."""
+    """Base URL of the LiteLLM proxy, without /v1. If empty, the gateway uses the embedded LiteLLM."""
     supabase_url: Annotated[str | None, AfterValidator(addresses.supabase_url)] = None
-    """URL of the Supabase project that signs users in. If this and SUPABASE_JWT_SECRET are empty, development tokens
-    are accepted outside production.
+    """URL of the Supabase project that signs users in. If SUPABASE_URL and SUPABASE_JWT_SECRET are empty, the gateway
+    accepts development tokens, except in production.
     """
     supabase_jwt_secret: Hs256Secret = None
-    """The Supabase project's HS256 JWT secret, at least 32 bytes."""
+    """The Supabase project's HS256 JWT secret, of at least 32 bytes."""
     supabase_service_key: HeaderSecret = None
     """The gateway's API key for AMS."""
     letta_api_key: HeaderSecret = None
     """The gateway's API key for Letta."""
     litellm_api_key: HeaderSecret = None
-    """The LiteLLM key that pays for users without a virtual key."""
+    """The LiteLLM key that pays for the model calls of users without a virtual key."""
     agent_secret_master_key: Secret = None
-    """The key that agent secrets are derived from, at least 32 bytes. Empty: a generated key, stored on this machine,
-    while development tokens are accepted; otherwise the proxy accepts no agent secret.
+    """The key, of at least 32 bytes, from which the gateway derives agent secrets. Letta sends an agent secret with
+    each model call to the gateway's proxy. If this setting is empty and the gateway accepts development tokens, the
+    gateway generates a key and stores the key on this machine. Without a key, the proxy accepts no agent secret.
     """
     letta_proxy_key: HeaderSecret = None
-    """The OPENAI_API_KEY of the Letta server, at least 32 characters. Letta sends it if it cannot send an agent
-    secret. It gives access to the proxies of all known users and to nothing else. Empty: disabled.
+    """The OPENAI_API_KEY of the Letta server, of at least 32 characters. Letta sends this key with model calls without
+    an agent secret. The key gives access only to the gateway's model proxy, but as any known user. If empty, the proxy
+    accepts only agent secrets.
     """
     allowed_origins: Origins = None
-    """Origins that may send requests from a browser (CORS), separated by commas: scheme://host or scheme://host:port.
-    Empty: localhost and 127.0.0.1 with any port outside production, none in production.
+    """Origins whose web pages may send requests (CORS), separated by commas: scheme://host or scheme://host:port.
+    If empty, localhost and 127.0.0.1 with any port are allowed, except in production.
     """
     host: Annotated[str | None, AfterValidator(addresses.host)] = None
-    """The address to listen on. Empty: 127.0.0.1 while development tokens are accepted, otherwise 0.0.0.0."""
+    """The address on which the gateway listens. If empty, the gateway listens on 127.0.0.1 if it accepts development
+    tokens, and on 0.0.0.0 otherwise.
+    """
     port: Annotated[int, Number, Field(ge=0, le=65535)] = 8000
-    """The port to listen on."""
+    """The port on which the gateway listens."""
     public_url: Annotated[str | None, AfterValidator(addresses.public_url)] = None
-    """The gateway's URL, as Letta reaches it. The embedded AMS creates agents whose model calls go through the gateway
-    at this URL. Empty: their model calls go to Letta's configured provider.
+    """The URL at which Letta reaches the gateway. Agents that the embedded AMS creates send their model calls to this
+    URL. If empty, these model calls go to the provider that is configured in Letta.
     """
     metrics_token: HeaderSecret = None
-    """The bearer token that /metrics and the details of /health require. Empty: no token is required outside
-    production; both are disabled in production.
+    """The bearer token that /metrics and the details of /health require. If empty, production disables both, and other
+    environments require no token.
     """
     log_level: LogLevel = "INFO"
     """The minimum level of log entries: DEBUG, INFO, WARNING or ERROR."""
     max_concurrent_requests: Count = 1000
-    """Maximum number of concurrent HTTP requests and WebSocket operations. One user can have a quarter of them. Calls
-    from Letta have the same number of slots of their own, and unauthenticated requests a quarter of it. Further
-    requests are refused.
+    """Maximum number of concurrent HTTP requests and WebSocket operations. One user can have a quarter of this number.
+    In addition, there can be the same number of calls from Letta, and a quarter of this number of unauthenticated
+    requests. The gateway refuses further requests.
     """
     max_concurrent_streams: Count = 2000
-    """Maximum number of concurrent streams and of requests that wait for a model. One user can have a quarter of them.
-    Further ones are refused.
+    """Maximum number of concurrent streams, together with requests that wait for a model. One user can have a quarter
+    of this number. The gateway refuses further streams and requests.
     """
     forwarded_allow_ips: str = "127.0.0.1"
     """Proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted: IP addresses or networks, separated by
-    commas. `*` trusts all.
+    commas. `*` trusts all proxies.
     """
     max_sockets: Count = 4000
-    """Maximum number of authenticated WebSockets. Further ones are refused."""
+    """Maximum number of authenticated WebSockets. The gateway refuses further WebSockets."""
     max_sockets_per_user: Count = 100
     """Maximum number of WebSockets of one user."""
     max_socket_messages_per_second: Count = 200
@@ -133,30 +137,31 @@ class Settings(BaseSettings):
     number are allowed.
     """
     max_connections: Count = 10_000
-    """Maximum number of connections. The effective maximum is at most three quarters of the process's file descriptor
-    limit. Above it, the gateway closes the connection that has been idle longest.
+    """Maximum number of connections. The number is never higher than three quarters of the process's file descriptor
+    limit. Above the maximum, the gateway closes the connection that has been idle longest.
     """
     max_body_bytes: Count = 1_000_000
     """Maximum size of a request body and of a WebSocket message, in bytes."""
     max_upstream_bytes: Count = 32 * 1024 * 1024
-    """Maximum size of an embeddings response that the gateway buffers, in bytes. The maximum is half of it for lists
-    and completions, and an eighth for single records and all AMS responses.
+    """Maximum size of an embeddings response from a service, in bytes. Lists and completions can have half of this
+    size. Single records and all AMS responses can have an eighth of this size.
     """
     max_query_depth: Count = 15
     """Maximum nesting depth of a GraphQL document."""
     max_query_tokens: Count = 2000
-    """Maximum number of tokens in a GraphQL document. Parsing and validating takes up to 20 µs per token."""
+    """Maximum number of tokens in a GraphQL document. Parsing and validating a document takes up to 20 µs per token."""
     max_query_cost: Count = 100_000
-    """Maximum static cost of an operation, by @cost and @listSize. A value costs 1, an upstream call 50."""
+    """Maximum static cost of an operation, computed from @cost and @listSize. A value costs 1, an upstream call 50.
+    """
     max_upstream_calls: Count = 500
-    """Maximum number of upstream calls of one operation, and of each event of a subscription."""
+    """Maximum number of upstream calls for one operation, and for each event of a subscription."""
     max_answer_bytes: Count = 16_777_216
     """Maximum size of the response to an operation, and of a subscription event, in bytes of JSON."""
     request_timeout: Seconds = 30.0
-    """Timeout of a request without model work, in seconds."""
+    """Timeout of a request that starts no model work, in seconds."""
     write_timeout_seconds: Seconds = 30.0
-    """Write timeout, in seconds: the gateway resets a connection whose client takes less than 8 KiB, or less than a
-    tenth of the buffered bytes, in this time.
+    """Write timeout, in seconds. In this time, a client must read 8 KiB or a tenth of the buffered bytes, whichever is
+    more. Otherwise the gateway resets the connection.
     """
     socket_init_seconds: Seconds = 10.0
     """Timeout for a client to send connection_init on a new WebSocket, in seconds."""
@@ -165,52 +170,53 @@ class Settings(BaseSettings):
     llm_timeout_seconds: Seconds = 600.0
     """Timeout of a turn, completion or embedding, in seconds."""
     shutdown_grace_seconds: Seconds = 10.0
-    """How long a stopping gateway waits for requests and streams to end, in seconds. Shortly before the deadline it
-    detaches the readers of the remaining streams. The process ends at most one second after the deadline.
+    """How long a stopping gateway waits for requests and streams to end, in seconds. Shortly before this deadline, the
+    gateway detaches the readers of the remaining streams. The process ends at most one second after the deadline.
     """
     breaker_reset_seconds: Seconds = 10.0
     """How long an open breaker refuses calls before it goes half-open and admits one trial call, in seconds."""
     stream_first_token_seconds: Seconds = 120.0
     """Timeout for a model's first token, in seconds."""
     stream_idle_seconds: Seconds = 60.0
-    """Maximum pause of a model within an answer, in seconds."""
+    """Maximum time between two parts of a model's answer, in seconds."""
     stream_grace_seconds: Annotated[float, Number, Field(ge=0, le=10_000_000)] = 60.0
     """Grace period: how long a stream without readers continues, in seconds."""
     stream_retention_seconds: Seconds = 300.0
     """Retention: how long a stream can be read after its end, in seconds."""
     stream_memory_bytes: Annotated[int, Number, Field(ge=64 * 1024 * 1024)] = 512 * 1024 * 1024
-    """Maximum memory of all running and retained streams, in bytes; at least 67108864. One user's quota is an eighth
-    of it. If no memory can be freed, new streams are refused.
+    """Maximum memory of all running and retained streams, in bytes. The minimum value is 67108864. One user's quota is
+    an eighth of this memory. If the gateway cannot free memory, it refuses new streams.
     """
     stream_heartbeat_seconds: Seconds = 15.0
     """Interval between heartbeats on a silent connection, in seconds."""
     stream_coalesce_milliseconds: Annotated[int, Number, Field(ge=0, le=1000)] = 16
-    """Window in which tokens are combined into one GraphQL event, in milliseconds. 0: each token is sent in its own
-    event.
+    """Time for which the gateway collects tokens into one GraphQL event, in milliseconds. If 0, each token has a
+    separate event.
     """
     stream_look_seconds: Seconds = 3.0
-    """Interval at which the gateway polls Letta for runs of an agent with followed conversations, in seconds. It is up
-    to five times as long while the agent is idle.
+    """Interval at which the gateway polls Letta for an agent's runs while clients follow the agent's conversations, in
+    seconds. While the agent is idle, the interval is up to five times as long.
     """
     rate_limit_general: LimitPerMinute = 1000
-    """Rate limit of a user's GraphQL operations and /v1 requests together, per minute. 0: unlimited."""
+    """Rate limit of a user's GraphQL operations and /v1 requests together, per minute. If 0, there is no limit."""
     rate_limit_llm: LimitPerMinute = 300
     """Rate limit of a user's operations and requests that start model work (messages, approval decisions, completions,
-    embeddings), per minute. 0: unlimited.
+    embeddings), per minute. If 0, there is no limit.
     """
     rate_limit_proxy: LimitPerMinute = 3000
-    """Rate limit of model calls that a user's agents make through the proxy, per minute. 0: unlimited."""
+    """Rate limit of model calls that a user's agents make through the gateway, per minute. If 0, there is no limit."""
     redis_url: Annotated[str | None, AfterValidator(addresses.redis_url)] = None
-    """URL of Redis or Valkey. /health checks it; state is still kept in the memory of each process."""
+    """URL of Redis or Valkey. The gateway only checks whether Redis is available, for /health. The gateway stores no
+    state in Redis.
+    """
     redis_password: Password = None
-    """The Redis password, if REDIS_URL has none."""
+    """The password for Redis, if REDIS_URL has none."""
 
     @classmethod
     def load(cls, **values: Any) -> Settings:
-        """Load the settings from the arguments, the environment and ``.env``.
+        """Load the settings from arguments, the environment and ``.env``.
 
-        Raises:
-            SettingsError: a setting is invalid or missing.
+        Raise SettingsError if a setting is invalid.
         """
         try:
             return cls(**values)
@@ -223,43 +229,48 @@ class Settings(BaseSettings):
 
     @property
     def is_production(self) -> bool:
-        """Whether insecure defaults are forbidden."""
+        """Return whether the gateway runs in production. Production forbids insecure defaults."""
         return self.environment is Environment.PRODUCTION
 
     @property
     def embedded_services(self) -> frozenset[str]:
-        """The embedded services: those without a URL."""
+        """Return the names of the embedded services. The gateway embeds a service if the service has no URL."""
         urls = {"ams": self.ams_base_url, "letta": self.letta_base_url, "litellm": self.litellm_base_url}
         return frozenset(name for name, url in urls.items() if url is None)
 
     @property
     def development_tokens(self) -> bool:
-        """Whether tokens made by ``agentgraph token`` are accepted."""
+        """Return whether the gateway accepts development tokens. ``agentgraph token`` creates these tokens."""
         return self.supabase_url is None and self.supabase_jwt_secret is None and not self.is_production
 
     @property
     def bind_host(self) -> str:
-        """The address to listen on: ``HOST``, or loopback while development tokens are accepted."""
+        """Return the address on which the gateway listens.
+
+        By default, this is ``127.0.0.1`` if development tokens are accepted, and ``0.0.0.0`` otherwise.
+        """
         return self.host or ("127.0.0.1" if self.development_tokens else "0.0.0.0")  # noqa: S104 - a server's default
 
     @property
     def cors_origins(self) -> tuple[str, ...]:
-        """The origins of ``ALLOWED_ORIGINS``."""
+        """Return the origins in ``ALLOWED_ORIGINS``."""
         return addresses.origins(self.allowed_origins)
 
     @property
     def cors_origin_regex(self) -> str | None:
-        """Without ``ALLOWED_ORIGINS``, outside production: a pattern of local origins."""
+        """Return a pattern for the local origins that CORS allows.
+
+        Return ``None`` in production, or if ``ALLOWED_ORIGINS`` is set.
+        """
         return LOCALHOST_ORIGIN if self.allowed_origins is None and not self.is_production else None
 
     @model_validator(mode="after")
-    def _fit_together(self) -> Settings:
+    def _check_combinations(self) -> Settings:
         if problems := self._problems():
             raise ValueError("\n".join(problems))
         return self
 
     def _problems(self) -> list[str]:
-        """Return problems that concern several settings, one line each."""
         found = [*self._production_problems()] if self.is_production else []
         secret = self.supabase_jwt_secret
         found += self._short_secrets()
@@ -280,7 +291,6 @@ class Settings(BaseSettings):
         return found
 
     def _short_secrets(self) -> list[str]:
-        """Return secrets that are too short."""
         names = ("supabase_jwt_secret", "agent_secret_master_key", "letta_proxy_key")
         secrets: dict[str, SecretStr | None] = {name: getattr(self, name) for name in names}
         return [

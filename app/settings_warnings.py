@@ -1,4 +1,4 @@
-"""Warnings about the settings at the start: unknown names, and routes that a missing setting closes."""
+"""Logs warnings about unknown settings, and about routes that a missing setting disables."""
 
 from __future__ import annotations
 
@@ -14,37 +14,38 @@ from app.settings import ENV_FILE, Settings
 from app.telemetry import Telemetry
 
 _NEAR = 0.9
-"""The least similarity (difflib's ratio) of a misspelt variable; the environment has variables of others as well."""
+"""An environment variable is reported as misspelt if it is at least this similar to a setting (difflib's ratio)."""
 
 _LIKE = 0.75
-"""The least similarity of a misspelt key in ``.env``."""
+"""A setting is suggested for an unknown key in ``.env`` if the two are at least this similar (difflib's ratio)."""
 
 _SHORTEST = 8
-"""The least length of a misspelt variable: shorter names are similar by chance."""
+"""Minimum length of a variable that is reported as misspelt. Shorter names are similar by chance."""
 
 
 def announce_warnings(settings: Settings, telemetry: Telemetry) -> None:
-    """Log possible mistakes in valid settings."""
+    """Log warnings about possible mistakes in valid settings."""
     warnings = unread_names(os.environ, Path(ENV_FILE))
     if settings.is_production and settings.metrics_token is None:
-        warnings.append("METRICS_TOKEN is not set: /metrics is closed, and /health shows no details.")
+        warnings.append("METRICS_TOKEN is not set, so /metrics and the details of /health are disabled.")
     for warning in warnings:
         telemetry.announce("settings", warning, level="warning")
 
 
 def unread_names(environment: Mapping[str, str], path: Path) -> list[str]:
-    """Return a sentence for each misspelt name in the environment and in the ``.env`` at ``path``, if it exists."""
+    """Return a warning for each unknown or misspelt setting.
+
+    Settings are in ``environment`` and in the file at ``path``.
+    """
     if path.is_dir():
-        return [f"{path} is a folder, not a file: no setting is read from it."]
-    known = [name.upper() for name in Settings.model_fields]
+        return [f"{path} is a folder, so the gateway reads no settings from it. Replace the folder with a file."]
+    names = [name.upper() for name in Settings.model_fields]
     keys, unreadable = _read(path)
     present = {name.upper() for name in (*environment, *keys)}
-    return [*unreadable, *_unknown_keys(path, keys, known), *_near_misses(environment, known, present)]
+    return [*unreadable, *_unknown_keys(path, keys, names), *_misspelt(environment, names, present)]
 
 
 class _Records(logging.Handler):
-    """Collects log records."""
-
     def __init__(self) -> None:
         super().__init__()
         self.records: list[logging.LogRecord] = []
@@ -54,7 +55,7 @@ class _Records(logging.Handler):
 
 
 def _read(path: Path) -> tuple[Mapping[str, str | None], list[str]]:
-    """Return the file's keys and values (none without ``=``), and a sentence for each unreadable line."""
+    """Return the file's keys and values (``None`` without ``=``), and a sentence for each unreadable line."""
     logger, records = logging.getLogger("dotenv.main"), _Records()
     logger.addHandler(records)
     propagates, logger.propagate = logger.propagate, False
@@ -67,24 +68,23 @@ def _read(path: Path) -> tuple[Mapping[str, str | None], list[str]]:
     return values, [f"{path}: line {line} cannot be read. Write NAME=value." for line in lines]
 
 
-def _unknown_keys(path: Path, keys: Mapping[str, str | None], known: list[str]) -> Iterator[str]:
+def _unknown_keys(path: Path, keys: Mapping[str, str | None], names: list[str]) -> Iterator[str]:
     for key, value in keys.items():
         if value is None:
             yield f"{path}: {key.upper()!r} has no value. Write NAME=value."
-        elif key.upper() not in known:
-            yield f"{path}: {key.upper()} is not a setting of the gateway.{_did_you_mean(key, known)}"
+        elif key.upper() not in names:
+            yield f"{path}: {key.upper()} is not a setting of the gateway.{_did_you_mean(key, names)}"
 
 
-def _did_you_mean(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key.upper(), known, 1, _LIKE)
+def _did_you_mean(key: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(key.upper(), names, 1, _LIKE)
     return f" Did you mean {near[0]}?" if near else ""
 
 
-def _near_misses(environment: Mapping[str, str], known: list[str], present: set[str]) -> Iterator[str]:
-    """Yield a sentence for each variable that is similar to a setting which is not set."""
+def _misspelt(environment: Mapping[str, str], names: list[str], present: set[str]) -> Iterator[str]:
     for name in environment:
-        if len(name) < _SHORTEST or "_" not in name or name.upper() in known:
+        if len(name) < _SHORTEST or "_" not in name or name.upper() in names:
             continue
-        near = difflib.get_close_matches(name.upper(), known, 1, _NEAR)
+        near = difflib.get_close_matches(name.upper(), names, 1, _NEAR)
         if near and near[0] not in present:
             yield f"{name} is set in the environment and is not a setting of the gateway. Did you mean {near[0]}?"

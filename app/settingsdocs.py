@@ -1,4 +1,4 @@
-"""The settings as ``env.example`` and as the table of ``docs/configuration.md``."""
+"""Formats the settings as ``env.example`` and as the table of ``docs/configuration.md``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ settings.
 
 
 def env_example() -> str:
-    """Return ``env.example``: a comment and an assignment per setting, valid for ``docker run --env-file``."""
+    """Return the text of ``env.example``, with a comment and an assignment for each setting."""
     return "".join(
         f"{_comment(_meaning(field))}\n{name.upper()}={_default(field)}\n"
         for name, field in Settings.model_fields.items()
@@ -33,7 +33,7 @@ def env_example() -> str:
 
 
 def table() -> str:
-    """Return ``docs/configuration.md``: a row per setting."""
+    """Return the text of ``docs/configuration.md``, a page with a table of all settings."""
     rows = [
         f"| `{name.upper()}` | {f'`{default}`' if (default := _default(field)) else ''} | {_meaning(field)} |\n"
         for name, field in Settings.model_fields.items()

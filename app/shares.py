@@ -1,4 +1,4 @@
-"""Counted slots or bytes, with a limit for each owner and one for all owners together."""
+"""Counters of slots or bytes, with limits for each owner and for all together."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from clients.codes import Reason
 from clients.errors import Overloaded, RateLimited
 
 RETRY_SECONDS = 1.0
-"""When a client that found no free slot may retry, in seconds."""
+"""How long a client should wait before a retry if no slot is free, in seconds."""
 
 
 class Shares:
-    """A count of slots: ``total`` in all, ``per_owner`` for each owner.
+    """A counter of slots, with limits for each owner and for all together.
 
     Args:
-        total: slots in all.
-        per_owner: the most that one owner holds at a time.
-        unit: the noun in error messages, in the plural.
-        reason: of the errors.
+        total: the number of slots.
+        per_owner: the maximum number of slots that one owner can hold at a time.
+        unit: the noun for slots in error messages, in the plural.
+        reason: the reason of errors.
 
     Attributes:
-        taken: the slots in use.
+        taken: the number of slots in use.
     """
 
-    def __init__(self, total: int, per_owner: int, *, unit: str = "requests", reason: Reason = Reason.REQUESTS) -> None:
+    def __init__(
+        self, total: int, per_owner: int, *, unit: str = "concurrent requests", reason: Reason = Reason.REQUESTS
+    ) -> None:
         self.total = total
         self.per_owner = min(per_owner, total)
         self._unit = unit
@@ -37,7 +39,9 @@ class Shares:
         return self._held.get(owner, 0)
 
     def take(self, owner: str, count: int = 1) -> None:
-        """Take slots; ``give`` returns them.
+        """Take slots for an owner.
+
+        ``give`` frees the slots.
 
         Raises:
             RateLimited: the owner would exceed ``per_owner``.
@@ -45,16 +49,16 @@ class Shares:
         """
         if self.held_by(owner) + count > self.per_owner:
             limit = f"{self.per_owner:,} {self._unit}"
-            message = f"You have reached the limit of {limit} at a time. Retry when some have ended."
+            message = f"You have reached your limit of {limit}. Retry later."
             raise RateLimited(message, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
         if self.taken + count > self.total:
-            message = f"The gateway has reached its limit of {self.total:,} {self._unit} at a time. Retry."
+            message = f"The gateway has reached its limit of {self.total:,} {self._unit}. Retry later."
             raise Overloaded(message, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
         self.taken += count
         self._held[owner] += count
 
     def give(self, owner: str, count: int = 1) -> None:
-        """Return slots that the owner took."""
+        """Free slots that an owner holds."""
         self.taken -= count
         if self._held[owner] > count:
             self._held[owner] -= count
@@ -63,7 +67,7 @@ class Shares:
 
 
 class Holding:
-    """The slots that one request or socket holds, as a count that changes."""
+    """The number of slots that one request or socket holds."""
 
     __slots__ = ("_owner", "_shares", "count")
 
@@ -73,7 +77,7 @@ class Holding:
         self.count = 0
 
     def set(self, count: int) -> None:
-        """Change the count. Raises as ``Shares.take`` does, and the count then stays."""
+        """Change the number of slots to ``count``. If ``Shares.take`` raises an error, the number stays the same."""
         if count > self.count:
             self._shares.take(self._owner, count - self.count)
         elif count < self.count:

@@ -1,10 +1,10 @@
-"""Load shedding: admits requests as fast as the event loop keeps up, round-robin by owner, and refuses the others.
+"""Load shedding: admits only as many requests as the event loop can serve in time.
 
-All requests share one event loop. Without a limit, overload makes every request late. With a limit, the loop stays
-responsive and the gateway refuses excess requests at little cost.
+Owners are served round-robin. All requests share one event loop. Without a limit, overload makes every request late.
+With a limit, the loop stays responsive and the gateway refuses excess requests at little cost.
 
-Requests are counted by weight (``app.weights``), so that cheap requests do not wait for expensive ones of other owners.
-The limit on concurrent requests follows the loop (``app.concurrency``).
+Requests are counted by weight (``app.weights``), so that cheap requests do not wait for other owners' expensive ones.
+``app.concurrency`` adapts the limit on concurrent requests.
 """
 
 from __future__ import annotations
@@ -24,26 +24,25 @@ from clients.codes import Reason
 from clients.errors import Overloaded
 
 CHEAP = 0.5
-"""Requests below this weight are counted apart: one slot is theirs, whatever the expensive requests take."""
+"""The weight below which a request is cheap. Cheap requests have one slot that expensive requests cannot take."""
 
 MAX_WAIT_SECONDS = 1.0
-"""How long a request waits in the queue before it is refused, in seconds."""
+"""How long a request may wait in the queue, in seconds. After this time, the gateway refuses the request."""
 
 RETRY_SECONDS = 1.0
 
 
-class Entered(NamedTuple):
-    """An admitted request: when it was admitted, by the shedder's clock, and its weight."""
+class Admitted(NamedTuple):
+    """A request's admission time and weight. The time is by the clock of ``Shedder``."""
 
     since: float
     weight: float
 
 
 class Shedder:
-    """Decides which requests are admitted, and when.
+    """Admits or refuses requests, and queues requests that must wait.
 
     Args:
-        most: the maximum of concurrent requests.
         overdue: returns how late the loop is now, in seconds.
         clock: returns monotonic time in seconds.
     """
@@ -56,35 +55,35 @@ class Shedder:
         self._clock = clock
         self._held: Counter[str] = Counter()
         self._expensive: Counter[str] = Counter()
-        self._under_way = 0
+        self._in_flight = 0
         self._load = self._cheap = self._entered = 0.0
         self._weights = Weights()
-        self._queues = Queues[Entered]()
+        self._queues = Queues[Admitted]()
 
     @property
     def limit(self) -> int:
-        """The limit on concurrent requests, by weight."""
+        """Return the limit on the total weight of admitted requests."""
         return self._limit.now
 
     @property
-    def under_way(self) -> int:
-        """The number of admitted requests that have not ended."""
-        return self._under_way
+    def in_flight(self) -> int:
+        """Return the number of admitted requests that have not ended."""
+        return self._in_flight
 
     @property
     def waiting(self) -> int:
-        """The number of queued requests."""
+        """Return the number of queued requests."""
         return len(self._queues)
 
-    async def enter(self, owner: str, *, favours_new: bool = True) -> Entered:
-        """Admit a request, or queue it.
+    async def enter(self, owner: str, *, favours_new: bool = True) -> Admitted:
+        """Wait until the request is admitted.
 
         Args:
-            owner: of the request.
-            favours_new: whether an unknown owner is served before others.
+            owner: the request's owner.
+            favours_new: whether an owner without recent requests is served before others.
 
         Raises:
-            Overloaded: reason ``BUSY``, if the request was not admitted within ``MAX_WAIT_SECONDS``.
+            Overloaded: the request was not admitted within ``MAX_WAIT_SECONDS``.
         """
         if owner not in self._queues and self._overdue() <= LATE_SECONDS and self._has_room(owner):
             return self._take(owner)
@@ -95,39 +94,42 @@ class Shedder:
             self._cancel(owner, waiting)
             raise
         if entered is None:
-            raise Overloaded("The gateway is overloaded. Retry.", reason=Reason.BUSY, retry_after_seconds=RETRY_SECONDS)
+            message = "The gateway is overloaded. Retry the request."
+            raise Overloaded(message, reason=Reason.BUSY, retry_after_seconds=RETRY_SECONDS)
         return entered
 
-    def leave(self, owner: str, entered: Entered, work: float = REQUEST_WORK) -> None:
-        """End an admitted request, whose ``work`` is from ``work_of``, and admit queued ones."""
-        self._under_way -= 1
+    def leave(self, owner: str, entered: Admitted, work: float = REQUEST_WORK) -> None:
+        """Record that an admitted request has ended. Admit queued requests."""
+        self._in_flight -= 1
         self._count(owner, entered, -1)
-        if not self._under_way:
-            self._load = self._cheap = self._entered = 0.0  # without what rounding left
+        if not self._in_flight:
+            self._load = self._cheap = self._entered = 0.0  # removes rounding errors
         self._weights.add(owner, work)
         self._limit.add(entered.weight)
         self._admit_queued()
 
     def tick(self, lag: float, used: float, interval: float = INTERVAL_SECONDS) -> None:
-        """Adapt the limit, and admit or refuse queued requests. Called at every tick of the loop's watch.
+        """Adapt the limit on admitted requests. Admit or refuse queued requests.
+
+        ``LoopWatch`` calls this method at every tick.
 
         Args:
             lag: how late the loop is, in seconds.
             used: the CPU time of the loop since the last call, in seconds.
-            interval: the interval of ticks without lag, in seconds.
+            interval: the time between ticks without lag, in seconds.
         """
         self._weights.fade()
         load = self._load + self._cheap
         age = self._clock() - self._entered / load if load else 0.0
-        self._limit.follow(Tick(lag, used, interval), load=self._load, age=age, is_wanted=bool(self._queues))
+        self._limit.follow(Tick(lag, used, interval), load=self._load, age=age, has_waiting=bool(self._queues))
         self._admit_queued()
         self._queues.refuse(self._clock() - MAX_WAIT_SECONDS)
 
     def _has_room(self, owner: str, few: int | None = None) -> bool:
-        """Whether a request may be admitted.
+        """Return whether a request may be admitted.
 
-        Beyond the limit, owners with at most ``few`` (``_few``) expensive requests under way are admitted as well: when
-        the limit has just fallen, the load of one owner does not delay the few requests of others.
+        Even beyond the limit, an owner with at most ``few`` (from ``_few``) expensive requests in flight may send
+        another. If the limit has just fallen, one owner's load therefore does not delay other owners' few requests.
         """
         load, limit = self._load, self._limit.now
         if load + self._cheap < limit:
@@ -137,19 +139,19 @@ class Shedder:
         return load < limit or self._expensive[owner] <= (self._few() if few is None else few)
 
     def _few(self) -> int:
-        """Return how many expensive requests of an owner are few compared with another's; -1 if no owner has many."""
+        """Return the number of expensive requests up to which an owner may exceed the limit, or -1 if no owner may."""
         return max(self._expensive.values(), default=0) // MANY - 1
 
     def _weight(self, owner: str) -> float:
         return self._weights.of(owner, self._held.get(owner, 0))
 
-    def _take(self, owner: str) -> Entered:
-        entered = Entered(self._clock(), self._weight(owner))
-        self._under_way += 1
+    def _take(self, owner: str) -> Admitted:
+        entered = Admitted(self._clock(), self._weight(owner))
+        self._in_flight += 1
         self._count(owner, entered, 1)
         return entered
 
-    def _count(self, owner: str, entered: Entered, sign: int) -> None:
+    def _count(self, owner: str, entered: Admitted, sign: int) -> None:
         self._held[owner] += sign
         if entered.weight < CHEAP:
             self._cheap += sign * entered.weight
@@ -162,7 +164,6 @@ class Shedder:
             del self._expensive[owner]
 
     def _admit_queued(self) -> None:
-        """Admit queued requests while there is room."""
         while self._queues:
             few = self._few()
             if self._load >= self._limit.now and self._cheap >= 1 and few < 0:
@@ -171,11 +172,11 @@ class Shedder:
             if found is None:
                 return
             owner, waiting = found
-            if not waiting.admitted.done():  # else it was cancelled
+            if not waiting.admitted.done():  # otherwise, the request was cancelled
                 waiting.admitted.set_result(self._take(owner))
 
-    def _cancel(self, owner: str, waiting: Waiting[Entered]) -> None:
-        """Remove a request that was cancelled in the queue, or just as it was admitted."""
+    def _cancel(self, owner: str, waiting: Waiting[Admitted]) -> None:
+        """Remove a cancelled request from the queue, or end the request if it was admitted meanwhile."""
         if waiting.admitted.cancelled():
             self._queues.remove(owner, waiting)
         elif (entered := waiting.admitted.result()) is not None:

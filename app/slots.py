@@ -1,6 +1,7 @@
-"""Slots of requests and of streams, and the bytes of request bodies.
+"""Counts the slots for requests and streams, and the bytes of request bodies.
 
-All are counted by origin, and within an origin by owner. A body counts from its first byte until the request ends.
+Slots and bytes are counted by origin, and within an origin by owner. A body counts from its first byte until the
+request ends.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.shares import Holding, Shares
-from app.shedding import Entered, Shedder
+from app.shedding import Admitted, Shedder
 from app.telemetry import Telemetry
 from app.weights import work_of
 from clients.bulkhead import SHARES
@@ -18,17 +19,15 @@ from clients.codes import Reason
 from clients.origin import Origin, Owner
 
 BODIES = 32
-"""The most bodies of the largest size that one owner's requests have at a time."""
+"""How many request bodies of maximum size one owner may send concurrently."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The slots and bytes that the requests of one origin share.
+    """Counters of slots and of request body bytes, for one ``Origin``.
 
     Attributes:
-        requests: slots of requests.
-        streams: slots of streams, and of requests that wait for a model.
-        bodies: bytes of request bodies.
+        streams: slots for streams, and for requests that wait for a model.
     """
 
     requests: Shares
@@ -37,11 +36,11 @@ class Pool:
 
 
 class Slot:
-    """The slot of one request or socket operation.
+    """The slot of one HTTP request or WebSocket operation.
 
     Attributes:
-        calls: counts the upstream calls of the request, if it makes any.
-        size: the bytes of its answer; 0 if they are few.
+        calls: the counter of the request's upstream calls, if it makes any.
+        size: the bytes of the request's answer; 0 if they are few.
     """
 
     __slots__ = ("_body", "_entered", "_owner", "_pool", "_shares", "_shedder", "calls", "size")
@@ -50,7 +49,7 @@ class Slot:
         self._pool = pool
         self._shedder = shedder
         self._owner = owner
-        self._entered: Entered | None = None
+        self._entered: Admitted | None = None
         self.calls: CallBudget | None = None
         self.size = 0
         pool.requests.take(owner.id)
@@ -58,27 +57,29 @@ class Slot:
         self._body = Holding(pool.bodies, owner.id)
 
     def hold_body(self, size: int) -> None:
-        """Count a body of which ``size`` bytes have been received.
+        """Record that ``size`` bytes of the request's body are in memory.
 
         Raises:
-            RateLimited: reason ``BODIES``: the owner's bodies are too large together.
-            Overloaded: reason ``BODIES``: the bodies of all owners are.
+            RateLimited: the owner's bodies are too large together.
+            Overloaded: all owners' bodies are too large together.
         """
         self._body.set(size)
 
     async def enter(self) -> None:
-        """Wait until the shedder admits the request. Raises Overloaded (``BUSY``)."""
+        """Wait until the shedder admits the request. Raise Overloaded if the wait is too long."""
         origin = self._owner.origin
         if origin is not Origin.LETTA:
-            is_user = origin is Origin.USER  # the number of addresses is unbounded
+            is_user = origin is Origin.USER  # addresses are not favoured, because their number is unbounded
             self._entered = await self._shedder.enter(self._owner.id, favours_new=is_user)
 
     def lengthen(self) -> None:
-        """Exchange the slot for a stream's, because the request waits for a model or for its client to read.
+        """Exchange the request's slot for a stream's slot.
+
+        Call this method before the request waits for a model or for the client to read.
 
         Raises:
-            RateLimited: reason ``STREAMS``: the owner's share is used up.
-            Overloaded: reason ``STREAMS``: no slot is free.
+            RateLimited: the owner has too many streams.
+            Overloaded: no slot is free.
         """
         streams = self._pool.streams
         if self._shares is None or streams is self._shares:
@@ -89,7 +90,7 @@ class Slot:
         self._shares = streams
 
     def leave(self) -> None:
-        """Return the slot and the bytes of the body."""
+        """Free the slot, and stop counting the request body's bytes."""
         self._leave_shedder()
         self._body.set(0)
         if self._shares is not None:
@@ -104,12 +105,11 @@ class Slot:
 
 
 class Slots:
-    """All slots of the process.
+    """The slots of all requests and streams in the process.
 
     Args:
-        requests: slots of signed-in users' requests; as many again for Letta's.
-        streams: slots of streams and of requests that wait for a model; as many again for Letta's.
-        shedder: admits requests.
+        requests: the number of slots for users' requests. Letta's requests have as many slots of their own.
+        streams: the number of slots for streams and for requests that wait for a model. Letta's have as many.
         largest_body: the size limit of one body, in bytes.
 
     Attributes:
@@ -122,7 +122,7 @@ class Slots:
         user, letta = (
             Pool(
                 Shares(requests, _part(requests)),
-                Shares(streams, _part(streams), unit="streams", reason=Reason.STREAMS),
+                Shares(streams, _part(streams), unit="concurrent streams", reason=Reason.STREAMS),
                 _bodies(SHARES * each, each),
             )
             for _ in range(2)
@@ -131,11 +131,11 @@ class Slots:
         self.pools = {Origin.USER: user, Origin.LETTA: letta, Origin.ANONYMOUS: anonymous}
 
     def take(self, owner: Owner) -> Slot:
-        """Take a slot for a request or a socket operation. Raises RateLimited or Overloaded (``REQUESTS``)."""
+        """Take a slot for a request or a WebSocket operation. Raise RateLimited or Overloaded if no slot is free."""
         return Slot(self.pools[owner.origin], self.shedder, owner)
 
     def watched_by(self, telemetry: Telemetry) -> None:
-        """Expose the slots in use and the bytes of bodies as metrics."""
+        """Add metrics for the slots in use and the total size of request bodies."""
         kinds = {
             "requests": self.pools[Origin.USER].requests,
             "streams": self.pools[Origin.USER].streams,
@@ -154,4 +154,4 @@ def _part(total: int) -> int:
 
 
 def _bodies(total: int, per_owner: int) -> Shares:
-    return Shares(total, per_owner, unit="bytes of requests", reason=Reason.BODIES)
+    return Shares(total, per_owner, unit="bytes of concurrent requests", reason=Reason.BODIES)

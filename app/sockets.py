@@ -1,4 +1,4 @@
-"""Limits that WebSockets share: slots of sockets, messages per second, unread answers."""
+"""Limits for all WebSockets: on sockets, on messages per second, and on unread answers."""
 
 from __future__ import annotations
 
@@ -12,26 +12,32 @@ from clients.codes import Reason
 from clients.errors import GatewayError, Overloaded, RateLimited
 
 MAX_ANONYMOUS = 500
-"""The most sockets that are not signed in. A further one closes the oldest."""
+"""Maximum number of open WebSockets before sign-in, for all addresses together.
+
+For a further socket, the gateway closes the oldest.
+"""
 
 MAX_ANONYMOUS_PER_ADDRESS = 100
-"""The most of one address. A further one closes the oldest of the address."""
+"""Maximum number of open WebSockets before sign-in, for one address.
+
+For a further socket, the gateway closes the oldest.
+"""
 
 MAX_UNREAD = 32 * 2**20
-"""The most characters in unread large answers of one user, over all sockets."""
+"""Maximum total length of one user's large unread answers, in characters. Answers on all sockets count."""
 
 MAX_ALL_UNREAD = 8 * MAX_UNREAD
-"""The most of all users."""
+"""Maximum total length of all users' large unread answers, in characters."""
 
 BURST_SECONDS = 10
-"""The seconds whose messages a user may send at once."""
+"""A user may send this many seconds' worth of messages in one burst."""
 
 
 class AnonymousSockets:
-    """Sockets that are not signed in.
+    """Slots for WebSockets whose clients have not signed in.
 
-    A new socket is always accepted. If its address, or the process, has no slot free, the oldest is closed.
-    Clients that sign in at once are therefore served, and clients that only hold sockets lose them.
+    A new socket is always accepted. If the address or the process has no free slot, the oldest socket is closed.
+    Therefore clients that sign in at once are served, and clients that only hold sockets lose their sockets.
     """
 
     def __init__(self, total: int = MAX_ANONYMOUS, per_address: int = MAX_ANONYMOUS_PER_ADDRESS) -> None:
@@ -42,15 +48,15 @@ class AnonymousSockets:
     def __len__(self) -> int:
         return len(self._all)
 
-    def join(self, address: str, give_up: Callable[[], None]) -> Callable[[], None]:
-        """Take a slot.
+    def join(self, address: str, close: Callable[[], None]) -> Callable[[], None]:
+        """Take a slot for a WebSocket whose client has not signed in.
 
         Args:
-            address: of the client.
-            give_up: called if the slot is needed for a newer socket.
+            address: the client's address.
+            close: closes the socket. Called if a newer socket needs the slot.
 
         Returns:
-            A function that returns the slot; a second call does nothing.
+            A function that frees the slot. A second call does nothing.
         """
         if len(self._of.get(address, ())) >= self._per_address:
             self._evict(next(iter(self._of[address])))
@@ -58,13 +64,13 @@ class AnonymousSockets:
             self._evict(next(iter(self._all)))
         slot = object()
         self._all[slot] = address
-        self._of.setdefault(address, OrderedDict())[slot] = give_up
+        self._of.setdefault(address, OrderedDict())[slot] = close
         return lambda: self._leave(slot)
 
     def _evict(self, slot: object) -> None:
-        give_up = self._of[self._all[slot]][slot]
+        close = self._of[self._all[slot]][slot]
         self._leave(slot)
-        give_up()
+        close()
 
     def _leave(self, slot: object) -> None:
         address = self._all.pop(slot, None)
@@ -76,45 +82,47 @@ class AnonymousSockets:
 
 
 class Sockets:
-    """The limits that the WebSockets of the process share.
+    """The limits that all WebSockets of the process share.
 
     Args:
-        total: the most signed-in sockets.
-        per_user: the most of one user.
+        total: the maximum number of signed-in sockets.
+        per_user: the maximum number of sockets of one user.
         messages_per_second: the rate limit of one user's messages, over all sockets.
 
     Attributes:
-        anonymous: slots of sockets before sign-in.
-        slots: slots of sockets after it.
-        meters: the rates of users' messages.
-        unread_chars: the characters of unread large answers, by user.
+        anonymous: slots for sockets before sign-in.
+        slots: slots for sockets after sign-in.
+        meters: the rate limits of users' messages.
+        unread_chars: the characters of large unread answers, by user.
     """
 
     def __init__(self, *, total: int, per_user: int, messages_per_second: int) -> None:
         self.anonymous = AnonymousSockets()
-        self.slots = Shares(total, per_user, unit="sockets", reason=Reason.SOCKETS)
+        self.slots = Shares(total, per_user, unit="open WebSockets", reason=Reason.SOCKETS)
         self.meters = Meters(messages_per_second * BURST_SECONDS, messages_per_second)
         self.unread_chars: Counter[str] = Counter()
 
     def full(self) -> GatewayError:
-        """Return the error for a socket without a free slot."""
-        message = f"The gateway has reached its limit of {self.slots.total:,} sockets at a time. Retry."
+        """Return the error for a new WebSocket if all slots are taken."""
+        message = f"The gateway has reached its limit of {self.slots.total:,} open WebSockets. Retry later."
         return Overloaded(message, reason=Reason.SOCKETS, retry_after_seconds=RETRY_SECONDS)
 
     @contextmanager
     def unread(self, user_id: str, size: int) -> Iterator[None]:
-        """Count an answer of ``size`` characters as unread until the context ends. An only one is always accepted.
+        """Count an answer as unread until the ``with`` block ends.
+
+        A user's first unread answer is always accepted.
 
         Raises:
             RateLimited: the user has too many unread characters.
-            Overloaded: all users together have.
+            Overloaded: all users together have too many unread characters.
         """
         held = self.unread_chars[user_id]
         if held and held + size > MAX_UNREAD:
-            message = f"{held} characters of your answers are unread. Read them, then retry."
+            message = f"Your clients have yet to read {held:,} characters of answers. Read the answers, then retry."
             raise RateLimited(message, reason=Reason.UNREAD, retry_after_seconds=RETRY_SECONDS)
         if held and self.unread_chars.total() + size > MAX_ALL_UNREAD:
-            message = "Too much memory holds answers that clients have not read. Retry."
+            message = "The answers that clients have not read fill the gateway's memory. Retry later."
             raise Overloaded(message, reason=Reason.UNREAD, retry_after_seconds=RETRY_SECONDS)
         self.unread_chars[user_id] += size
         try:

@@ -1,6 +1,7 @@
-"""A graceful stop of the server: drain, detach the readers, cut the rest, exit.
+"""Stops the server: waits for running operations, cancels slow operations, and exits.
 
-uvicorn alone closes sockets with 1012 at once, cuts streams at its timeout, and logs a traceback for each of them.
+Without this module, uvicorn closes sockets with code 1012 at once, cuts streams at its timeout, and logs a traceback
+for each stream.
 """
 
 from __future__ import annotations
@@ -21,17 +22,23 @@ from app.drain import Drain, Stage
 from app.telemetry import Telemetry
 
 DETACH_SECONDS = 1.0
-"""Readers are detached this long before the end of the grace period, in seconds; a fifth of it if that is less."""
+"""The time between detaching streams' readers and the grace period's end, in seconds.
+
+The time is at most a fifth of the grace period.
+"""
 
 LAST_SECONDS = 0.15
-"""How long cancelled operations and closed connections have to end, in seconds."""
+"""How long cancelled operations and closed connections may take to end, in seconds."""
 
 CLOSE_SECONDS = 0.5
-"""The timeout of closing the application, in seconds."""
+"""The timeout for closing the application, in seconds."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn with a drain. The first signal begins it, the second ends it; a third has its default effect."""
+    """uvicorn's server with a graceful shutdown.
+
+    The first signal starts draining. The second signal ends draining. The third signal ends the process at once.
+    """
 
     def __init__(self, config: uvicorn.Config, drain: Drain, telemetry: Telemetry, *, grace: float) -> None:
         super().__init__(config)
@@ -44,29 +51,28 @@ class Server(uvicorn.Server):
         self._acceptor: Acceptor | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Open the listeners, and accept connections that wait at them while the loop is busy."""
+        """Listen, and begin to accept connections."""
         await super().startup(sockets)
         self._acceptor = Acceptor(list(sockets or ()), self._protocol)
         self._acceptor.start()
 
     def _protocol(self) -> asyncio.Protocol:
-        """Make the protocol of a connection as uvicorn does."""
         kind: Any = self.config.http_protocol_class
         made: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
         return made
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
-        """Count a signal. The next tick acts on it."""
+        """Count a received signal. ``on_tick`` reacts to the signal."""
         self._captured_signals.append(sig)
         self._signals += 1
         if self._signals > 1:
             for handled in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(handled, signal.SIG_DFL)
             if not self.started:
-                os._exit(128 + sig)  # nothing is open yet, and a default handler does nothing for PID 1
+                os._exit(128 + sig)  # nothing is open yet, and for PID 1 a default handler does nothing
 
     async def on_tick(self, counter: int) -> bool:
-        """Act on signals. uvicorn calls it ten times a second."""
+        """React to received signals. uvicorn calls this method ten times per second."""
         if self._signals and self._draining is None:
             self._draining = asyncio.create_task(self._drained())
         if self._signals > 1:
@@ -74,7 +80,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def _drained(self) -> None:
-        """Advance through the stages. Skip the later ones as soon as no operation is under way."""
+        """Advance through the stages of stopping. When no operation runs, skip the remaining stages."""
         try:
             notice = min(DETACH_SECONDS, self._grace / 5)
             self._drain.advance(Stage.DRAINING)
@@ -88,7 +94,7 @@ class Server(uvicorn.Server):
             self.should_exit = True
 
     async def _idle_within(self, seconds: float) -> bool:
-        """Wait until no operation is under way; not as long after a second signal. Returns whether none is."""
+        """Wait until no operation runs, but only briefly after a second signal. Return whether all operations ended."""
         idle, second = asyncio.create_task(self._drain.idle()), asyncio.create_task(self._second_signal.wait())
         try:
             done, _ = await asyncio.wait({idle, second}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -101,15 +107,15 @@ class Server(uvicorn.Server):
 
     def _announce(self) -> None:
         streams, requests = self._drain.streams, self._drain.requests
-        under_way = [_counted(streams, "stream"), _counted(requests, "request")]
+        running = [_counted(streams, "stream"), _counted(requests, "request")]
         text = "Stopping."
         if streams or requests:
-            awaited = " and ".join(one for one in under_way if one)
+            awaited = " and ".join(one for one in running if one)
             text = f"Stopping: waiting up to {self._grace:g} s for {awaited}. Press Ctrl-C again to stop now."
         self._telemetry.announce("stopping", text, grace_seconds=self._grace, streams=streams, requests=requests)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close listeners, connections and the application, each within its timeout."""
+        """Close the listening sockets, the connections and the application. Each step has a timeout."""
         if self._acceptor is not None:
             self._acceptor.stop()
         for listener in (*self.servers, *(sockets or ())):
@@ -126,14 +132,12 @@ class Server(uvicorn.Server):
         self._telemetry.announce("stopped", "Stopped.")
 
     def _closes_sockets(self) -> bool:
-        """Whether a client still has to answer a close frame."""
         return any(getattr(one, "close_sent", False) for one in self.server_state.connections)
 
     def _is_busy(self) -> bool:
         return bool(self.server_state.connections or self.server_state.tasks)
 
     async def _abort(self) -> None:
-        """Abort the remaining connections, such as those whose clients do not read, and their requests."""
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         await asyncio.sleep(0)
@@ -144,11 +148,10 @@ class Server(uvicorn.Server):
             await asyncio.wait(answering, timeout=LAST_SECONDS)
 
 
-async def _wait(goes_on: Callable[[], bool], seconds: float) -> None:
-    """Poll until ``goes_on`` returns false, or for ``seconds``."""
+async def _wait(is_pending: Callable[[], bool], seconds: float) -> None:
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
-    while goes_on() and loop.time() < end:  # noqa: ASYNC110 - uvicorn has no event for a closed connection
+    while is_pending() and loop.time() < end:  # noqa: ASYNC110 - uvicorn has no event for a closed connection
         await asyncio.sleep(0.01)
 
 

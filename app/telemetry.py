@@ -1,4 +1,4 @@
-"""Metrics and logs: one Prometheus registry and one JSON log per app; closed label sets, no secrets, no prompts."""
+"""The process's metrics and logs. Metric labels have fixed sets of values. Logs contain no secrets or prompts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 
 
 def make_logger(level: str, out: TextIO | None = None) -> Any:
-    """Make a logger that writes one JSON object per line."""
+    """Return a logger that writes one JSON object per line."""
     return structlog.wrap_logger(
         structlog.WriteLogger(out or sys.stdout),
         processors=[
@@ -39,7 +39,7 @@ def make_logger(level: str, out: TextIO | None = None) -> Any:
 
 
 def _json(value: Any, **_: Any) -> str:
-    """Encode a log line. json accepts half a surrogate pair in a text, which orjson refuses."""
+    """Encode a log line with ``json``, which accepts half of a surrogate pair. orjson refuses such texts."""
     try:
         return orjson.dumps(value, default=str).decode()
     except TypeError:
@@ -47,7 +47,7 @@ def _json(value: Any, **_: Any) -> str:
 
 
 def log_everything(log: Any) -> None:
-    """Write the messages of libraries and of Python itself to the JSON log, not to standard error."""
+    """Write library logs, Python warnings and uncaught exceptions to the JSON log."""
     logging.basicConfig(handlers=[LogHandler(log)], level=logging.WARNING)
     logging.captureWarnings(capture=True)
 
@@ -74,7 +74,7 @@ class LogHandler(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record."""
+        """Write a log record to the JSON log."""
         level = "error" if record.levelno >= logging.ERROR else "warning"
         try:
             message = record.getMessage()
@@ -84,8 +84,6 @@ class LogHandler(logging.Handler):
 
 
 class _UpstreamMetrics:
-    """Metrics of upstream calls."""
-
     def __init__(self, registry: CollectorRegistry) -> None:
         counter = partial(Counter, registry=registry)
         call = ["service", "operation"]
@@ -106,7 +104,7 @@ class _UpstreamMetrics:
         )
         text = "Number of open breakers for single models and kinds of call of a service."
         self.open_parts = Gauge("agentgraph_open_part_breakers", text, ["service"], registry=registry)
-        text = "Reads repeated because an idle connection had been closed."
+        text = "Reads that were repeated because the service had closed an idle connection."
         self.repeats = counter("agentgraph_upstream_repeats", text, call)
         for service in (Service.AMS, Service.LETTA, Service.LITELLM):
             self.breaker.labels(service.value).state(BreakerState.CLOSED.value)
@@ -122,42 +120,44 @@ class Telemetry:
         self._requests = counter("agentgraph_requests", "Requests answered.", ["route", "method", "status"])
         self._operations = counter("agentgraph_operations", "GraphQL operations.", ["type", "outcome"])
         self._limited = counter("agentgraph_rate_limited", "Requests over a rate limit.", ["limit"])
-        text = "Requests refused by load shedding before routing, by reason."
+        text = "Requests that load shedding refused, by reason."
         self._shed = counter("agentgraph_requests_shed", text, ["reason"])
-        self._streams = counter("agentgraph_streams", "Streams ended.", ["kind", "outcome"])
-        self._tokens = counter("agentgraph_tokens", "Input and output tokens of models.", ["kind", "direction"])
+        self._streams = counter("agentgraph_streams", "Ended streams.", ["kind", "outcome"])
+        self._tokens = counter("agentgraph_tokens", "Models' input and output tokens.", ["kind", "direction"])
         text = "Upstream stream events that are not JSON objects."
         self._unreadable = counter("agentgraph_unreadable_events", text, ["kind"])
         self._upstreams = _UpstreamMetrics(self.registry)
         seconds = partial(Histogram, buckets=_BUCKETS, registry=self.registry)
-        self._request_seconds = seconds("agentgraph_request_seconds", "Time to the last byte.", ["route"])
-        self._first = seconds("agentgraph_first_token_seconds", "Time to first token.", ["kind"])
+        self._request_seconds = seconds(
+            "agentgraph_request_seconds", "Time to an answer's last byte, in seconds.", ["route"]
+        )
+        self._first = seconds("agentgraph_first_token_seconds", "Time to the first token, in seconds.", ["kind"])
         text = "Time between two frames of an answer, in seconds."
         self._gaps = seconds("agentgraph_frame_gap_seconds", text, ["kind"])
         self._gap: dict[str, Histogram] = {}
         lag = partial(Histogram, buckets=_LAG_BUCKETS, registry=self.registry)
         self._lag = lag("agentgraph_loop_lag_seconds", "Delay of a due timer in the event loop, in seconds.")
-        text = "Part of the event loop's delay that the gateway's own code caused, in seconds."
+        text = "Delay in the event loop that the gateway's own code caused, in seconds."
         self._held = lag("agentgraph_loop_held_seconds", text)
         self._collections = lag("agentgraph_gc_seconds", "Duration of full garbage collections, in seconds.")
         for limit in LimitKind:
             self._limited.labels(limit.value)
 
     def announce(self, event: str, text: str, *, level: str = "info", **facts: Any) -> None:
-        """Write a log entry and, on a terminal, the text to standard error as well."""
+        """Write a log entry. If standard error is a terminal, also print ``text`` to standard error."""
         getattr(self.log, level)(event, message=text, **facts)
         if sys.stderr.isatty():
             sys.stderr.write(f"{text}\n")
             sys.stderr.flush()
 
     def exposition(self) -> bytes:
-        """Return the metrics in Prometheus' text format. Slow with many series: call it in a thread."""
+        """Return the metrics in Prometheus' text format. Call this method in a thread, because formatting is slow."""
         return generate_latest(self.registry)
 
     def request_ended(
         self, route: str, method: str, status: int, seconds: float, request_id: str, refused: str | None = None
     ) -> None:
-        """Record an answered request. ``refused`` is its error code, if it was refused."""
+        """Record that a request was answered. If the request was refused, ``refused`` is the error code."""
         self._requests.labels(route, method, str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
         more = {} if refused is None else {"refused": refused}
@@ -167,7 +167,7 @@ class Telemetry:
         )
 
     def request_shed(self, reason: str) -> None:
-        """Record a request refused by load shedding."""
+        """Record that load shedding refused a request."""
         self._shed.labels(reason).inc()
 
     def operation_ended(self, kind: str, outcome: str) -> None:
@@ -175,7 +175,7 @@ class Telemetry:
         self._operations.labels(kind, outcome).inc()
 
     def request_refused(self, limit: LimitKind) -> None:
-        """Record a request refused by a rate limit."""
+        """Record that a rate limit refused a request."""
         self._limited.labels(limit.value).inc()
 
     def call_ended(
@@ -195,37 +195,45 @@ class Telemetry:
         )
 
     def call_repeated(self, service: Service, operation: str, request_id: str) -> None:
-        """Record a read that is repeated because its idle connection had been closed."""
+        """Record that the gateway repeated an upstream read. The service had closed an idle connection."""
         self._upstreams.repeats.labels(service.value, operation).inc()
         self.log.info("upstream repeated", service=service.value, operation=operation, request_id=request_id)
 
     def breaker_changed(self, service: Service, part: str | None, state: BreakerState) -> None:
-        """Record a state change of a breaker, of a service or of a part of it."""
+        """Record the new state of a service's circuit breaker: closed, open or half-open.
+
+        If ``part`` is given, the breaker belongs to a part of the service.
+        """
         if part is None:
             self._upstreams.breaker.labels(service.value).state(state.value)
         self.log.warning("breaker", service=service.value, part=part, state=state.value)
 
     def watch_parts(self, service: Service, count: Callable[[], int]) -> None:
-        """Expose the number of a service's parts with an open breaker; ``count`` is called from another thread."""
+        """Add a metric for a service's parts (such as models) with an open circuit breaker.
+
+        ``count`` must be thread-safe.
+        """
         self._upstreams.open_parts.labels(service.value).set_function(count)
 
     def watch_streams(self, memory: Callable[[], int]) -> None:
-        """Expose the memory of streams, in bytes; ``memory`` is called from another thread."""
+        """Add a metric for the memory of streams, in bytes. ``memory`` must be thread-safe."""
         text = "Estimated memory of running and retained streams, in bytes."
         Gauge("agentgraph_stream_memory_bytes", text, registry=self.registry).set_function(memory)
 
     def watch_slots(self, in_use: Mapping[str, Callable[[], int]], body_bytes: Callable[[], int]) -> None:
-        """Expose the slots and memory in use.
+        """Add metrics for the slots in use and the total size of request bodies.
+
+        All passed functions must be thread-safe.
 
         Args:
-            in_use: the number of slots in use, by kind; called from another thread.
-            body_bytes: the bytes of bodies and messages in memory; called from another thread.
+            in_use: functions that return the number of slots in use, by kind.
+            body_bytes: returns the bytes of bodies and messages in memory.
         """
         text = "Slots of requests and streams in use, by kind."
         slots = Gauge("agentgraph_slots_in_use", text, ["kind"], registry=self.registry)
         for kind, count in in_use.items():
             slots.labels(kind).set_function(count)
-        text = "Bytes of bodies and WebSocket messages of requests in progress."
+        text = "Size of the bodies and WebSocket messages of requests in progress, in bytes."
         Gauge("agentgraph_body_bytes", text, registry=self.registry).set_function(body_bytes)
 
     def stream_started(self, kind: str) -> None:
@@ -238,35 +246,38 @@ class Telemetry:
         self.log.info("stream", kind=kind, outcome=outcome, ms=round(seconds * 1000, 1))
 
     def tokens_used(self, kind: str, prompt: int | None, completion: int | None) -> None:
-        """Record the tokens of a model call, as far as the upstream reports them."""
+        """Record a model call's numbers of input and output tokens."""
         self._tokens.labels(kind, "in").inc(prompt or 0)
         self._tokens.labels(kind, "out").inc(completion or 0)
 
     def event_unreadable(self, kind: str) -> None:
-        """Record an upstream event that is not a JSON object. Its content is not logged."""
+        """Record that a stream event from a service was not a JSON object. Do not log the event's content."""
         self._unreadable.labels(kind).inc()
         self.log.warning("unreadable event", kind=kind)
 
     def source_broke(self, kind: str, error: Exception) -> None:
-        """Log an internal error of a source in full."""
+        """Log the traceback of an internal error in a stream."""
         self.log.error("internal error", kind=kind, exc_info=error)
 
     def first_token(self, kind: str, seconds: float) -> None:
-        """Record the time to a stream's first token."""
+        """Record the time from a stream's start to the stream's first token."""
         self._first.labels(kind).observe(seconds)
 
     def next_frame(self, kind: str, seconds: float) -> None:
-        """Record the time since the previous frame of a stream."""
+        """Record the time between two frames of a stream."""
         gap = self._gap.get(kind)
         if gap is None:
             gap = self._gap[kind] = self._gaps.labels(kind)
         gap.observe(seconds)
 
     def loop_measured(self, late: float, held: float) -> None:
-        """Record a delay of the event loop, in seconds. The gateway's own code caused ``held`` of it."""
+        """Record how late the event loop is, in seconds.
+
+        The loop was ``late`` seconds late. The process caused ``held`` of these seconds.
+        """
         self._lag.observe(late)
         self._held.observe(held)
 
     def collected(self, seconds: float) -> None:
-        """Record the duration of a full garbage collection."""
+        """Record the duration of a full garbage collection, in seconds."""
         self._collections.observe(seconds)

@@ -1,7 +1,7 @@
-"""Errors that end a command with a message instead of a traceback."""
+"""The error that ends a command with a message instead of a traceback."""
 
 from __future__ import annotations
 
 
 class UsageError(Exception):
-    """A command cannot be carried out. The message is printed."""
+    """The error for a command that cannot run. The command line prints the error's message."""

@@ -1,41 +1,42 @@
-"""The weights of requests under load, from the recent cost of their owners' requests."""
+"""Computes the weights of requests for load shedding. A weight depends on the recent work of the owner's requests."""
 
 from __future__ import annotations
 
 from clients.bounded import Lru
 
 REQUEST_WORK = 1.0
-"""The work of a request without calls, roughly in milliseconds of CPU time."""
+"""Estimated CPU time of a request without upstream calls, in milliseconds."""
 
 CALL_WORK = 1.0
-"""The work of one upstream call."""
+"""Estimated CPU time of one upstream call, in milliseconds."""
 
 BYTES_PER_WORK = 3_000
-"""The bytes of an answer that take as much work as one call."""
+"""How many bytes of an answer take as much CPU time as one upstream call."""
 
 FADING = 0.95
-"""The decay of the work of past requests at each tick of the loop's watch, of which there are 20 a second."""
+"""At each tick of ``LoopWatch``, past requests' work is multiplied by this factor."""
 
 NEWEST = 0.2
-"""The weight of an owner's newest request in the mean of its requests."""
+"""How much an owner's newest request contributes to the owner's average work."""
 
 MANY = 8
-"""From this number of concurrent requests on, an owner's requests have the weight 1."""
+"""If an owner has this many concurrent requests, the owner's next request has the weight 1."""
 
 MAX_OWNERS = 4_096
-"""The owners whose mean work is kept; the least recently seen is evicted first."""
+"""Maximum number of owners whose average work is stored. The least recently seen owner is evicted first."""
 
 
 def work_of(calls: int, size: int) -> float:
-    """Return the work of a request by its upstream calls and the bytes of its answer."""
+    """Estimate a request's work from the upstream calls and the answer's size in bytes."""
     return REQUEST_WORK + CALL_WORK * calls + size / BYTES_PER_WORK
 
 
 class Weights:
-    """The weights of owners' requests: 1 for those that cause most of the work, and for unknown owners.
+    """Computes a request's weight from the recent work of the owner's requests.
 
-    A weight is the mean work of the owner's last requests, divided by the work-weighted mean of all requests. Of ten
-    requests of work 100 and a thousand of work 1, each of the ten counts as 1 and each of the thousand as 1/100.
+    Requests of unknown owners, and of owners that cause most work, have the weight 1. A weight is the mean work of an
+    owner's last requests, divided by the work-weighted mean of all requests. For example, with ten requests of work 100
+    and a thousand of work 1, the weights are 1 and about 1/50.
     """
 
     def __init__(self) -> None:
@@ -43,24 +44,24 @@ class Weights:
         self._work = self._squares = 0.0
 
     def add(self, owner: str, work: float) -> None:
-        """Record the work of a request that has ended."""
+        """Record the work (``work_of``) of a request that has ended."""
         self._work += work
         self._squares += work * work
         mean = self._means.get(owner)
         self._means.put(owner, work if mean is None else mean + (work - mean) * NEWEST)
 
     def knows(self, owner: str) -> bool:
-        """Whether the mean work of the owner's requests is known."""
+        """Return whether the average work of an owner's requests is known."""
         return owner in self._means
 
     def of(self, owner: str, held: int) -> float:
-        """Return the weight of the next request of an owner with ``held`` requests under way."""
+        """Return the weight of an owner's next request. The owner has ``held`` requests in flight."""
         mean = self._means.get(owner)
         if mean is None or not self._work or held >= MANY:
             return 1.0
         return min(1.0, mean * self._work / self._squares)
 
     def fade(self) -> None:
-        """Reduce the influence of past requests. Called at every tick."""
+        """Reduce the influence of past requests on weights. ``Shedder`` calls this method at every tick."""
         self._work *= FADING
         self._squares *= FADING

@@ -1,7 +1,4 @@
-"""WebSocket connections on uvicorn's protocol: each frame is counted before it is processed.
-
-Messages are not compressed (decision 0034).
-"""
+"""WebSocket connections for uvicorn, with limits on frames. Frames are not compressed (decision 0034)."""
 
 from __future__ import annotations
 
@@ -27,48 +24,51 @@ from app.shares import Holding
 from clients.errors import Overloaded, RateLimited
 
 EXTENSION = "agentgraph.frames"
-"""The ASGI extension with the socket's ``Frames``, whose bounds the application lifts after sign-in."""
+"""The name of the ASGI extension that contains a WebSocket's ``Frames``.
+
+After sign-in, the application replaces the bounds of the ``Frames``.
+"""
 
 SIGN_IN_BYTES = 64 * 1024
-"""The payload of all frames before sign-in. A token has at most 8 KiB."""
+"""Maximum number of payload bytes that a client may send before sign-in. A token has at most 8 KiB."""
 
 SIGN_IN_FRAMES = 100
-"""The frames before sign-in, control frames included."""
+"""Maximum number of frames that a client may send before sign-in. Control frames count, too."""
 
 MAX_FRAGMENTS = 1_000
-"""The frames of one message."""
+"""Maximum number of frames of one message."""
 
 UNIT_BYTES = 16 * 1024
-"""A frame counts as one message, plus one for each of these."""
+"""For each ``UNIT_BYTES`` of payload, a frame counts as one additional message."""
 
 CLOSE_SECONDS = 1.0
-"""How long a client has to answer a close frame, in seconds."""
+"""How long a client may take to answer a close frame, in seconds."""
 
 _LINGER_BYTES = 16 * 1024 * 1024
-"""The bytes that are read and discarded after the close frame. Closing with unread bytes would reset the connection,
+"""How many bytes are read and discarded after the close frame. Closing with unread bytes would reset the connection,
 and the client might lose the close frame.
 """
 
 _SMALL_BYTES = 256
-"""Shorter data is parsed at once and not paced: it has few frames."""
+"""Data with fewer bytes is parsed at once, because it has few frames."""
 
 _DATA = frozenset({Opcode.TEXT, Opcode.BINARY})
 
 
 class Breach(IntEnum):
-    """The close codes for a client that sends too much."""
+    """The WebSocket close codes for clients that exceed a bound."""
 
     TOO_BIG = 1009
     INVALID = 4400
     TOO_MANY = 4429
 
 
-class _TooMuch(Exception):
+class _BoundExceeded(Exception):
     pass
 
 
 class Frames(ServerProtocol):
-    """The frames of one socket, each counted before it is processed."""
+    """Parses one WebSocket's frames, and limits the frames' number and size."""
 
     __slots__ = ("_bytes", "_fragments", "_frames", "_max_size", "_memory", "_meter")
 
@@ -80,20 +80,20 @@ class Frames(ServerProtocol):
         self._frames = self._bytes = self._fragments = 0
 
     def admit(self, meter: Meter, memory: Holding) -> None:
-        """Replace the bounds before sign-in by those of the user.
+        """Replace the bounds before sign-in with the signed-in user's bounds.
 
         Args:
-            meter: the rate of the user's messages.
-            memory: the user's share of the memory of requests; incomplete and unprocessed messages count.
+            meter: the rate limit of the user's messages.
+            memory: the user's share of the memory for requests. Incomplete and unprocessed messages count.
         """
         self._meter, self._memory = meter, memory
         self.max_message_size = self._max_size
 
     def count_memory(self, complete: int) -> None:
-        """Count the memory of messages, or close the socket.
+        """Count the memory of received messages. Close the WebSocket if a limit is exceeded.
 
         Args:
-            complete: the bytes of complete messages that are not processed.
+            complete: the bytes of complete messages that are not processed yet.
         """
         if self._memory is None:
             return
@@ -101,54 +101,62 @@ class Frames(ServerProtocol):
         try:
             self._memory.set(size if size > UNIT_BYTES else 0)
         except (RateLimited, Overloaded):
-            self._close(Breach.TOO_MANY, "Too many bytes of messages and requests at a time")
+            self._close(
+                Breach.TOO_MANY, "The messages and requests in progress have too many bytes. Send fewer at a time."
+            )
 
     def release(self) -> None:
-        """Return the counted memory at the end of the connection."""
+        """Stop counting the WebSocket's memory, because the connection has ended."""
         if self._memory is not None:
             self._memory.set(0)
             self._memory = None
 
     def reject(self, status: StatusLike, text: str) -> Response:
-        """Refuse the handshake, with the header of every response."""
+        """Refuse the WebSocket handshake. The response gets ``X-Content-Type-Options: nosniff``."""
         response = super().reject(status, text)
         response.headers[NO_SNIFF[0]] = NO_SNIFF[1]
         return response
 
     def recv_frame(self, frame: Frame) -> None:
-        """Process a frame, or close the socket if it exceeds a bound."""
+        """Process a frame. Close the WebSocket if the frame exceeds a bound."""
         size = len(frame.data)
         if self._meter is None:
             self._frames += 1
             self._bytes += size
             if self._frames > SIGN_IN_FRAMES:
-                self._close(Breach.INVALID, f"More than {SIGN_IN_FRAMES} frames before connection_init")
+                self._close(
+                    Breach.INVALID, f"The client sent more than {SIGN_IN_FRAMES} frames before connection_init."
+                )
                 return
             if self._bytes > SIGN_IN_BYTES:
-                self._close(Breach.TOO_BIG, f"More than {SIGN_IN_BYTES} bytes before connection_init")
+                self._close(Breach.TOO_BIG, f"The client sent more than {SIGN_IN_BYTES} bytes before connection_init.")
                 return
         elif not self._meter.take(1 + size // UNIT_BYTES):
-            self._close(Breach.TOO_MANY, "Too many messages: send fewer in a second")
+            self._close(Breach.TOO_MANY, "The client sent too many messages. Send fewer messages per second.")
             return
         if frame.opcode is Opcode.CONT:
             self._fragments += 1
         elif frame.opcode in _DATA:
             self._fragments = 1
         if self._fragments > MAX_FRAGMENTS:
-            self._close(Breach.TOO_BIG, f"A message of more than {MAX_FRAGMENTS} fragments")
+            self._close(
+                Breach.TOO_BIG, f"A message has more than {MAX_FRAGMENTS} frames. Send the message in fewer frames."
+            )
             return
         super().recv_frame(frame)
 
     def _close(self, code: Breach, reason: str) -> None:
         self.fail(code, reason)
-        self.parser_exc = _TooMuch(reason)
+        self.parser_exc = _BoundExceeded(reason)
 
 
 class BoundedSocket(WebSocketsSansIOProtocol):
-    """A WebSocket connection, with ``Frames``.
+    """A WebSocket connection that limits the client's frames.
+
+    ``Frames`` counts the frames.
 
     Attributes:
-        pacer: paces the parsing of all sockets, so that much data at once does not block the event loop.
+        pacer: paces the parsing for all sockets, so that parsing does not block the event loop.
     """
 
     pacer: StepPacer
@@ -168,7 +176,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         "request",
         "response",
         "scope",
-    )  # includes uvicorn's attributes: of more than 30 outside slots, CPython makes a dict for each socket
+    )  # includes uvicorn's attributes: with more than 30 outside slots, CPython makes a dict for each socket
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -182,20 +190,20 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self._delayed = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the connection. The application gets a disconnect."""
+        """Release the connection's resources. Tell the application that the client has disconnected."""
         self._delayed = b""
         self.frames_in.release()
         super().connection_lost(exc)
 
     async def receive(self) -> Any:
-        """Return the next message. The earlier ones have been processed."""
+        """Return the client's next message. Calling this method marks earlier messages as processed."""
         if self._complete and self.queue.empty():
             self._complete = 0
             self.frames_in.count_memory(0)
         return await super().receive()
 
     def data_received(self, data: bytes) -> None:
-        """Parse frames, now or when the pacer has time."""
+        """Parse the received data at once, or later if the event loop is busy."""
         if self._delayed or (self.pacer.is_full and self._lingering is None):
             if not self._delayed:
                 self.pacer.later(self._read_delayed)
@@ -208,7 +216,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
 
     def _read_delayed(self) -> None:
         data, self._delayed = self._delayed, b""
-        if data:  # else the connection is lost
+        if data:  # otherwise, the connection is lost
             try:
                 self._read(data)
             except BaseException:  # as the loop does if data_received fails: the connection must not stay paused
@@ -218,7 +226,6 @@ class BoundedSocket(WebSocketsSansIOProtocol):
                 self.transport.resume_reading()
 
     def _read(self, data: bytes) -> None:
-        """Parse frames. Data after a breach is discarded."""
         if self._lingering is None:
             super().data_received(data)
             self.frames_in.count_memory(self._complete)
@@ -230,24 +237,27 @@ class BoundedSocket(WebSocketsSansIOProtocol):
             self.transport.abort()
 
     def handle_connect(self, event: Request) -> None:
-        """Start the application, with the extension in its scope."""
+        """Start the application, and pass the WebSocket's ``Frames`` as an ASGI extension."""
         super().handle_connect(event)
-        event.headers.clear()  # the parser keeps the request until the socket closes
+        event.headers.clear()  # frees memory: the parser keeps the request until the socket closes
         if self.response.status_code == 101:
             cast("dict[str, Any]", self.scope["extensions"])[EXTENSION] = self.frames_in
 
     def handle_text(self, event: Frame) -> None:
-        """Take a text frame, and free its data: the parser keeps the frame until the next one, possibly for hours."""
+        """Process a text frame, and free the frame's data.
+
+        The parser would keep the data until the next frame arrives.
+        """
         super().handle_text(event)
         event.data = b""
 
     def handle_bytes(self, event: Frame) -> None:
-        """Take a binary frame, and free its data."""
+        """Process a binary frame, and free the frame's data."""
         super().handle_bytes(event)
         event.data = b""
 
     def send_receive_event_to_app(self) -> None:
-        """Pass a message to the application. Text that is not UTF-8 closes the socket: 1007 (RFC 6455, 8.1)."""
+        """Pass a message to the application. If a text message is not UTF-8, close the socket (RFC 6455, 8.1)."""
         size = sum(map(len, self.frames))
         if self.curr_msg_data_type == "bytes" or self.close_sent or _is_utf8(b"".join(self.frames)):
             self._complete += size
@@ -255,23 +265,26 @@ class BoundedSocket(WebSocketsSansIOProtocol):
             return
         self.frames = []
         if self.conn.state is State.OPEN:  # the client may have sent its close frame already
-            self.conn.send_close(CloseCode.INVALID_DATA, "A text message that is not UTF-8")
+            self.conn.send_close(CloseCode.INVALID_DATA, "A text message is not valid UTF-8.")
         self.handle_parser_exception()
 
     def handle_ping(self) -> None:
-        """Send the pong, except while unread messages fill the buffer and after a breach."""
+        """Answer a ping, unless the write buffer is full or the socket is closing."""
         if self.writable.is_set() and self._lingering is None:
             super().handle_ping()
         else:
             self.conn.data_to_send()
 
     def handle_close(self, event: Frame) -> None:
-        """Answer a close frame, except after a breach, when the connection is closing already."""
+        """Answer a close frame, unless the socket is already closing. The socket closes if a frame exceeds a bound."""
         if self._lingering is None:
             super().handle_close(event)
 
     def handle_parser_exception(self) -> None:
-        """Close, and discard further data until the client has received the close frame."""
+        """Close the socket after an invalid frame.
+
+        Discard all data that the client sends before the connection ends.
+        """
         closed = self.conn.close_sent
         code, reason = (1006, "") if closed is None else (closed.code, closed.reason)
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
@@ -291,7 +304,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
 
     def send_keepalive_ping(self) -> None:
-        """Send a ping, except while unread messages fill the buffer: then the write deadline applies."""
+        """Send a ping. If the write buffer is full, postpone the ping."""
         if self.writable.is_set():
             super().send_keepalive_ping()
         else:
@@ -304,17 +317,17 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         """
         if self.writable.is_set():
             self.transport.abort()
-        else:  # the ping may wait behind unread messages: the write deadline applies
+        else:  # the write timeout applies, because the ping may wait behind unread messages
             self.pong_timer = self.loop.call_later(self.ping_timeout or 0.0, self.keepalive_timeout)
 
     async def send(self, message: Any) -> None:
-        """Send a message. Raises ClientDisconnected if the socket is closing."""
+        """Send a message. Raise ClientDisconnected if the socket is closing."""
         await self.writable.wait()
         if self.close_sent:
             raise ClientDisconnected
         await super().send(message)
         if message["type"] == "websocket.accept":
-            self.response.headers.clear()  # they are sent
+            self.response.headers.clear()  # the headers are already sent
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -1,6 +1,4 @@
-"""Bounded memory of several owners: ``Kept`` for values that must be kept, ``Lru`` and ``OwnerCache`` for caches."""
-
-from __future__ import annotations
+"""Maps with a maximum size, and quotas for the owners of the maps' values."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
@@ -11,10 +9,10 @@ V = TypeVar("V")
 
 
 class Quotas:
-    """The amount that each owner holds of one resource, in bytes or in slots.
+    """Counts the bytes or slots that each owner holds, and limits each owner.
 
-    An owner may hold ``each`` at most, and half of what the others leave free: if more is in use, the quota is smaller,
-    and an owner that holds little still has room.
+    An owner may hold at most ``each``, and at most half of the amount that the other owners do not hold. So an owner
+    that holds little has room even if other owners hold much.
     """
 
     def __init__(self, in_all: int, each: int) -> None:
@@ -25,15 +23,15 @@ class Quotas:
 
     @property
     def total(self) -> int:
-        """The amount that all owners hold."""
+        """The number of bytes or slots that all owners hold together."""
         return self._total
 
     def held(self, owner: Hashable) -> int:
-        """The amount that an owner holds."""
+        """Return the number of bytes or slots that an owner holds."""
         return self._held[owner]
 
     def add(self, owner: Hashable, amount: int) -> None:
-        """Add an amount; a negative one releases it."""
+        """Add to the number of bytes or slots that an owner holds. ``amount`` can be negative."""
         self._total += amount
         held = self._held[owner] + amount
         if held:
@@ -42,19 +40,20 @@ class Quotas:
             del self._held[owner]
 
     def is_over(self, owner: Hashable, more: int = 0) -> bool:
-        """Whether an owner holds more than its quota, or would with ``more``."""
+        """Return whether ``more`` additional bytes or slots would exceed an owner's maximum."""
         return self._held[owner] + more > self.each
 
     def has_room(self, owner: Hashable, more: int = 1) -> bool:
-        """Whether an owner may begin something that holds ``more``."""
+        """Return whether an owner may get ``more`` additional bytes or slots."""
         return not self.is_over(owner, more) and self._held[owner] + more <= self._in_all - self._total
 
 
 class Kept(Generic[V]):
-    """Values by owner and key, oldest first. If an owner is over its quota, its own oldest values are reduced.
+    """Stores each owner's values by key, and limits each owner's total weight.
 
-    ``reduce`` reduces a value to the part that must be kept, and returns its weight: 0 if the value is to be evicted,
-    ``None`` if it is in use and stays unchanged. It must not add or remove values.
+    If an owner exceeds the quota, the map shrinks that owner's oldest values. The function ``reduce`` shrinks a value
+    to the part that must stay, and returns the part's weight. The map evicts a value of weight 0. For a value that is
+    in use, ``reduce`` returns ``None``. ``reduce`` must not change the map.
     """
 
     def __init__(self, quotas: Quotas, reduce: Callable[[V], int | None]) -> None:
@@ -67,18 +66,18 @@ class Kept(Generic[V]):
         return len(self._values)
 
     def get(self, owner: Hashable, key: str) -> V | None:
-        """The value of a key."""
+        """Return the value for an owner and a key, or ``None``."""
         found = self._values.get((owner, key))
         return None if found is None else found[0]
 
     def oldest(self) -> tuple[Hashable, str, V] | None:
-        """The oldest value of all owners, with its owner and key."""
+        """Return the oldest value in the map, with the value's owner and key."""
         for (owner, key), (value, _) in self._values.items():
             return owner, key, value
         return None
 
     def put(self, owner: Hashable, key: str, value: V, weight: int) -> None:
-        """Store a value of any size. Older values of the same owner are reduced to make room."""
+        """Store a value. If the owner exceeds the quota, shrink the owner's older values."""
         self.pop(owner, key)
         self._values[owner, key] = (value, weight)
         self._whole.setdefault(owner, {})[key] = None
@@ -86,14 +85,14 @@ class Kept(Generic[V]):
         self.fit(owner, spare_newest=True)
 
     def reweigh(self, owner: Hashable, key: str, weight: int) -> None:
-        """Change the weight of a value."""
+        """Change a stored value's weight. If necessary, shrink older values."""
         value, before = self._values[owner, key]
         self._values[owner, key] = (value, weight)
         self._quotas.add(owner, weight - before)
         self.fit(owner, spare_newest=True)
 
     def pop(self, owner: Hashable, key: str) -> V | None:
-        """Remove a value."""
+        """Remove and return a value."""
         found = self._values.pop((owner, key), None)
         if found is None:
             return None
@@ -102,7 +101,10 @@ class Kept(Generic[V]):
         return found[0]
 
     def fit(self, owner: Hashable, *, more: int = 0, spare_newest: bool = False) -> None:
-        """Reduce the oldest values of an owner until ``more`` fits into its quota, or none is left to reduce."""
+        """Shrink an owner's oldest values to make room in the owner's quota.
+
+        The method ends when ``more`` additional weight fits, or when no value can be shrunk.
+        """
         if not self._quotas.is_over(owner, more) or owner not in self._whole:
             return
         reduced, newest = [], next(reversed(self._whole[owner]))
@@ -126,7 +128,6 @@ class Kept(Generic[V]):
         return True
 
     def _exclude(self, owner: Hashable, keys: list[str]) -> None:
-        """Mark keys of an owner as not reducible."""
         whole = self._whole.get(owner)
         if whole is None:
             return
@@ -137,7 +138,7 @@ class Kept(Generic[V]):
 
 
 class Lru(Generic[K, V]):
-    """A cache of bounded weight. The least recently used values are evicted."""
+    """A map that evicts the least recently used values. The values have a maximum total weight."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -151,15 +152,19 @@ class Lru(Generic[K, V]):
         return key in self._values
 
     def get(self, key: K) -> V | None:
-        """The value of a key, if it is cached."""
+        """Return a key's value, and mark the value as the most recently used."""
         found = self._values.get(key)
         if found is None:
             return None
         self._values.move_to_end(key)
         return found[0]
 
+    def oldest(self) -> V | None:
+        """Return the least recently used value."""
+        return next((value for value, _ in self._values.values()), None)
+
     def put(self, key: K, value: V, weight: int = 1) -> None:
-        """Cache a value."""
+        """Store a value. If the map exceeds its maximum weight, evict older values."""
         _, before = self._values.pop(key, (None, 0))
         self._values[key] = (value, weight)
         self.weight += weight - before
@@ -172,7 +177,10 @@ class Lru(Generic[K, V]):
 
 
 class OwnerCache(Generic[V]):
-    """A cache of ``in_all`` values, ``each`` at most for an owner. The least recently used ones are evicted."""
+    """An LRU cache with a maximum number of values for each owner.
+
+    The cache holds at most ``in_all`` values, and at most ``each`` values of one owner.
+    """
 
     def __init__(self, in_all: int, each: int) -> None:
         self._in_all = in_all
@@ -184,7 +192,7 @@ class OwnerCache(Generic[V]):
         return self._count
 
     def get(self, owner: str, key: str) -> V | None:
-        """The value of a key, if it is cached."""
+        """Return the value for an owner and a key."""
         values = self._owners.get(owner)
         if values is None or key not in values:
             return None
@@ -192,7 +200,7 @@ class OwnerCache(Generic[V]):
         return values.get(key)
 
     def put(self, owner: str, key: str, value: V) -> None:
-        """Cache a value."""
+        """Store a value for an owner and a key."""
         values = self._owners.setdefault(owner, Lru(self._each))
         self._owners.move_to_end(owner)
         self._count -= len(values)

@@ -1,10 +1,8 @@
-"""One circuit breaker: pybreaker's state machine, and a sliding window and a rule that decide when it opens.
+"""A circuit breaker that opens after too many recent failures.
 
-pybreaker's own asynchronous call is not used: it needs tornado, counts a cancelled call as a failure, admits every call
-when half-open, and counts consecutive failures only.
+The gateway does not use ``CircuitBreaker.call_async``, which needs tornado, counts cancelled calls as failures, and
+counts only consecutive failures.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -14,13 +12,19 @@ import pybreaker
 from clients.window import OpeningRule, Outcome, Window
 
 TRIAL_SECONDS = 5.0
-"""How long a half-open breaker admits no other call after its trial call. Then it admits another trial call."""
+"""The seconds after which a half-open breaker stops waiting for its trial call.
+
+Then the breaker admits another trial call.
+"""
 
 _BUSY_SECONDS = 1.0
 
 
 class BreakerState(StrEnum):
-    """Closed: admits calls. Open: refuses them. Half-open: admits one trial call at a time."""
+    """The state of a circuit breaker.
+
+    An open breaker admits no call, and a half-open breaker admits one trial call at a time.
+    """
 
     CLOSED = "closed"
     OPEN = "open"
@@ -28,7 +32,7 @@ class BreakerState(StrEnum):
 
 
 class Entry:
-    """One admitted call. ``generation`` is the breaker's at that time; each change of state increments it."""
+    """A call that a breaker has admitted. ``generation`` counts the breaker's state changes before the call."""
 
     __slots__ = ("generation",)
 
@@ -37,9 +41,10 @@ class Entry:
 
 
 class Breaker:
-    """A breaker. ``rule`` decides whether it opens; then it refuses calls for ``reset_seconds``.
+    """A circuit breaker. An open breaker refuses calls for ``reset_seconds``.
 
-    ``clock`` is in seconds and never goes back. ``on_change`` is called with each new state.
+    ``rule`` decides when the breaker opens. ``clock`` returns a monotonic time in seconds. The breaker calls
+    ``on_change`` with each new state.
     """
 
     def __init__(
@@ -67,17 +72,17 @@ class Breaker:
 
     @property
     def state(self) -> BreakerState:
-        """The state. After ``reset_seconds`` an open breaker is half-open: the next call is its trial call."""
+        """The breaker's state. After ``reset_seconds``, an open breaker becomes half-open."""
         state = self._kept
         return BreakerState.HALF_OPEN if state is BreakerState.OPEN and self._left() <= 0 else state
 
     @property
     def is_stale(self) -> bool:
-        """Whether it has not been used for longer than its window, so that it can be removed."""
+        """Whether the breaker can be removed, because it has been unused for ``window_seconds``."""
         return self._clock() - max(self._used_at, self._opened_at + self._reset_seconds) > self._window_seconds
 
     def wait(self) -> float:
-        """Seconds until a call is admitted; 0 if one is admitted now."""
+        """Return the seconds until the breaker admits a call. Returns 0 if the breaker admits a call now."""
         if self._kept is BreakerState.OPEN:
             return max(0.0, self._left())
         trying = self._kept is BreakerState.HALF_OPEN and self._trial is not None
@@ -85,7 +90,7 @@ class Breaker:
         return min(left, _BUSY_SECONDS) if trying and left > 0 else 0.0
 
     def enter(self) -> Entry:
-        """Admit a call; ``wait`` must be 0. ``leave`` must follow."""
+        """Admit a call. The caller must call ``leave`` when the call ends. ``wait`` must have returned 0."""
         self._used_at = self._clock()
         if self._kept is BreakerState.OPEN:
             self._change(self._machine.half_open)
@@ -95,12 +100,18 @@ class Breaker:
         return entry
 
     def leave(self, entry: Entry) -> None:
-        """End a call. A call that is not recorded, such as a cancelled one, does not count."""
+        """Record that an admitted call has ended.
+
+        The breaker ignores a call without a recorded outcome, such as a cancelled call.
+        """
         if self._trial is entry:
             self._trial = None
 
     def record(self, generation: int, outcome: Outcome, caller: str, operation: str) -> None:
-        """Count the outcome of a call, unless the state has changed since it was admitted."""
+        """Count a call's success or failure.
+
+        The breaker ignores the outcome if the breaker's state has changed since the call began.
+        """
         if generation != self.generation:
             return
         self._used_at = self._clock()
@@ -114,9 +125,9 @@ class Breaker:
             self._open()
 
     def record_cut(self, generation: int, caller: str, operation: str) -> None:
-        """Replace the success that was recorded for a call with a failure."""
+        """Replace the recorded success of a call with a failure."""
         if generation == self.generation:
-            self._window.take_back(caller, operation)
+            self._window.remove_success(caller, operation)
             self.record(generation, Outcome.FAILED, caller, operation)
 
     def _left(self) -> float:

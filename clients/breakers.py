@@ -1,10 +1,8 @@
-"""The breakers of one service: one for the service, and others for each part of it that fails.
+"""The circuit breakers of one service and of the service's parts.
 
-A *part* is a model, or a kind of call on one agent, conversation or run. Each part has one breaker for all callers, and
-one for each caller. A ``Verdict`` is the outcome of a call for the service and for both.
+A *part* is a model, or a kind of call on one agent, conversation or run. A part has one breaker for all callers
+together, and one for each caller.
 """
-
-from __future__ import annotations
 
 import time
 from collections.abc import Callable
@@ -16,29 +14,35 @@ from clients.breaker import Breaker, BreakerState, Entry
 from clients.window import OpeningRule, Outcome
 
 MAX_PARTS = 1000
-"""The most breakers of parts that a service has."""
+"""The maximum number of breakers for the parts of one service."""
 
 SERVICE_CALLERS, SERVICE_OPERATIONS, PART_CALLERS = 3, 2, 2
-"""The least number of callers, and of operations, whose calls must fail to open the service's or a part's breaker."""
+"""How many callers and operations must fail before a circuit breaker opens. A part's breaker counts only callers."""
 
 _Key = tuple[str, str | None]
-"""A part and, if the breaker is for one caller alone, that caller."""
+"""Identifies a circuit breaker by a part and a caller.
+
+The caller is ``None`` for the breaker that all callers share.
+"""
 
 
 class Verdict(Enum):
-    """The outcome of a call for three breakers: of the service, of the part for all callers, of the part for one."""
+    """Tells three circuit breakers how a call ended.
+
+    The breakers belong to the service, to the part, and to the part and the caller.
+    """
 
     OK = (Outcome.OK, Outcome.OK, Outcome.OK)
     UNREACHABLE = (Outcome.UNREACHABLE, None, None)
     FAILED = (Outcome.FAILED, Outcome.FAILED, Outcome.FAILED)
     PART_FAILED = (Outcome.OK, Outcome.FAILED, Outcome.FAILED)
-    """The service answers, and reports that the part failed."""
+    """A part of the service failed, such as a model."""
     SLOW = (None, None, Outcome.FAILED)
-    """A model took longer than this caller waits."""
+    """A model did not answer before the caller's deadline."""
 
 
 class BreakerRefused(Exception):
-    """A breaker refuses the call: one of ``part``, or the service's if ``None``."""
+    """A circuit breaker refused a call. ``part`` is ``None`` for the breaker of the whole service."""
 
     def __init__(self, part: str | None, retry_after_seconds: float) -> None:
         super().__init__("breaker open")
@@ -48,10 +52,11 @@ class BreakerRefused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartState:
-    """A part whose breakers are not all closed. It is ``open`` if one of them is.
+    """A part of a service whose circuit breaker is open or half-open.
 
-    ``retry_after_seconds`` is the time until all admit a call, ``callers`` the number of refused callers, or ``None``
-    for all.
+    ``state`` is ``OPEN`` if at least one of the part's breakers is open. ``retry_after_seconds`` is the time until all
+    of the part's breakers admit a call. ``callers`` is the number of affected callers, or ``None`` if all callers are
+    affected.
     """
 
     part: str
@@ -61,9 +66,10 @@ class PartState:
 
 
 class Breakers:
-    """The breakers of one service. The arguments are those of ``OpeningRule`` and ``Breaker``.
+    """The circuit breakers of one service and of the service's parts.
 
-    ``on_change`` is called with the part, or ``None`` for the service, and its new state.
+    ``on_change`` receives a part and the new state of the part's breaker. The part is ``None`` for the
+    breaker of the whole service. ``OpeningRule`` and ``Breaker`` document the other arguments.
     """
 
     def __init__(
@@ -84,19 +90,19 @@ class Breakers:
 
     @property
     def service_state(self) -> BreakerState:
-        """The state of the service's own breaker."""
+        """The state of the breaker for the whole service."""
         return self._service.state
 
     @property
     def service_wait(self) -> float:
-        """How long the service's own breaker refuses calls, in seconds."""
+        """The seconds until the whole service's breaker admits a call."""
         return self._service.wait()
 
     def __len__(self) -> int:
         return len(self._parts)
 
-    def enter(self, part: str, caller: str, operation: str) -> Permit:
-        """Admit a call. The permit must be released. Raises BreakerRefused."""
+    def enter(self, part: str, caller: str, operation: str) -> "Permit":
+        """Return a permit for a call. The caller must release the permit afterwards. Raises BreakerRefused."""
         if (wait := self._service.wait()) > 0:
             raise BreakerRefused(None, wait)
         keys = _keys(part, caller) if self._parts else ()
@@ -107,7 +113,10 @@ class Breakers:
         return Permit(self, (self._service, self._service.enter()), entered, (part, caller, operation))
 
     def of_part(self, key: _Key, *, make: bool, by: str) -> Breaker | None:
-        """The breaker of a part. If there is none and ``make`` is set, one is made on behalf of the caller ``by``."""
+        """Return the circuit breaker for a part and a caller.
+
+        If ``make`` is true and no breaker exists, the method creates one for the caller ``by``.
+        """
         breaker = self._parts.pop(key, None)
         if breaker is None:
             if not make:
@@ -115,11 +124,11 @@ class Breakers:
             self._make_room(by)
             callers = PART_CALLERS if key[1] is None else 1
             breaker = self._make(key[0], OpeningRule(failures=self._failures, callers=callers))
-        self._parts[key] = breaker  # the most recently used is the last
+        self._parts[key] = breaker  # the most recently used breaker is the last
         return breaker
 
     def parts(self) -> list[PartState]:
-        """The parts that are open or half-open."""
+        """Return the service's parts whose circuit breakers are open or half-open."""
         for key in [key for key, breaker in self._parts.items() if breaker.is_stale]:
             del self._parts[key]
         found: dict[str, list[tuple[str | None, Breaker]]] = {}
@@ -129,12 +138,12 @@ class Breakers:
         return [_part_state(part, breakers) for part, breakers in found.items()]
 
     def open_parts(self) -> int:
-        """The number of parts with an open breaker. Can be called from another thread."""
+        """Count the service's parts whose circuit breakers are open. The method is thread-safe."""
         breakers = list(self._parts.items())
         return len({part for (part, _), breaker in breakers if breaker.state is BreakerState.OPEN})
 
     def _make_room(self, caller: str) -> None:
-        """Evict the least recently used breaker: a closed one, else one of the caller's own, else any."""
+        """Evict a breaker if there are too many: closed breakers first, then the caller's breakers."""
         if len(self._parts) < MAX_PARTS:
             return
         closed = (key for key, breaker in self._parts.items() if breaker.state is BreakerState.CLOSED)
@@ -146,7 +155,10 @@ class Breakers:
 
 
 class Permit:
-    """A permit for one call. A permit released without a report does not affect the breaker."""
+    """The circuit breakers' permission for one call.
+
+    The breakers ignore a call whose permit is released without a report.
+    """
 
     __slots__ = ("_breakers", "_caller", "_is_reported", "_operation", "_part", "_parts", "_service")
 
@@ -164,7 +176,7 @@ class Permit:
         self._is_reported = False
 
     def report(self, verdict: Verdict) -> None:
-        """Record the outcome in each breaker that it concerns. Only the first report counts."""
+        """Record whether the call succeeded. Ignore further reports."""
         if self._is_reported:
             return
         self.release()
@@ -181,7 +193,7 @@ class Permit:
                 self._record(key, outcome)
 
     def report_cut(self) -> None:
-        """Replace the reported success with a failure: the answer broke off after it had begun."""
+        """Replace the call's reported success with a failure. The service's answer broke off after the report."""
         breaker, entry = self._service
         breaker.record_cut(entry.generation, self._caller, self._operation)
         for key in _keys(self._part, self._caller):
@@ -192,14 +204,13 @@ class Permit:
                 self._record(key, Outcome.FAILED)
 
     def release(self) -> None:
-        """End the call. If it was a trial call, the breaker can admit another."""
+        """Release the permit when the call has ended. A half-open breaker can then admit another trial call."""
         breaker, entry = self._service
         breaker.leave(entry)
         for part, entered in self._parts.values():
             part.leave(entered)
 
     def _record(self, key: _Key, outcome: Outcome) -> None:
-        """Record in a part's breaker. If the call did not enter it, it was closed or missing when the call began."""
         breaker, entry = self._parts.get(key, (None, Entry(0)))
         current = self._breakers.of_part(key, make=breaker is None and outcome is Outcome.FAILED, by=self._caller)
         if (counting := breaker or current) is not None:

@@ -1,32 +1,30 @@
-"""A bound on concurrent calls, with a share for each caller."""
-
-from __future__ import annotations
+"""Limits concurrent calls to a service, and divides the calls fairly between callers."""
 
 import asyncio
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
 SHARES = 4
-"""A caller has at most a quarter of a bulkhead's slots."""
+"""The number of equal shares into which a bulkhead's slots are divided. A caller may hold the slots of one share."""
 
 
 class BulkheadFull(TimeoutError):
-    """No slot became free for a caller in time."""
+    """The caller waited for a slot, but got none before the timeout."""
 
 
 @dataclass(slots=True)
 class _Queue:
-    """The queued calls of one caller, and the number admitted since the first of them came."""
+    """A caller's queued calls, and the number of calls admitted since the queue began."""
 
     slots: deque[asyncio.Future[None]] = field(default_factory=deque)
     admitted: int = 0
 
 
 class Bulkhead:
-    """A bound of ``size`` concurrent calls.
+    """Limits the number of concurrent calls to ``size``.
 
-    Further calls queue; waiting callers are served round-robin. If calls are short (``brief``), a caller that uses all
-    of its share waits without a timeout.
+    Further calls wait in queues, one queue for each caller. If ``brief`` is set, calls are short, and a caller that
+    holds its whole share waits without a timeout.
     """
 
     def __init__(self, size: int, *, brief: bool = False) -> None:
@@ -42,12 +40,12 @@ class Bulkhead:
         return not self._held and not self._queues
 
     async def enter(self, caller: str, timeout_seconds: float) -> None:
-        """Take a slot for one call; ``leave`` must follow.
+        """Wait for a slot, and take the slot for one call.
 
-        Raises BulkheadFull if no call of this caller was admitted for ``timeout_seconds``. If calls are brief, only
-        time in which the caller is below its share counts.
+        ``leave`` must be called when the call ends. Raises BulkheadFull if no call of the caller was admitted for
+        ``timeout_seconds``. If calls are brief, the timeout applies only while the caller holds less than its share.
         """
-        if self._has_slot_for(caller):  # every queued caller has its share, or its call would be admitted
+        if self._has_slot_for(caller):
             self._take(caller)
             return
         queue = self._queues.setdefault(caller, _Queue())
@@ -71,7 +69,7 @@ class Bulkhead:
                 raise BulkheadFull
 
     def leave(self, caller: str) -> None:
-        """Free a slot, and admit queued calls."""
+        """Free a caller's slot, and admit queued calls."""
         self._free += 1
         self._held[caller] -= 1
         if not self._held[caller]:
@@ -79,7 +77,6 @@ class Bulkhead:
         self._admit()
 
     def _admit(self) -> None:
-        """Give free slots to queued calls. The caller whose last call was admitted first is served first."""
         while (caller := next(filter(self._has_slot_for, self._queues), None)) is not None:
             queue = self._queues[caller]
             slot = queue.slots[0]
@@ -88,7 +85,7 @@ class Bulkhead:
             queue.admitted += 1
             slot.set_result(None)
             if caller in self._queues:
-                self._queues[caller] = self._queues.pop(caller)  # last in the round
+                self._queues[caller] = self._queues.pop(caller)  # the caller is served last in the next round
 
     def _has_slot_for(self, caller: str) -> bool:
         return self._free > 0 and self._held[caller] < self._share

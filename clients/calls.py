@@ -1,6 +1,4 @@
-"""The types of upstream calls: scope, call, answer, limits and observer."""
-
-from __future__ import annotations
+"""Types for calls to services, limits on calls, and services' answers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -15,11 +13,14 @@ from clients.errors import QueryTooComplex, Service
 from clients.origin import Origin
 
 MAX_NAME = 200
-"""The characters of a model's name or an id that distinguish parts of a service."""
+"""The length, in characters, to which model names and ids are truncated.
+
+The truncated names and ids distinguish the parts of a service.
+"""
 
 
 class CallBudget:
-    """The number of calls that one operation has made, and the most it may make."""
+    """Counts and limits the upstream calls of one operation."""
 
     __slots__ = ("limit", "made")
 
@@ -28,11 +29,14 @@ class CallBudget:
         self.made = 0
 
     def spend(self) -> None:
-        """Count a call before it is made. Raises QueryTooComplex (``UPSTREAM_CALLS``) for one too many."""
+        """Count the next upstream call.
+
+        Raises QueryTooComplex (``UPSTREAM_CALLS``) if ``limit`` calls were already made.
+        """
         if self.made >= self.limit:
             raise QueryTooComplex(
-                f"The operation needs more than {self.limit:,} upstream calls. Request smaller pages "
-                "(`first`, `last`), or use several operations.",
+                f"The operation needs more than {self.limit:,} upstream calls. Request smaller pages with "
+                "`first` or `last`, or use several operations.",
                 reason=Reason.UPSTREAM_CALLS,
             )
         self.made += 1
@@ -40,13 +44,13 @@ class CallBudget:
 
 @dataclass(frozen=True, slots=True)
 class CallScope:
-    """On whose behalf, and until when, calls are made.
+    """The request that causes upstream calls, and the deadline for those calls.
 
     Attributes:
-        deadline: a ``time.monotonic()`` in seconds.
-        timeout_reason: the reason of the error if the deadline passes.
-        origin: of the request that the call serves; it selects the bulkhead.
-        caller: the user, who has a share of each bulkhead; empty for the process's own calls.
+        deadline: a value of ``time.monotonic()``, in seconds.
+        timeout_reason: the error's reason if the deadline passes.
+        origin: the request's origin, which selects the bulkhead.
+        caller: the id of the user, who has a share of each bulkhead; empty for the gateway's own calls.
     """
 
     request_id: str
@@ -59,11 +63,13 @@ class CallScope:
 
 
 class AnswerSize(Enum):
-    """The bounds on a whole answer.
+    """The maximum size of a service's answer that is not streamed.
+
+    Decoding takes up to a microsecond per JSON object.
 
     Attributes:
-        share: the most bytes are ``UpstreamLimits.max_bytes`` divided by this.
-        objects, values: the most, counted by braces and commas. An object takes up to a microsecond to decode.
+        share: the maximum size is ``UpstreamLimits.max_bytes`` divided by ``share``.
+        objects, values: the maximum number of JSON objects, counted by braces, and of values, counted by commas.
     """
 
     RECORD = (8, 50_000, 1_000_000)
@@ -76,22 +82,44 @@ class AnswerSize(Enum):
         self.values = values
 
 
+class Answer(msgspec.Struct, frozen=True):
+    """A service's complete HTTP response. The header names are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class UpstreamRejected(Exception):
+    """A service refused a call. A ``Translation`` replaces this exception with another exception."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(f"status {answer.status}")
+        self.status = answer.status
+        self.headers = answer.headers
+        self.body = answer.body
+
+
+Translation = Callable[[UpstreamRejected], Exception]
+"""A function that converts a service's refusal to an exception."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request to a service.
+    """A description of an HTTP request to a service.
 
     Attributes:
-        operation: its name in metrics, from a closed set.
-        path: from the service's base URL; ids in it have been checked.
-        json: a body to encode; ``content`` is a body in bytes.
-        subject, model: the id of the object, and the name of the model, that it concerns, or empty.
-        model_work: whether it waits for a model. Such calls have a bulkhead of their own, and a timeout of one does not
-            count as a failure of the service.
-        is_refusal: whether a 5xx refuses this call and does not report a failure of the service.
-        is_models_failure: whether a 5xx reports a failure of the model.
-        refused: the error for a refusal of this call; by default that of the service's other calls.
-        check: checks an answer with a 2xx status and returns it, or another answer if it is an error with a 2xx status.
-            Raises UpstreamError (``DECODE``) if it is not an answer to this call.
+        operation: the call's name in metrics, from a closed set.
+        path: the path below the service's base URL, with ids that have been checked.
+        json, content: the body, as a value to encode or as bytes.
+        subject, model: the id of the call's object and the name of the call's model; empty if there is none.
+        model_work: whether the call waits for a model. Such a call uses the bulkhead for model work, and its timeout
+            does not count as a failure of the service.
+        is_refusal: returns whether a 5xx answer only refuses the call, and reports no failure of the service.
+        is_models_failure: returns whether a 5xx answer reports a failure of the model.
+        refused: returns the error for a refusal, if the service's client does not choose the error.
+        check: checks and returns a 2xx answer. If the answer contains an error, ``check`` returns the answer with the
+            error's status. Raises UpstreamError (``DECODE``) for any other answer.
     """
 
     operation: str
@@ -113,25 +141,29 @@ class Call:
 
     @property
     def kind(self) -> str:
-        """The kind of call: its model in any operation, or its operation."""
+        """The name of the model or operation that the call uses.
+
+        A call without a model has the operation's name instead.
+        """
         return f"model:{self.model[:MAX_NAME]}" if self.model else self.operation
 
     @property
     def part(self) -> str:
-        """The part of the service that this call concerns: its kind, on its subject."""
+        """The name of the service's part that the call uses."""
         return f"{self.kind}:{self.subject[:MAX_NAME]}" if self.subject else self.kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamLimits:
-    """Bounds on calls to one service. Times are in seconds.
+    """Limits on calls to one service. All times are in seconds.
 
     Attributes:
-        max_concurrent: slots for calls that wait for no model; ``max_letta_calls`` for calls in requests of Letta.
-        fair: a timeout counts as a failure if the service had at least this long.
-        write: to write one piece of a body.
-        queue: how long a call queues while no other call of its caller is admitted.
-        breaker_failures: the least failures, and half of all calls at least, that open a breaker.
+        max_concurrent: limits concurrent calls that do not wait for a model.
+        max_letta_calls: limits concurrent calls that serve Letta's requests to the gateway.
+        fair: a timeout counts as a failure only if the service had this time to answer.
+        write: the timeout to write one piece of a body.
+        queue: how long a call waits in a queue from which no call is admitted.
+        breaker_failures: the minimum number of failures to open a breaker. Half of all calls must also have failed.
     """
 
     max_concurrent: int = 256
@@ -147,38 +179,21 @@ class UpstreamLimits:
     breaker_reset: float = 10.0
 
 
+def query_params(**values: str | int | None) -> list[tuple[str, str]]:
+    """Convert arguments to query parameters. Arguments that are ``None`` or empty are omitted."""
+    return [(name, str(value)) for name, value in values.items() if value not in {None, ""}]
+
+
 class UpstreamObserver(Protocol):
-    """Receives a report of every call. Outcomes: ok, rejected, error, timeout, unavailable, cancelled."""
+    """Receives reports about upstream calls. An outcome is ok, rejected, error, timeout, unavailable or cancelled."""
 
     def call_ended(
         self, service: Service, operation: str, outcome: str, seconds: float, status: int | None, request_id: str
     ) -> None:
-        """One call ended."""
+        """Report that a call has ended."""
 
     def call_repeated(self, service: Service, operation: str, request_id: str) -> None:
-        """A read is sent again, since its idle connection had been closed."""
+        """Report that the gateway repeats a GET request. The service had closed the idle connection."""
 
     def breaker_changed(self, service: Service, part: str | None, state: BreakerState) -> None:
-        """The breaker of a service, or of a part of it, changed its state."""
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """A whole answer. Header names are in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-class UpstreamRejected(Exception):
-    """The service refused this call. ``Upstream`` raises the error that the call's ``Translation`` makes of it."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(f"status {answer.status}")
-        self.status = answer.status
-        self.headers = answer.headers
-        self.body = answer.body
-
-
-Translation = Callable[[UpstreamRejected], Exception]
-"""Makes the error that a refusal means: a GatewayError, or an exception that the service's client handles."""
+        """Report a circuit breaker's new state. ``part`` is ``None`` for the breaker of the whole service."""

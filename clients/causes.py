@@ -1,6 +1,4 @@
-"""The cause of a connection error, in a few words, for operators alone."""
-
-from __future__ import annotations
+"""Describes the cause of a connection error in a few words, for operators."""
 
 import os
 import socket
@@ -11,19 +9,19 @@ from redis.exceptions import AuthenticationError
 
 
 def cause_of(error: BaseException) -> str | None:
-    """The cause at the end of an error's chain, such as ``connection refused``; ``None`` for one without a name."""
+    """Describe an error's root cause, for example ``connection refused``. Returns ``None`` if the cause is unknown."""
     for one in _chain(error):
         match one:
             case AuthenticationError():
-                return "it asks for another password than REDIS_PASSWORD or the one in REDIS_URL"
+                return "the password in REDIS_PASSWORD or REDIS_URL was refused"
             case ssl.SSLCertVerificationError():
-                return f"its TLS certificate is not trusted ({getattr(one, 'verify_message', 'verification failed')})"
+                return f"the TLS certificate is not trusted ({getattr(one, 'verify_message', 'verification failed')})"
             case ssl.SSLError(reason=str(text)):
                 return f"TLS failed ({text.replace('_', ' ').lower()})"
             case ssl.SSLError():
-                continue  # a wrapper; its errno is none of the system's
+                continue  # a wrapper's errno does not come from the operating system
             case socket.gaierror():
-                return "its host name cannot be resolved"
+                return "the host name cannot be resolved"
             case TimeoutError():
                 return "no answer in time"
             case OSError(errno=int(number)) if number > 0:
@@ -32,7 +30,6 @@ def cause_of(error: BaseException) -> str | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error, its causes, and the errors that aiohttp keeps in its attributes."""
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
     while waiting:

@@ -1,9 +1,4 @@
-"""The codes and reasons of errors: the values of ``code`` and ``reason`` that the gateway can answer with.
-
-``docs/limits.md`` has them all; ``python -m app.bounds.page`` writes its table of reasons from this module.
-"""
-
-from __future__ import annotations
+"""The error codes and error reasons that clients receive. ``docs/limits.md`` lists the codes and the reasons."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -11,7 +6,7 @@ from typing import Self
 
 
 class ErrorCode(StrEnum):
-    """The values of ``extensions.code``."""
+    """The values of a GraphQL error's ``extensions.code``."""
 
     UNAUTHENTICATED = "UNAUTHENTICATED"
     FORBIDDEN = "FORBIDDEN"
@@ -38,19 +33,17 @@ _FORBIDDEN, _NOT_FOUND, _INPUT = ErrorCode.FORBIDDEN, ErrorCode.NOT_FOUND, Error
 _CONFLICT, _LIMITED, _COMPLEX = ErrorCode.CONFLICT, ErrorCode.RATE_LIMITED, ErrorCode.QUERY_TOO_COMPLEX
 _UNAVAILABLE, _TIMEOUT, _ERROR = ErrorCode.UPSTREAM_UNAVAILABLE, ErrorCode.UPSTREAM_TIMEOUT, ErrorCode.UPSTREAM_ERROR
 _OVERLOADED, _UNAUTHENTICATED = ErrorCode.OVERLOADED, ErrorCode.UNAUTHENTICATED
+_BOUND = "The operation exceeds a bound in the [GraphQL table](#graphql)."
+_RATE_LIMIT = "The user has exceeded the [rate limit](#rate-limits) that the reason names."
 
 
 class Reason(StrEnum):
-    """The values of ``extensions.reason``: the cause of an error, within its code.
-
-    Attributes:
-        meanings: what the reason means, for each code that it occurs with.
-    """
+    """The values of a GraphQL error's ``extensions.reason``. ``meanings`` maps error codes to explanations."""
 
     meanings: Mapping[ErrorCode, str]
 
     def __new__(cls, value: str, *meanings: tuple[ErrorCode, str]) -> Self:
-        """Make a member from its value, and pairs of a code and a meaning."""
+        """Create an error reason with its explanations."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.meanings = dict(meanings)
@@ -58,160 +51,196 @@ class Reason(StrEnum):
 
     # authentication and permissions
     TOKEN_MISSING = "TOKEN_MISSING", (_UNAUTHENTICATED, "The request has no bearer token.")
-    TOKEN_INVALID = "TOKEN_INVALID", (_UNAUTHENTICATED, "The token, or a claim in it, is not valid.")
+    TOKEN_INVALID = "TOKEN_INVALID", (_UNAUTHENTICATED, "The token, or one of its claims, is invalid.")
     TOKEN_EXPIRED = "TOKEN_EXPIRED", (_UNAUTHENTICATED, "The token has expired.")
-    ANONYMOUS = "ANONYMOUS", (_FORBIDDEN, "The token is of an anonymous user, who has not signed up.")
+    ANONYMOUS = "ANONYMOUS", (_FORBIDDEN, "The token belongs to an anonymous user, who has not signed up.")
     ROLE = "ROLE", (_FORBIDDEN, "The user's role does not allow the operation.")
-    MODEL_NOT_ALLOWED = "MODEL_NOT_ALLOWED", (_FORBIDDEN, "The user's key does not allow the model.")
+    MODEL_NOT_ALLOWED = "MODEL_NOT_ALLOWED", (_FORBIDDEN, "The user's LiteLLM key does not allow calls to the model.")
 
     # the form of a request
-    BODY_TIMEOUT = "BODY_TIMEOUT", (_INPUT, "The request's body did not arrive in time.")
-    CONTAINERS = "CONTAINERS", (ErrorCode.PAYLOAD_TOO_LARGE, "The JSON has too many objects and arrays.")
+    BODY_TIMEOUT = "BODY_TIMEOUT", (_INPUT, "The request's body did not arrive in time. The HTTP status is 408.")
+    CONTAINERS = (
+        "CONTAINERS",
+        (ErrorCode.PAYLOAD_TOO_LARGE, "The request's JSON has too many objects and arrays in total."),
+    )
     CONTENT_ENCODING = (
         "CONTENT_ENCODING",
-        (_INPUT, "The body cannot be decoded, or its encoding is not supported (415)."),
+        (_INPUT, "The gateway cannot decode the request's body (HTTP 400) or does not support its coding (HTTP 415)."),
     )
-    JSON = "JSON", (_INPUT, "The body is not a JSON object.")
-    REQUEST = "REQUEST", (_INPUT, "The request does not have the form of its protocol.")
-    ROUTE = "ROUTE", (_NOT_FOUND, "The API has no such path.")
-    UNKNOWN_PARAMETER = "UNKNOWN_PARAMETER", (_INPUT, "The request has a parameter that the endpoint does not take.")
+    JSON = "JSON", (_INPUT, "The request's body is not a JSON object.")
+    REQUEST = "REQUEST", (_INPUT, "The request violates a protocol, such as GraphQL over HTTP.")
+    ROUTE = "ROUTE", (_NOT_FOUND, "The gateway has no endpoint at this path.")
+    UNKNOWN_PARAMETER = "UNKNOWN_PARAMETER", (_INPUT, "The request has a parameter that the endpoint does not accept.")
 
     # the content of a request
-    ADDRESS = "ADDRESS", (_INPUT, "An address is not a public https URL, or none is allowed there.")
-    CONTENT_FILTER = "CONTENT_FILTER", (_INPUT, "A content filter or guardrail of the model refused the content.")
-    CONTEXT_LENGTH = "CONTEXT_LENGTH", (_INPUT, "The messages are longer than the model's context.")
-    CURSOR = "CURSOR", (_INPUT, "The cursor does not belong to this list, stream or conversation.")
-    CURSOR_EXPIRED = "CURSOR_EXPIRED", (_INPUT, "The turn of the cursor cannot be replayed any more.")
+    ADDRESS = "ADDRESS", (_INPUT, "A URL is not a public https URL, or is in a field that accepts no URLs.")
+    CONTENT_FILTER = "CONTENT_FILTER", (_INPUT, "The model's content filter or guardrail refused the content.")
+    CONTEXT_LENGTH = "CONTEXT_LENGTH", (_INPUT, "The request's messages do not fit into the model's context window.")
+    CURSOR = "CURSOR", (_INPUT, "The cursor does not belong to the requested list, stream or conversation.")
+    CURSOR_EXPIRED = "CURSOR_EXPIRED", (_INPUT, "Letta can no longer replay the turn to which the cursor belongs.")
     DEFAULT_CONVERSATION = (
         "DEFAULT_CONVERSATION",
-        (_INPUT, "A default conversation allows no change, fork or deletion."),
+        (_INPUT, "A default conversation cannot be changed, forked or deleted."),
     )
-    EMPTY = "EMPTY", (_INPUT, "A required text, list or change is empty.")
-    IMAGE = "IMAGE", (_INPUT, "An image has neither a public https URL nor a data URL, or could not be fetched.")
-    KEY = "KEY", (_INPUT, "A stream key or idempotency key is missing or not valid.")
-    MESSAGE = "MESSAGE", (_INPUT, "A message's fields do not fit its role or each other.")
+    EMPTY = "EMPTY", (_INPUT, "A required text or list is empty, or an update changes no field.")
+    IMAGE = "IMAGE", (_INPUT, "An image's URL is not allowed, or a service could not fetch the image.")
+    KEY = "KEY", (_INPUT, "A stream key or idempotency key is missing or invalid.")
+    MESSAGE = "MESSAGE", (_INPUT, "A message's fields contradict the message's role or each other.")
     MODEL = (
         "MODEL",
-        (_INPUT, "The value is not the name of a model that can be used for this."),
-        (_UNAVAILABLE, "The model's breaker is open: its calls keep failing."),
-        (_ERROR, "The model failed, or its provider refused the call."),
+        (_INPUT, "No model with the requested name can serve the request."),
+        (_UNAVAILABLE, "Calls to the model have failed repeatedly, and the model's breaker is open."),
+        (_ERROR, "The model failed, or the model's provider refused the call."),
     )
     NAME = "NAME", (_INPUT, "An agent's name is empty, too long, or has invalid characters.")
     NESTED = "NESTED", (_INPUT, "The input is nested too deeply.")
-    NO_APPROVAL = "NO_APPROVAL", (_INPUT, "The message is not an approval request.")
+    NO_APPROVAL = "NO_APPROVAL", (_INPUT, "The id does not belong to an approval request.")
     PAGING = "PAGING", (_INPUT, "The pagination arguments contradict each other, or the page is too large.")
-    RANGE = "RANGE", (_INPUT, "A number, or the length of a list, is outside its range.")
-    REPRESENTATION = "REPRESENTATION", (_INPUT, "A federation representation does not name an entity and its key.")
-    RESPONSE_FORMAT = "RESPONSE_FORMAT", (_INPUT, "The response format is not valid.")
-    SCHEMA = "SCHEMA", (_INPUT, "A JSON schema refers to another document.")
-    STOP = "STOP", (_INPUT, "There are too many stop sequences, or one is empty.")
-    TAG = "TAG", (_INPUT, "A tag is not valid or is reserved, or there are too many.")
+    RANGE = "RANGE", (_INPUT, "A number, or a list's length, is too small or too large.")
+    REPRESENTATION = (
+        "REPRESENTATION",
+        (_INPUT, "An item of `_entities(representations:)` has no valid `__typename` or no valid `id`."),
+    )
+    RESPONSE_FORMAT = "RESPONSE_FORMAT", (_INPUT, "The response format is invalid.")
+    SCHEMA = "SCHEMA", (_INPUT, "A `$ref` in a JSON schema refers to another document.")
+    STOP = "STOP", (_INPUT, "The request has too many stop sequences, or an empty stop sequence.")
+    TAG = "TAG", (_INPUT, "A tag is invalid or reserved, or the request has too many tags.")
     TEMPLATE_INVALID = "TEMPLATE_INVALID", (_INPUT, "AMS refused to publish the Agent File.")
-    TEXT = "TEXT", (_INPUT, "A text is too long, or contains the character NUL.")
+    TEXT = "TEXT", (_INPUT, "A text in the request is too long, or contains the character NUL.")
     TOO_LONG = "TOO_LONG", (_INPUT, "A message, passage, query, input, file or JSON value is too long.")
-    TOO_MANY = "TOO_MANY", (_INPUT, "Too many objects are requested by id.")
-    TOOLS = "TOOLS", (_INPUT, "A tool is not valid, or its type is not allowed.")
-    TOOL_CHOICE = "TOOL_CHOICE", (_INPUT, "The tool choice does not name one of the tools.")
+    TOO_MANY = "TOO_MANY", (_INPUT, "The request has too many ids.")
+    TOOLS = "TOOLS", (_INPUT, "A tool is invalid, or has a type that is not allowed.")
+    TOOL_CHOICE = "TOOL_CHOICE", (_INPUT, "The tool choice names none of the request's tools.")
     VARIABLES = (
         "VARIABLES",
-        (_INPUT, "A template's `variables` are not a JSON object, or are nested too deeply."),
+        (_INPUT, "An agent's `variables` are not a JSON object, or are nested too deeply."),
         (_COMPLEX, "An operation declares too many variables."),
     )
-    VARIABLES_INVALID = "VARIABLES_INVALID", (_INPUT, "The variables do not fit the template.")
-    VERSION = "VERSION", (_INPUT, "The value is not a SemVer version.")
-    MODEL_NOT_FOUND = "MODEL_NOT_FOUND", (_NOT_FOUND, "The model does not exist.")
+    VARIABLES_INVALID = "VARIABLES_INVALID", (_INPUT, "The agent's variables do not match the template.")
+    VERSION = "VERSION", (_INPUT, "The version number does not follow SemVer.")
+    MODEL_NOT_FOUND = "MODEL_NOT_FOUND", (_NOT_FOUND, "The requested model does not exist.")
 
     # conflicts
-    ANSWER_DROPPED = "ANSWER_DROPPED", (_CONFLICT, "The answer under this key was evicted from memory.")
-    APPROVAL_PENDING = "APPROVAL_PENDING", (_CONFLICT, "The conversation waits for an approval.")
+    ANSWER_DROPPED = (
+        "ANSWER_DROPPED",
+        (_CONFLICT, "The gateway has evicted the answer to an earlier request with the same key."),
+    )
+    APPROVAL_PENDING = "APPROVAL_PENDING", (_CONFLICT, "A tool call in the conversation waits for the user's approval.")
     CANCELLED = "CANCELLED", (_CONFLICT, "The stream was cancelled.")
-    KEY_REUSED = "KEY_REUSED", (_CONFLICT, "The key was already used with different input.")
-    LOCKED = "LOCKED", (_CONFLICT, "AMS or Letta has locked an object that the request needs: retry.")
-    NO_MIGRATION_PATH = "NO_MIGRATION_PATH", (_CONFLICT, "No migrations lead from the agent's version to that version.")
-    OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN", (_CONFLICT, "It is not known whether the service carried out the request.")
-    RUN_BUSY = "RUN_BUSY", (_CONFLICT, "The conversation is busy with another run; `runId` names it if it is known.")
-    VERSION_EXISTS = "VERSION_EXISTS", (_CONFLICT, "The template's version has been published before.")
+    KEY_REUSED = "KEY_REUSED", (_CONFLICT, "An earlier request used the same key with different input.")
+    LOCKED = "LOCKED", (_CONFLICT, "AMS or Letta has locked an object that the request uses. Retry the request.")
+    NO_MIGRATION_PATH = (
+        "NO_MIGRATION_PATH",
+        (_CONFLICT, "No migrations lead from the agent's version to the requested version."),
+    )
+    OUTCOME_UNKNOWN = (
+        "OUTCOME_UNKNOWN",
+        (_CONFLICT, "The gateway does not know whether the service has carried out the request."),
+    )
+    RUN_BUSY = (
+        "RUN_BUSY",
+        (
+            _CONFLICT,
+            "The conversation already has an active run. `extensions.runId` is its id, if the gateway knows it.",
+        ),
+    )
+    VERSION_EXISTS = "VERSION_EXISTS", (_CONFLICT, "The template already has a version with the same number.")
 
     # rate limits, quotas and load
     BODIES = (
         "BODIES",
-        (_LIMITED, "The user's request bodies use up the user's share of memory."),
-        (_OVERLOADED, "The request bodies of all users use up the memory for them."),
+        (_LIMITED, "The user's request bodies exceed the user's memory quota."),
+        (_OVERLOADED, "The gateway's memory for request bodies is exhausted."),
     )
-    BUSY = "BUSY", (_OVERLOADED, "Load shedding did not admit the request in time.")
+    BUSY = "BUSY", (_OVERLOADED, "The gateway is overloaded and did not admit the request in time.")
     DRAINING = "DRAINING", (_OVERLOADED, "The gateway is stopping.")
     FOLLOWS = "FOLLOWS", (_LIMITED, "The user follows too many conversations at a time.")
     KEYS = (
         "KEYS",
-        (_LIMITED, "The user has too many requests with idempotency keys under way, or answers kept under them."),
-        (_OVERLOADED, "The answers of all users kept under idempotency keys use up the memory for them."),
+        (
+            _LIMITED,
+            "The user has too many requests with idempotency keys in flight, or too many stored answers.",
+        ),
+        (_OVERLOADED, "The gateway's memory for answers to requests with keys is exhausted."),
     )
-    MODEL_RATE_LIMIT = "MODEL_RATE_LIMIT", (_LIMITED, "The model's rate limit was reached during a turn.")
+    MODEL_RATE_LIMIT = "MODEL_RATE_LIMIT", (_LIMITED, "A turn exceeded the model's rate limit.")
     OPERATIONS = (
         "OPERATIONS",
         (_LIMITED, "The WebSocket runs too many operations at a time."),
         (_COMPLEX, "The document has too many operations."),
     )
-    RATE_LIMIT_GENERAL = "RATE_LIMIT_GENERAL", (_LIMITED, "The user's rate limit `GENERAL` is reached.")
-    RATE_LIMIT_LLM = "RATE_LIMIT_LLM", (_LIMITED, "The user's rate limit `LLM` is reached.")
-    RATE_LIMIT_PROXY = "RATE_LIMIT_PROXY", (_LIMITED, "The user's rate limit `PROXY` is reached.")
+    RATE_LIMIT_GENERAL = "RATE_LIMIT_GENERAL", (_LIMITED, _RATE_LIMIT)
+    RATE_LIMIT_LLM = "RATE_LIMIT_LLM", (_LIMITED, _RATE_LIMIT)
+    RATE_LIMIT_PROXY = "RATE_LIMIT_PROXY", (_LIMITED, _RATE_LIMIT)
     READERS = "READERS", (_LIMITED, "The user reads too many streams at a time.")
     REQUESTS = (
         "REQUESTS",
-        (_LIMITED, "The user, or the address, has too many requests under way."),
-        (_OVERLOADED, "The gateway has too many requests under way."),
+        (_LIMITED, "The user, or the client's IP address, has too many requests in flight."),
+        (_OVERLOADED, "The gateway has too many requests in flight."),
     )
     SOCKETS = (
         "SOCKETS",
-        (_LIMITED, "The user has too many WebSockets open; the new one closes with 4429."),
-        (_OVERLOADED, "The gateway has too many WebSockets open."),
+        (_LIMITED, "The user has too many open WebSockets. The new WebSocket closes with code 4429."),
+        (_OVERLOADED, "The gateway has too many open WebSockets."),
     )
     STREAMS = (
         "STREAMS",
-        (_LIMITED, "The user has too many streams running."),
-        (_OVERLOADED, "The gateway has too many streams running."),
+        (_LIMITED, "The user has too many running streams."),
+        (_OVERLOADED, "The gateway has too many running streams."),
     )
     STREAM_MEMORY = (
         "STREAM_MEMORY",
-        (_LIMITED, "The user's streams use up the user's share of memory."),
-        (_OVERLOADED, "The streams of all users use up the memory for them."),
+        (_LIMITED, "The user's streams exceed the user's memory quota."),
+        (_OVERLOADED, "The gateway's memory for streams is exhausted."),
     )
     UNREAD = (
         "UNREAD",
-        (_LIMITED, "The user does not read the answers on the user's WebSockets fast enough."),
-        (_OVERLOADED, "Too much memory holds answers that clients have not read from their WebSockets."),
+        (_LIMITED, "The user's WebSockets have too much unread data."),
+        (_OVERLOADED, "All users' WebSockets together have too much unread data."),
     )
 
     # the size of an operation
-    ALIASES = "ALIASES", (_COMPLEX, "A field is requested under too many aliases.")
-    ANSWER_SIZE = "ANSWER_SIZE", (_COMPLEX, "The response is larger than `MAX_ANSWER_BYTES`.")
-    COST = "COST", (_COMPLEX, "The operation's cost is over `MAX_QUERY_COST`.")
-    DEPTH = "DEPTH", (_COMPLEX, "The document is nested too deeply.")
-    DIRECTIVES = "DIRECTIVES", (_COMPLEX, "One location of the document has too many directives.")
-    ERRORS = "ERRORS", (_COMPLEX, "Too many fields failed.")
-    FIELDS = "FIELDS", (_COMPLEX, "The operation has too many fields.")
-    FRAGMENTS = "FRAGMENTS", (_COMPLEX, "The document has too many fragments.")
-    INTROSPECTION = "INTROSPECTION", (_COMPLEX, "The introspection query requests too much.")
-    SIZE = "SIZE", (_COMPLEX, "The document has too many tokens.")
-    UPSTREAM_CALLS = "UPSTREAM_CALLS", (_COMPLEX, "The operation needs more than `MAX_UPSTREAM_CALLS` upstream calls.")
+    ALIASES = "ALIASES", (_COMPLEX, _BOUND)
+    ANSWER_SIZE = "ANSWER_SIZE", (_COMPLEX, _BOUND)
+    COST = "COST", (_COMPLEX, _BOUND)
+    DEPTH = "DEPTH", (_COMPLEX, _BOUND)
+    DIRECTIVES = "DIRECTIVES", (_COMPLEX, _BOUND)
+    ERRORS = "ERRORS", (_COMPLEX, _BOUND)
+    FIELDS = "FIELDS", (_COMPLEX, _BOUND)
+    FRAGMENTS = "FRAGMENTS", (_COMPLEX, _BOUND)
+    INTROSPECTION = "INTROSPECTION", (_COMPLEX, _BOUND)
+    SIZE = "SIZE", (_COMPLEX, _BOUND)
+    UPSTREAM_CALLS = "UPSTREAM_CALLS", (_COMPLEX, _BOUND)
 
     # upstream failures
-    BREAKER_OPEN = "BREAKER_OPEN", (_UNAVAILABLE, "The breaker of the service, or of one kind of call, is open.")
-    BULKHEAD_FULL = "BULKHEAD_FULL", (_UNAVAILABLE, "Too many calls to the service are under way or queued.")
-    CONNECT = "CONNECT", (_UNAVAILABLE, "The gateway cannot connect to the service.")
-    CREDENTIAL = "CREDENTIAL", (_ERROR, "The service refused the gateway's credential, or no key is set up.")
-    CUT = "CUT", (_ERROR, "The connection broke before the answer was complete.")
-    DEADLINE = "DEADLINE", (_TIMEOUT, "The service did not answer within the deadline of the call.")
-    DECODE = "DECODE", (_ERROR, "The service's answer cannot be decoded.")
-    FIRST_TOKEN = "FIRST_TOKEN", (_TIMEOUT, "The model did not begin to answer in time.")
-    IDLE = "IDLE", (_TIMEOUT, "The model stopped sending before the end of its answer.")
+    BREAKER_OPEN = "BREAKER_OPEN", (_UNAVAILABLE, "An open breaker refuses the call to the service.")
+    BULKHEAD_FULL = "BULKHEAD_FULL", (_UNAVAILABLE, "Too many calls to the service are in flight or queued.")
+    CONNECT = (
+        "CONNECT",
+        (
+            _UNAVAILABLE,
+            "The gateway could not connect to the service. `CONNECT_TIMEOUT_SECONDS` sets the timeout.",
+        ),
+    )
+    CREDENTIAL = (
+        "CREDENTIAL",
+        (_ERROR, "The service refused the key for the call, or no key is configured."),
+    )
+    CUT = "CUT", (_ERROR, "The connection to the service broke before the answer was complete.")
+    DEADLINE = "DEADLINE", (_TIMEOUT, "The service did not answer before the call's deadline.")
+    DECODE = "DECODE", (_ERROR, "The gateway cannot decode the service's answer.")
+    FIRST_TOKEN = "FIRST_TOKEN", (_TIMEOUT, "The model did not begin to answer within `STREAM_FIRST_TOKEN_SECONDS`.")
+    IDLE = "IDLE", (_TIMEOUT, "The model paused within its answer for more than `STREAM_IDLE_SECONDS`.")
     INVALID_LLM_RESPONSE = "INVALID_LLM_RESPONSE", (_ERROR, "Letta could not read the model's answer.")
-    INVALID_TOOL_CALL = "INVALID_TOOL_CALL", (_ERROR, "The model made a tool call that is not valid.")
+    INVALID_TOOL_CALL = "INVALID_TOOL_CALL", (_ERROR, "The model made an invalid tool call.")
     MAX_STEPS = "MAX_STEPS", (_ERROR, "The turn reached its maximum number of steps.")
-    MAX_TOKENS_EXCEEDED = "MAX_TOKENS_EXCEEDED", (_ERROR, "The turn passed the model's token limit.")
-    NO_TOOL_CALL = "NO_TOOL_CALL", (_ERROR, "The model did not call a tool although one was required.")
-    STATE_MISSING = "STATE_MISSING", (_ERROR, "AMS has the agent, and Letta has no state for it.")
+    MAX_TOKENS_EXCEEDED = "MAX_TOKENS_EXCEEDED", (_ERROR, "The turn exceeded the model's token limit.")
+    NO_TOOL_CALL = "NO_TOOL_CALL", (_ERROR, "The model did not call a tool, although a tool call was required.")
+    STATE_MISSING = "STATE_MISSING", (_ERROR, "The agent exists in AMS, but not in Letta.")
     STATUS = "STATUS", (_ERROR, "The service answered with an unexpected HTTP status.")
     STOP_REASON = "STOP_REASON", (_ERROR, "Letta stopped the turn for a reason that the gateway does not know.")
     TOO_LARGE = "TOO_LARGE", (_ERROR, "The service's answer is too large.")
-    TOTAL = "TOTAL", (_TIMEOUT, "The answer was not complete in time.")
+    TOTAL = (
+        "TOTAL",
+        (_TIMEOUT, "The service's answer was not complete in time. `LLM_TIMEOUT_SECONDS` sets a model's timeout."),
+    )

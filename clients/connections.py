@@ -1,6 +1,4 @@
-"""Connections of aiohttp, with corrections for answers that aiohttp misreads."""
-
-from __future__ import annotations
+"""Corrects aiohttp's connections, which misread some HTTP responses."""
 
 import asyncio
 import functools
@@ -19,15 +17,15 @@ _HEAD_END = re.compile(rb"\n\r?\n")
 
 
 class Protocol(ResponseHandler):
-    """aiohttp's protocol, with two corrections.
+    """aiohttp's ``ResponseHandler``, with corrections for two kinds of responses.
 
-    - A reset is an error also if the body has no declared length; aiohttp takes it for the end of the body.
-    - Bytes after the head of a 204 or 304 are dropped (RFC 9112, 6.3); aiohttp fails the answer. The connection is
-      closed, since later bytes would be read as the beginning of the next answer.
+    - If a connection is reset, aiohttp treats a body without a declared length as complete. Here the reset is an error.
+    - If bytes follow the head of a 204 or 304, aiohttp reports an error. Here the bytes are dropped (RFC 9112, 6.3).
+      The connection is closed, since later bytes would be read as the next answer.
 
     Attributes:
-        requests: the number of requests that this connection has carried.
-        has_answered: whether a byte of the answer to the last request has come.
+        requests: the number of requests that the connection has carried.
+        has_answered: whether any byte of the answer to the last request has arrived.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -38,14 +36,14 @@ class Protocol(ResponseHandler):
         self._bodyless = False
 
     def set_response_params(self, **params: Any) -> None:
-        """Called by aiohttp before each request on this connection."""
+        """Prepare the connection for the next response. aiohttp calls this method before each request."""
         self.requests += 1
         self.has_answered = self._bodyless = False
         self._start = b""
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """Receive bytes."""
+        """Receive bytes from the service. Bytes after the head of a 204 or 304 response are dropped."""
         if self._bodyless:
             return
         if not self.has_answered:
@@ -61,7 +59,7 @@ class Protocol(ResponseHandler):
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """The connection has ended. ``exc`` is ``None`` if the service closed it in order."""
+        """Handle the end of the connection. ``exc`` is ``None`` if the service closed the connection normally."""
         if self._start:
             self.has_answered, rest, self._start = True, self._start, b""
             super().data_received(rest)
@@ -72,41 +70,41 @@ class Protocol(ResponseHandler):
 
 
 class Response(aiohttp.ClientResponse):
-    """An answer that can drop its headers, since its body may be read for minutes."""
+    """An HTTP response that can free its headers before the body is read. Reading the body can take minutes."""
 
     __slots__ = ("_cache", "_loop", "_real_url", "_request_info", "_timer", "_traces", "_url", "method")
 
     def drop_headers(self) -> None:
-        """Drop the headers of the request and of the answer, which have been read."""
+        """Free the memory of the request's headers and the response's headers."""
         del self._request_info, self._headers, self._raw_headers
         self._cache.clear()
 
 
 class Attempt:
-    """One request, and the connection that carries it."""
+    """One attempt to send a request, with the connection that carries the request."""
 
     def __init__(self) -> None:
         self.protocol: Protocol | None = None
 
     @property
     def met_a_dropped_connection(self) -> bool:
-        """Whether it was sent over a kept-alive connection and no byte of an answer came."""
+        """Whether the request used a kept-alive connection and received no byte of an answer."""
         return self.protocol is not None and self.protocol.requests > 1 and not self.protocol.has_answered
 
 
 _ATTEMPT: ContextVar[Attempt] = ContextVar("attempt")
-"""aiohttp does not report the connection of a failed request. It takes it in the task that makes the request."""
+"""The current task's attempt to send a request. aiohttp does not report the connection of a failed request."""
 
 
 def begin_attempt() -> Attempt:
-    """Record the connection of the request that the running task sends next."""
+    """Return an ``Attempt`` for the current task's next request."""
     attempt = Attempt()
     _ATTEMPT.set(attempt)
     return attempt
 
 
 class Connector(aiohttp.TCPConnector):
-    """A connector whose connections use ``Protocol``."""
+    """An aiohttp connector whose connections use ``Protocol``."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -114,11 +112,11 @@ class Connector(aiohttp.TCPConnector):
 
     @property
     def in_use(self) -> int:
-        """The number of connections that carry a request."""
+        """The number of connections that are carrying a request."""
         return len(self._acquired)
 
     async def connect(self, *args: Any, **options: Any) -> Connection:
-        """Take a connection for a request."""
+        """Get a connection, and store the connection in the current task's ``Attempt``."""
         connection = await super().connect(*args, **options)
         if isinstance(connection.protocol, Protocol):
             _ATTEMPT.get().protocol = connection.protocol

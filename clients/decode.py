@@ -1,29 +1,25 @@
-"""Decodes upstream answers to records, and makes the error for an answer that cannot be read."""
-
-from __future__ import annotations
+"""Decodes services' answers, and reports answers that cannot be decoded."""
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Self, TypeVar
+from typing import Annotated, Self, TypeVar
 
 import msgspec
 
+from clients.calls import Answer
 from clients.codes import Reason
 from clients.errors import Service, UpstreamError
-
-if TYPE_CHECKING:
-    from clients.calls import Answer
 
 T = TypeVar("T")
 
 MAX_RECORDS, MAX_PAGE_RECORDS = 10_000, 1_000
-"""The most records of a list, and of a page that was requested with a limit of 100."""
+"""The maximum number of records in a list, and in a page that was requested with a limit of 100."""
 
 Records = Annotated[list[T], msgspec.Meta(max_length=MAX_RECORDS)]
 Page = Annotated[list[T], msgspec.Meta(max_length=MAX_PAGE_RECORDS)]
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""The errors that a msgspec decoder raises. Bytes that are not UTF-8 do not raise ``DecodeError``."""
+"""The errors that a msgspec decoder raises. Bytes that are not UTF-8 raise ``UnicodeDecodeError``."""
 
 _ANY = msgspec.json.Decoder()
 _NAMES = {
@@ -36,7 +32,7 @@ _NAMES = {
 
 
 class OpenEnum(StrEnum):
-    """An enum of values that a service sends. A value of a newer version of the service is ``UNKNOWN``."""
+    """An enum that accepts unknown values from a service. Unknown values become ``UNKNOWN``."""
 
     @classmethod
     def _missing_(cls, value: object) -> Self:  # noqa: ARG003 - the protocol's signature
@@ -44,12 +40,12 @@ class OpenEnum(StrEnum):
 
 
 def display_name(service: Service) -> str:
-    """The service's name in messages."""
+    """Return the service's name as it appears in error messages."""
     return _NAMES[service]
 
 
 def decode(service: Service, decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """Decode an upstream's answer. Raises UpstreamError (``DECODE``) if it is not JSON or has another shape."""
+    """Decode a service's answer. Raises UpstreamError (``DECODE``) if the answer does not have the expected form."""
     try:
         return decoder.decode(body)
     except UNREADABLE as error:
@@ -57,9 +53,10 @@ def decode(service: Service, decoder: msgspec.json.Decoder[T], body: bytes) -> T
 
 
 def acknowledged(service: Service) -> Callable[[Answer], Answer]:
-    """A check for a call whose answer is not read: it must be empty, or JSON that does not report an error.
+    """Return a function that checks whether a service's answer confirms success.
 
-    A proxy's page, or an error with a 2xx status, does not confirm that the call was carried out.
+    The answer's body must be empty, or must be JSON that reports no error. A proxy's page, or an error with a 2xx
+    status, does not confirm that the service carried out the call.
     """
 
     def check(answer: Answer) -> Answer:
@@ -73,9 +70,9 @@ def acknowledged(service: Service) -> Callable[[Answer], Answer]:
 
 
 def undecodable(service: Service) -> UpstreamError:
-    """The error for an answer that cannot be read."""
+    """Return the error for an answer that the gateway cannot decode."""
     return UpstreamError(
-        f"{display_name(service)} sent an answer that cannot be decoded.",
+        f"{display_name(service)} sent an answer that the gateway cannot decode. Report this error to the operator.",
         reason=Reason.DECODE,
         service=service,
         can_retry=False,

@@ -1,11 +1,9 @@
-"""The errors of the gateway, each with its code and HTTP status.
+"""The gateway's errors, each with its code and HTTP status.
 
-GraphQL's ``extensions``, the REST body, the OpenAI envelope, the metric label and the log field come from these
-classes; ``clients.codes`` has the reasons of each code. Any other exception is ``INTERNAL_ERROR`` with the request id
-and nothing else. Messages contain no upstream text, no secret and no other user's ids.
+GraphQL's ``extensions``, error bodies, metric labels and log fields come from these classes. For any other exception,
+clients get ``INTERNAL_ERROR`` with only the request id. Messages contain no upstream text, no secret and no other
+user's ids.
 """
-
-from __future__ import annotations
 
 from enum import StrEnum
 from typing import ClassVar, TypedDict, Unpack
@@ -14,7 +12,7 @@ from clients.codes import ErrorCode, Reason
 
 
 class Service(StrEnum):
-    """The services behind the gateway, as ``extensions.service`` and metric labels name them."""
+    """The services that the gateway calls. The values appear in ``extensions.service`` and in metric labels."""
 
     AMS = "ams"
     LETTA = "letta"
@@ -31,13 +29,13 @@ class _Facts(TypedDict, total=False):
 
 
 class GatewayError(Exception):
-    """An error that a client can see. A class has its code, its HTTP status, and whether a retry can help.
+    """An error that clients can receive. Each subclass sets ``code``, ``http_status`` and ``can_retry``.
 
     Attributes:
-        http_status: the status of an HTTP answer that carries nothing but this error.
-        reason: the cause within the code.
+        http_status: the status of an HTTP answer that carries only this error.
+        reason: the cause of the error, more specific than the code.
         retryable: whether the same request can succeed later; by default the class decides.
-        details: further safe facts for ``extensions`` (``{"runId": …}``).
+        details: further facts for ``extensions``, such as ``{"runId": …}``.
     """
 
     code: ClassVar[ErrorCode] = ErrorCode.INTERNAL_ERROR
@@ -47,7 +45,6 @@ class GatewayError(Exception):
     def __init_subclass__(
         cls, *, code: ErrorCode | None = None, http_status: int | None = None, can_retry: bool | None = None
     ) -> None:
-        """Set the attributes that differ from the parent's."""
         cls.code = code or cls.code
         cls.http_status = http_status or cls.http_status
         cls.can_retry = cls.can_retry if can_retry is None else can_retry
@@ -63,15 +60,15 @@ class GatewayError(Exception):
 
 
 class Unauthenticated(GatewayError, code=ErrorCode.UNAUTHENTICATED, http_status=401):
-    """The request has no valid token."""
+    """The request has no valid access token."""
 
 
 class Forbidden(GatewayError, code=ErrorCode.FORBIDDEN, http_status=403):
-    """The user is signed in and has no permission."""
+    """The user lacks a permission that the request needs."""
 
 
 class NotFound(GatewayError, code=ErrorCode.NOT_FOUND, http_status=404):
-    """The object does not exist or belongs to another user; the error is the same for both."""
+    """The object does not exist, or belongs to another user. In both cases, clients get the same error."""
 
 
 class BadUserInput(GatewayError, code=ErrorCode.BAD_USER_INPUT, http_status=400):
@@ -79,7 +76,7 @@ class BadUserInput(GatewayError, code=ErrorCode.BAD_USER_INPUT, http_status=400)
 
 
 class Invalid(BadUserInput):
-    """AMS found the input not valid. ``problems`` lists why, one line each, in terms of the input alone."""
+    """AMS refused the client's input. Each item of ``problems`` describes one problem, and quotes only the input."""
 
     def __init__(self, message: str, problems: list[str], *, reason: Reason) -> None:
         super().__init__(message, reason=reason)
@@ -91,27 +88,27 @@ class BodyTimeout(BadUserInput, http_status=408, can_retry=True):
 
 
 class UnsupportedEncoding(BadUserInput, http_status=415):
-    """The request's body has a content coding that the gateway does not support."""
+    """The request's body has a Content-Encoding that the gateway does not support."""
 
 
 class Conflict(GatewayError, code=ErrorCode.CONFLICT, http_status=409):
-    """The current state does not allow the request."""
+    """The object's current state does not allow the request."""
 
 
 class RateLimited(GatewayError, code=ErrorCode.RATE_LIMITED, http_status=429, can_retry=True):
-    """A rate limit or quota of the user is reached."""
+    """The user has exceeded a rate limit or a quota."""
 
 
 class BudgetExceeded(GatewayError, code=ErrorCode.BUDGET_EXCEEDED, http_status=402):
-    """The user's model budget is spent. 402, so that SDKs do not retry it."""
+    """The user has spent the budget for model calls. SDKs do not retry a request after a 402."""
 
 
 class PayloadTooLarge(GatewayError, code=ErrorCode.PAYLOAD_TOO_LARGE, http_status=413):
-    """The body is over the limit."""
+    """The request's body is too large."""
 
 
 class QueryTooComplex(GatewayError, code=ErrorCode.QUERY_TOO_COMPLEX, http_status=400):
-    """The operation, its document or its response is too large."""
+    """The operation, the document or the response is too large."""
 
 
 class Overloaded(GatewayError, code=ErrorCode.OVERLOADED, http_status=503, can_retry=True):
@@ -119,14 +116,13 @@ class Overloaded(GatewayError, code=ErrorCode.OVERLOADED, http_status=503, can_r
 
 
 class Interrupted(Overloaded, can_retry=False):
-    """The gateway stopped during the request, which may have been carried out: it is not retryable."""
+    """The gateway stopped during the request. The request may have been carried out."""
 
 
 class UpstreamFailure(GatewayError, can_retry=True):
-    """An upstream call failed.
+    """A call to a service failed.
 
-    ``unconfirmed``: the service may have carried out the call, since it was sent and no answer confirms the outcome. By
-    default, the class and the reason decide.
+    ``unconfirmed`` is true if the service may have carried out the call. By default, the class and the reason decide.
     """
 
     def __init__(
@@ -140,20 +136,20 @@ class UpstreamFailure(GatewayError, can_retry=True):
 
 
 class UpstreamUnavailable(UpstreamFailure, code=ErrorCode.UPSTREAM_UNAVAILABLE, http_status=503):
-    """The call was not sent."""
+    """The gateway could not send a call to a service."""
 
 
 class UpstreamTimeout(UpstreamFailure, code=ErrorCode.UPSTREAM_TIMEOUT, http_status=504):
-    """The call was sent and not answered in time."""
+    """A service did not answer a call in time."""
 
     def _may_be_done(self) -> bool:
         return True
 
 
 class UpstreamError(UpstreamFailure, code=ErrorCode.UPSTREAM_ERROR, http_status=502):
-    """The service's answer cannot be used.
+    """A service sent an answer that the gateway cannot use.
 
-    ``CUT``, ``DECODE`` and a ``STATUS`` that can be retried leave the outcome unknown; other reasons do not.
+    The outcome is unknown for the reasons ``CUT`` and ``DECODE``, and for ``STATUS`` if the error is retryable.
     """
 
     def _may_be_done(self) -> bool:
@@ -161,15 +157,15 @@ class UpstreamError(UpstreamFailure, code=ErrorCode.UPSTREAM_ERROR, http_status=
 
 
 def _family(kind: type[GatewayError]) -> list[type[GatewayError]]:
-    """A class and all below it, itself last, so that its own status wins for a code they share."""
+    """List a class's subclasses and then the class, whose HTTP status overrides theirs for a shared code."""
     return [*(one for child in kind.__subclasses__() for one in _family(child)), kind]
 
 
 _KINDS = {kind.code: kind for kind in _family(GatewayError)}
 HTTP_STATUS = {code: kind.http_status for code, kind in _KINDS.items()}
-"""The status of each code that has a class."""
+"""The HTTP status of each code that has an error class."""
 
 
 def error_of(code: ErrorCode, message: str, *, retryable: bool, **facts: Unpack[_Facts]) -> GatewayError:
-    """Make an error from the fields that were kept of one."""
+    """Recreate a GatewayError from the error's stored fields."""
     return _KINDS.get(code, GatewayError)(message, can_retry=retryable, **facts)

@@ -1,6 +1,4 @@
-"""The guard of one service: budget, deadline, bulkhead and breakers before a call, and a report after it."""
-
-from __future__ import annotations
+"""Limits calls to one service, and reports each call's outcome."""
 
 import asyncio
 import time
@@ -16,7 +14,7 @@ _OUTCOMES: dict[type[GatewayError], str] = {UpstreamTimeout: "timeout", Upstream
 
 
 class Guard:
-    """The bulkheads and breakers of one service."""
+    """Limits calls to one service with bulkheads and circuit breakers."""
 
     def __init__(self, service: Service, limits: UpstreamLimits, observer: UpstreamObserver) -> None:
         self.service = service
@@ -38,13 +36,16 @@ class Guard:
         return all(bulkhead.is_idle for bulkhead in (self._calls, self._model_calls, self._letta_calls))
 
     def bulkhead(self, scope: CallScope, call: Call) -> Bulkhead:
-        """The bulkhead that a call takes a slot of."""
+        """Choose the bulkhead for a call."""
         if scope.origin is Origin.LETTA:
             return self._letta_calls
         return self._model_calls if call.model_work else self._calls
 
     async def enter(self, scope: CallScope, bulkhead: Bulkhead) -> None:
-        """Take a slot of a bulkhead. Raises UpstreamUnavailable, or UpstreamTimeout after the deadline."""
+        """Wait for a free slot in a bulkhead, and take the slot.
+
+        Raises UpstreamUnavailable if no slot is free, or UpstreamTimeout at the deadline.
+        """
         left = scope.deadline - time.monotonic()
         if left <= 0:
             raise failures.of_wire(self.service, TimeoutError(), scope.timeout_reason, sent=False)
@@ -55,7 +56,7 @@ class Guard:
             raise failures.of_wire(self.service, error, scope.timeout_reason, sent=False) from error
 
     def permit(self, scope: CallScope, call: Call) -> Permit:
-        """A permit of the breakers for one call. Raises UpstreamUnavailable."""
+        """Get the circuit breakers' permit for one call. Raises UpstreamUnavailable if a breaker refuses the call."""
         try:
             return self.breakers.enter(call.part, scope.caller, call.kind)
         except BreakerRefused as refused:
@@ -63,10 +64,10 @@ class Guard:
 
 
 class GuardedCall:
-    """One call behind the guard, from ``enter`` to ``leave``. A cancelled call does not affect the breakers.
+    """One call that holds a bulkhead's slot and a circuit breaker's permit.
 
-    ``outcome`` is reported unless the call ends with an error. It is a class with slots, not a generator, since every
-    stream holds one.
+    ``enter`` takes both, and ``leave`` releases both. A cancelled call does not affect the breakers. The observer
+    receives ``outcome``, unless the call ends with an error.
     """
 
     __slots__ = ("_began", "_bulkhead", "_guard", "_operation", "outcome", "permit", "scope", "status")
@@ -83,24 +84,23 @@ class GuardedCall:
         self.status: int | None = None
 
     async def enter(self, call: Call) -> None:
-        """Pass the guard. Raises as its parts do: QueryTooComplex, UpstreamUnavailable, UpstreamTimeout."""
+        """Take a slot and a permit for the call. Raises QueryTooComplex, UpstreamUnavailable or UpstreamTimeout."""
         if self.scope.budget is not None:
             self.scope.budget.spend()
         self._bulkhead = self._guard.bulkhead(self.scope, call)
         try:
             await self._guard.enter(self.scope, self._bulkhead)
-        except BaseException as error:  # a cancellation is reported, too
-            self._report(error)
-            raise
-        try:
-            self.permit = self._guard.permit(self.scope, call)
-        except BaseException as error:  # the slot is given back whatever failed
-            self._bulkhead.leave(self.scope.caller)
+            try:
+                self.permit = self._guard.permit(self.scope, call)
+            except BaseException:
+                self._bulkhead.leave(self.scope.caller)
+                raise
+        except BaseException as error:  # also reports a cancellation
             self._report(error)
             raise
 
     def leave(self, error: BaseException | None) -> None:
-        """Release the permit and the slot, and report the call."""
+        """Release the permit and the slot, and report the call to the observer."""
         self.permit.release()
         self._bulkhead.leave(self.scope.caller)
         self._report(error)

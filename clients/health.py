@@ -1,6 +1,4 @@
-"""The health check of one service."""
-
-from __future__ import annotations
+"""The type of a service's health check."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,8 +14,8 @@ class HealthCheck:
 
     Attributes:
         ping: raises ``GatewayError`` if the service is not available.
-        note: a sentence for operators on what the service cannot do although it is available, or ``None``.
-        embedded: whether the gateway serves it itself.
+        note: returns a sentence for operators about a problem of an available service, or ``None``.
+        embedded: whether the service is embedded in the gateway.
     """
 
     service: Service

@@ -1,25 +1,28 @@
-"""Rate limits, by user and budget.
+"""Limits each user's requests with sliding window counters.
 
-The algorithm is a sliding window counter: the charges of the previous window count with a weight that falls to 0 during
-the current one. Even traffic is admitted up to the limit. A window that is aligned with the clock never has more than
-the limit; any other period of the same length has at most twice the limit.
+The charges of the previous window count with a weight that falls to 0 during the current window. Traffic at a constant
+rate is admitted up to the limit. A window that is aligned with the clock never has more charges than the limit. Any
+other period of the same length has at most twice the limit.
 """
 
-from __future__ import annotations
-
+import sys
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
+from clients.bounded import Lru
+
 _SWEPT = 4
-"""The idle counters that one call removes: more than it can add, and few enough to take no time."""
+"""The maximum number of idle counters that one call removes. A call adds at most three counters."""
 
 
 class Budget(msgspec.Struct, frozen=True):
-    """A limit of 1 or more for a window in whole seconds."""
+    """A limit on a user's charges during a time window.
+
+    ``limit`` is at least 1. ``window`` is an integer, in seconds.
+    """
 
     name: str
     limit: int
@@ -27,19 +30,21 @@ class Budget(msgspec.Struct, frozen=True):
 
 
 class Charge(msgspec.Struct, frozen=True):
-    """A charge to a budget. One of 0 only reads, a negative one refunds. Neither is refused."""
+    """A charge to a user's budget. A negative cost is a refund. A cost of 0 leaves the budget unchanged."""
 
     budget: Budget
     cost: int = 1
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """The state of one budget after a call. Times are in seconds from now, and assume no further charges.
+    """How much of a budget remains after a charge.
+
+    The times are in seconds, and assume that no charge follows.
 
     Attributes:
-        remaining: the largest charge that is admitted now; never negative.
-        resets_after: until the whole limit is available; 0 if nothing is used.
-        retry_after: until the refused charge is admitted; 0 if this budget did not refuse.
+        remaining: the largest charge that the budget admits now; never negative.
+        resets_after: the time until the whole limit is available; 0 if nothing is used.
+        retry_after: the time until the budget admits the refused charge; 0 if no charge was refused.
     """
 
     budget: Budget
@@ -49,70 +54,31 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The result of a call. ``standings`` are in the order of the charges."""
+    """Whether a limiter has admitted the charges, and how much of each budget remains.
+
+    ``standings`` has the order of the charges.
+    """
 
     allowed: bool
     standings: tuple[Standing, ...]
 
 
 class Limiter(Protocol):
-    """A store of counters. One call, and so one round trip, checks and charges several budgets."""
+    """Limits each user's charges to budgets.
+
+    One call of ``take`` checks and charges several budgets in one round trip.
+    """
 
     async def take(self, user: str, charges: Sequence[Charge]) -> Verdict:
-        """Charge all budgets of a user; none, if one of them has not enough left.
+        """Apply all charges to a user's budgets, or apply none of the charges.
 
-        Raises ValueError for a cost that is over its limit, and so would never be admitted.
+        If any charge would exceed a budget's limit, no charge is applied. Raises ValueError if a cost exceeds its
+        budget's limit, since the charge would never be admitted.
         """
 
 
-class MemoryLimiter:
-    """A ``Limiter`` in this process. ``clock`` is in nanoseconds and never goes back. Idle counters expire."""
-
-    def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        self._clock = clock
-        self._counters: OrderedDict[tuple[str, str], _Counter] = OrderedDict()
-
-    @property
-    def kept(self) -> int:
-        """The number of counters."""
-        return len(self._counters)
-
-    async def take(self, user: str, charges: Sequence[Charge]) -> Verdict:
-        """See ``Limiter``. It awaits nothing, so it is atomic."""
-        now = self._clock() // 1_000_000
-        counters = [self._counter(user, charge.budget, now) for charge in charges]
-        waits = [counter.wait(charge, now) for counter, charge in zip(counters, charges, strict=True)]
-        if allowed := not any(waits):
-            for counter, charge in zip(counters, charges, strict=True):
-                counter.add(charge.cost)
-                if charge.cost > 0:
-                    self._counters[user, charge.budget.name] = counter
-                    self._counters.move_to_end((user, charge.budget.name))
-        self._sweep(now)
-        standings = (
-            counter.standing(charge.budget, now, wait)
-            for counter, charge, wait in zip(counters, charges, waits, strict=True)
-        )
-        return Verdict(allowed, tuple(standings))
-
-    def _counter(self, user: str, budget: Budget, now: int) -> _Counter:
-        """The counter, advanced to the current window; a new one if there is none."""
-        window = budget.window * 1000
-        counter = self._counters.get((user, budget.name)) or _Counter(window, now // window)
-        counter.move(now)
-        return counter
-
-    def _sweep(self, now: int) -> None:
-        """Remove counters at 0, the least recently used first."""
-        for _ in range(_SWEPT):
-            oldest = next(iter(self._counters), None)
-            if oldest is None or not self._counters[oldest].idle(now):
-                return
-            del self._counters[oldest]
-
-
 class _Counter:
-    """The charges to one budget in the current window and the previous one. Times are in whole milliseconds."""
+    """A user's charges to one budget in the current and the previous window. Times are in whole milliseconds."""
 
     __slots__ = ("_before", "_index", "_now", "_window")
 
@@ -123,21 +89,21 @@ class _Counter:
         self._before = 0
 
     def move(self, now: int) -> None:
-        """Advance to the window of ``now``."""
+        """Move the counter to the time window that contains ``now``."""
         index = now // self._window
         if index > self._index:
             self._before = self._now if index == self._index + 1 else 0
             self._index, self._now = index, 0
 
-    def idle(self, now: int) -> bool:
-        """Whether no charge counts any more."""
+    def is_idle(self, now: int) -> bool:
         self.move(now)
         return not self._now and not self._before
 
     def wait(self, charge: Charge, now: int) -> int:
-        """The time until a charge is admitted; 0 if it is admitted now.
+        """Return the milliseconds until the user's budget admits a charge.
 
-        The use is ``before * left / window + now``. It is compared multiplied by ``window``, in whole numbers.
+        Returns 0 if the budget admits the charge now. The comparison multiplies a budget's use, ``before * left /
+        window + now``, by ``window`` to have whole numbers.
         """
         limit, cost, window, left = charge.budget.limit, charge.cost, self._window, self._left(now)
         if cost > limit:
@@ -145,23 +111,70 @@ class _Counter:
         if cost <= 0 or self._before * left + (self._now + cost) * window <= limit * window:
             return 0
         room = limit - cost - self._now
-        if room >= 0:  # the weight of the previous window falls enough during this one
+        if room >= 0:  # the weight of the previous window falls enough during this window
             return left - room * window // self._before
         return left + window - (limit - cost) * window // self._now
 
     def add(self, cost: int) -> None:
-        """Charge a cost. A refund reduces the current window first."""
+        """Add a charge's cost to the counter.
+
+        A negative cost reduces the current window's charges, and then the previous window's charges.
+        """
         self._now += cost
         if self._now < 0:
             self._before, self._now = max(0, self._before + self._now), 0
 
     def standing(self, budget: Budget, now: int, wait: int) -> Standing:
-        """The state of the budget."""
         left = self._left(now)
         free = (budget.limit - self._now) * self._window - self._before * left
         fades = left + self._window if self._now else left if self._before else 0
         return Standing(budget, max(0, free // self._window), fades / 1000, wait / 1000)
 
     def _left(self, now: int) -> int:
-        """The rest of the current window."""
         return self._window - now % self._window
+
+
+class MemoryLimiter:
+    """A rate limiter that keeps counters in memory. Idle counters expire. ``clock`` returns monotonic nanoseconds."""
+
+    def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self._clock = clock
+        self._counters: Lru[tuple[str, str], _Counter] = Lru(sys.maxsize)
+
+    @property
+    def kept(self) -> int:
+        """The number of counters that are in memory."""
+        return len(self._counters)
+
+    async def take(self, user: str, charges: Sequence[Charge]) -> Verdict:
+        """Apply all charges to a user's budgets, or apply none of the charges.
+
+        The method is atomic, since it never awaits.
+        """
+        now = self._clock() // 1_000_000
+        counters = [self._counter(user, charge.budget, now) for charge in charges]
+        waits = [counter.wait(charge, now) for counter, charge in zip(counters, charges, strict=True)]
+        if allowed := not any(waits):
+            for counter, charge in zip(counters, charges, strict=True):
+                counter.add(charge.cost)
+                if charge.cost > 0:
+                    self._counters.put((user, charge.budget.name), counter)
+        self._sweep(now)
+        standings = (
+            counter.standing(charge.budget, now, wait)
+            for counter, charge, wait in zip(counters, charges, waits, strict=True)
+        )
+        return Verdict(allowed, tuple(standings))
+
+    def _counter(self, user: str, budget: Budget, now: int) -> _Counter:
+        window = budget.window * 1000
+        counter = self._counters.get((user, budget.name)) or _Counter(window, now // window)
+        counter.move(now)
+        return counter
+
+    def _sweep(self, now: int) -> None:
+        for _ in range(_SWEPT):
+            oldest = self._counters.oldest()
+            if oldest is None or not oldest.is_idle(now):
+                return
+            self._counters.evict()

@@ -1,20 +1,19 @@
-"""The origin of a request, and the owner of what it uses: the keys of slots, quotas and bulkheads."""
-
-from __future__ import annotations
+"""Types for the origins of requests and the owners of quotas."""
 
 from enum import StrEnum
 from typing import NamedTuple
 
 
 class Origin(StrEnum):
-    """Where a request comes from. Each origin has slots, quotas and bulkheads of its own.
+    """Who sent a request: a user, Letta or an anonymous client.
 
-    A turn keeps its slot while Letta calls the model for it. A request from Letta therefore never queues for a slot
-    that a user's request can hold: it would wait for a turn that waits for it.
+    Each origin has its own slots, quotas and bulkheads. A user's turn holds its slot while Letta calls the model
+    through the gateway. If Letta's requests needed users' slots, turns and model calls could wait for each other, which
+    is a deadlock.
     """
 
     USER = "user"
-    """A client of a signed-in user."""
+    """A signed-in user's client."""
     LETTA = "letta"
     """Letta, on behalf of a user's agent."""
     ANONYMOUS = "anonymous"
@@ -22,7 +21,10 @@ class Origin(StrEnum):
 
 
 class Owner(NamedTuple):
-    """The key of a quota. ``id`` is a user id, or a client's address if the origin is ``ANONYMOUS``."""
+    """A user or a client that has a quota.
+
+    ``id`` is a user's id, or a client's address if the origin is ``ANONYMOUS``.
+    """
 
     id: str
     origin: Origin = Origin.USER

@@ -1,28 +1,27 @@
-"""Requests with an unknown outcome: a service may have carried them out."""
-
-from __future__ import annotations
+"""Errors for requests that a service may or may not have carried out."""
 
 from clients.codes import Reason
 from clients.errors import Conflict, GatewayError, UpstreamFailure
 
 
 def is_unconfirmed(error: GatewayError) -> bool:
-    """Whether the service may have carried out a request that failed."""
+    """Return whether a service may have carried out a request that failed."""
     return error.reason is Reason.OUTCOME_UNKNOWN or (isinstance(error, UpstreamFailure) and error.unconfirmed)
 
 
 def outcome_unknown(advice: str, cause: GatewayError | None = None) -> Conflict:
-    """The error for a request with an unknown outcome. ``advice`` says what to do.
+    """Return the error for a request whose outcome is unknown.
 
-    The message of ``cause`` comes first, and its reason is in ``details``. If it is such an error itself, it is
-    returned unchanged.
+    ``advice`` says what the client should do. The error has the first sentence of the message and the reason of
+    ``cause``. If ``cause`` has the reason ``OUTCOME_UNKNOWN``, ``cause`` is returned unchanged.
     """
     if cause is None:
         return Conflict(advice, reason=Reason.OUTCOME_UNKNOWN)
     if isinstance(cause, Conflict) and cause.reason is Reason.OUTCOME_UNKNOWN:
         return cause
+    first = cause.message.partition(". ")[0].removesuffix(".")
     return Conflict(
-        f"{cause.message} {advice}",
+        f"The outcome of the request is unknown. The cause: {first}. {advice}",
         reason=Reason.OUTCOME_UNKNOWN,
         service=cause.service,
         retry_after_seconds=cause.retry_after_seconds,

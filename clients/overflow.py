@@ -1,15 +1,13 @@
-"""The phrases of providers' errors for messages that are longer than the model's context."""
-
-from __future__ import annotations
+"""Recognises errors about inputs that are longer than a model's context window."""
 
 import re
 
 SEARCHED_CHARACTERS = 20_000
-"""The length of the part of an error's text that is searched."""
+"""The maximum number of characters of an error's text that are searched."""
 
 
 def any_of(*patterns: str) -> re.Pattern[str]:
-    """A pattern that matches if one of several does, in any case."""
+    """Combine regular expressions: the result matches if any of them matches. The result ignores case."""
     return re.compile("|".join(patterns), re.IGNORECASE)
 
 
@@ -26,13 +24,16 @@ _CONTEXT_LENGTH = any_of(
     r"`inputs` tokens \+ `max_new_tokens` must be|input text length should not exceed|range of input length should be",
     r"request payload size exceeds|reduce the length of (?:the|your) (?:messages|prompt|input)",
 )
-"""Those that LiteLLM 1.110.2 knows (``exception_mapping_utils``), and those that it passes on: of xAI, Moonshot,
-MiniMax, Alibaba, vLLM and SGLang."""
+"""Phrases in errors about inputs that exceed a model's context window.
+
+The phrases are from LiteLLM 1.110.2's ``exception_mapping_utils``, and from providers whose errors LiteLLM passes on:
+xAI, Moonshot, MiniMax, Alibaba, vLLM and SGLang.
+"""
 _NO_CONTEXT_LENGTH = any_of(r"string_above_max_length", r"invalid 'user'", r"tokens per minute")
-"""Errors about other inputs that are too long."""
+"""Phrases in errors about inputs that exceed another limit than the context window."""
 
 
 def is_too_long(text: str) -> bool:
-    """Whether an error's text reports that the input is longer than the model's context."""
+    """Return whether an error reports that the input exceeds the model's context window."""
     text = text[:SEARCHED_CHARACTERS]
     return _CONTEXT_LENGTH.search(text) is not None and _NO_CONTEXT_LENGTH.search(text) is None

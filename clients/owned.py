@@ -1,17 +1,14 @@
-"""Ids with a proof of ownership in their type.
+"""Types for ids of objects that the user owns.
 
-Only ``resolvers.access`` decides what a user owns, and makes these ids. Every upstream call about one object takes such
-an id, so mypy refuses a call for an id that ``access`` has not returned. At run time an id is a plain ``str`` (decision
-0047).
+Only ``resolvers.access`` decides what a user owns, and makes these ids. An upstream call about one object takes such an
+id, so mypy refuses a call with an unchecked id. At run time, an id is a plain ``str`` (decision 0047).
 """
-
-from __future__ import annotations
 
 from typing import Never, NewType, Self
 
 
 class _Id(str):
-    """An id that only ``resolvers.access`` makes, by a cast."""
+    """The base type of ids that only ``resolvers.access`` creates, by a cast."""
 
     __slots__ = ()
 
@@ -20,49 +17,53 @@ class _Id(str):
 
 
 class OwnedAgentId(_Id):
-    """An agent of the user."""
+    """The id of an agent that the user owns."""
 
 
 class OwnedConversationId(_Id):
-    """A conversation, ``conv-…``, with an agent of the user."""
+    """The id (``conv-…``) of a conversation with an agent that the user owns."""
 
 
 class OwnedRunId(_Id):
-    """A run of an agent of the user."""
+    """The id of a run that belongs to one of the user's agents."""
 
 
 class OwnedPassageId(_Id):
-    """A passage that was read from an agent of the user."""
+    """The id of a memory passage that belongs to one of the user's agents."""
 
 
 class OwnedBlockId(_Id):
-    """A memory block that is attached to no other user's agents."""
+    """The id of a memory block that is not attached to another user's agent."""
 
 
 class ClaimedConversationId(_Id):
-    """An id for the one read that learns which agent a conversation is with. Only its form has been checked."""
+    """The id of a conversation whose owner the gateway has not checked yet. The form of the id has been checked."""
 
 
 class ClaimedRunId(_Id):
-    """The same for a run."""
+    """The id of a run whose owner the gateway has not checked yet."""
 
 
 class ClaimedStepId(_Id):
-    """The same for a step."""
+    """The id of a step whose owner the gateway has not checked yet."""
 
 
 class ClaimedBlockId(_Id):
-    """The same for a memory block."""
+    """The id of a memory block whose owner the gateway has not checked yet."""
 
 
 Position = NewType("Position", str)
-"""The id of the item before or after which a page of an owned list begins. It gives access to nothing."""
+"""The id of the last item on a page of a list.
+
+The next page continues from the item. A position does not prove ownership.
+"""
 
 
 class ConversationRef(str):
-    """A conversation with an agent of the user. Its text is ``conv-…``, or ``agent-…`` for the default conversation.
+    """Identifies a conversation in Letta.
 
-    ``conversation_id`` is ``None`` for the default conversation.
+    The reference is a conversation's id (``conv-…``), or an agent's id (``agent-…``) for the agent's default
+    conversation. ``conversation_id`` is ``None`` for the default conversation.
     """
 
     __slots__ = ("agent_id", "conversation_id")
@@ -71,7 +72,7 @@ class ConversationRef(str):
     conversation_id: OwnedConversationId | None
 
     def __new__(cls, agent_id: OwnedAgentId, conversation_id: OwnedConversationId | None = None) -> Self:
-        """Refer to a conversation by owned ids."""
+        """Make a reference to a conversation."""
         ref = super().__new__(cls, agent_id if conversation_id is None else conversation_id)
         ref.agent_id = agent_id
         ref.conversation_id = conversation_id
@@ -79,10 +80,13 @@ class ConversationRef(str):
 
     @property
     def messages_path(self) -> str:
-        """The path of its messages in Letta."""
+        """The path of the conversation's messages in Letta's API."""
         return f"/v1/conversations/{self.conversation_id or 'default'}/messages"
 
     @property
     def agent_parameter(self) -> dict[str, str]:
-        """The parameter by which Letta finds the default conversation of an agent; empty for other conversations."""
+        """The query parameter that identifies an agent's default conversation.
+
+        Other conversations have no such parameter.
+        """
         return {"agent_id": self.agent_id} if self.conversation_id is None else {}

@@ -1,6 +1,4 @@
-"""Redis or Valkey, with redis-py. The gateway only checks that it is available."""
-
-from __future__ import annotations
+"""The health check of Redis or Valkey. The gateway makes no other call to the service."""
 
 import asyncio
 import time
@@ -22,10 +20,7 @@ _RETRIES = 2
 
 
 def redis_client(url: str, password: str | None) -> redis.asyncio.Redis:
-    """A client that reconnects if its idle connection was closed, by a restart or by Redis's own ``timeout``.
-
-    By default connections of ``from_url`` do not retry. Timeouts are not retried.
-    """
+    """Return a Redis client. The client reconnects if Redis has closed an idle connection."""
     retry = Retry(ExponentialBackoff(cap=0.1, base=0.01), _RETRIES, supported_errors=(RedisConnectionError,))
     return redis.asyncio.Redis.from_url(
         url, password=password, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS, retry=retry
@@ -33,7 +28,7 @@ def redis_client(url: str, password: str | None) -> redis.asyncio.Redis:
 
 
 def is_usable(url: str) -> bool:
-    """Whether redis-py accepts a URL and its options. No connection is opened."""
+    """Return whether redis-py accepts a URL. The function opens no connection."""
     try:
         redis_client(url, None).connection_pool.make_connection()  # type: ignore[no-untyped-call]
     except (RedisError, TypeError, ValueError):
@@ -42,7 +37,7 @@ def is_usable(url: str) -> bool:
 
 
 async def redis_check(url: str, password: str | None, stack: AsyncExitStack) -> HealthCheck:
-    """The health check of the Redis at ``url``. ``stack`` closes its connection."""
+    """Return a health check of a Redis server. Closing ``stack`` closes the connection to Redis."""
     client = redis_client(url, password)
     stack.push_async_callback(client.aclose)
 
@@ -52,7 +47,7 @@ async def redis_check(url: str, password: str | None, stack: AsyncExitStack) -> 
                 await client.ping()
         except (RedisError, OSError, TimeoutError) as error:
             raise UpstreamUnavailable(
-                "The gateway cannot connect to Redis.", reason=Reason.CONNECT, service=Service.REDIS
+                "The gateway cannot connect to Redis. Check REDIS_URL.", reason=Reason.CONNECT, service=Service.REDIS
             ) from error
 
     return HealthCheck(service=Service.REDIS, ping=ping, breakers=None, note=lambda: None, embedded=False)

@@ -1,6 +1,4 @@
-"""The time to wait before a retry, from a refusal's headers."""
-
-from __future__ import annotations
+"""Reads from a response's headers how long a client should wait before a retry."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -9,13 +7,10 @@ from math import isfinite
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
-    """Read the time to wait before a retry.
+    """Return the seconds to wait before a retry, according to the response's headers.
 
-    ``retry-after-ms`` (milliseconds, OpenAI and Azure) has precedence over ``retry-after``, which is in seconds or an
-    HTTP-date (RFC 9110, 10.2.3).
-
-    Returns:
-        Seconds, never negative; ``None`` if there is no such header or its value cannot be read.
+    Returns ``None`` if the headers contain no valid time. ``retry-after-ms`` (milliseconds, OpenAI and Azure) has
+    precedence over ``retry-after``, which is in seconds or an HTTP-date (RFC 9110, 10.2.3).
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:

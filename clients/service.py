@@ -1,6 +1,4 @@
-"""What the clients of AMS, Letta and LiteLLM share."""
-
-from __future__ import annotations
+"""The base class of the clients of AMS, Letta and LiteLLM."""
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
@@ -17,27 +15,27 @@ T = TypeVar("T")
 
 
 class ServiceClient(ABC):
-    """A client of one service."""
+    """The base class of the clients of AMS, Letta and LiteLLM."""
 
     service: ClassVar[Service]
 
     @staticmethod
     @abstractmethod
     def translate(rejected: UpstreamRejected) -> Exception:
-        """Make the error for a refusal."""
+        """Return the error for a call that the service refused."""
 
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
 
     def note(self) -> str | None:
-        """See ``HealthCheck``."""
+        """Describe a problem with the service in a sentence. Returns ``None`` if no problem is known."""
         return None
 
     async def read(self, scope: CallScope, decoder: msgspec.json.Decoder[T], call: Call) -> T:
-        """Make a call and decode its answer."""
+        """Send a request to the service, and decode the answer."""
         return decode(self.service, decoder, (await self.upstream.request(scope, call)).body)
 
     async def write(self, scope: CallScope, call: Call) -> None:
-        """Make a call whose answer is not read."""
+        """Send a request to the service, and check that the answer reports no error."""
         check = acknowledged(self.service)
         await self.upstream.request(scope, replace(call, check=check, size=AnswerSize.RECORD))

@@ -1,6 +1,4 @@
-"""An incremental parser of server-sent events (WHATWG HTML, 9.2.6) that keeps the bytes of each event."""
-
-from __future__ import annotations
+"""Parses server-sent events incrementally (WHATWG HTML, 9.2.6). The parser keeps each event's bytes."""
 
 import re
 from collections.abc import AsyncIterator
@@ -12,10 +10,16 @@ from clients.decode import UNREADABLE
 from clients.errors import Service, UpstreamError
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
-"""The largest event. A generated image has several megabytes in one event (docs/limits.md)."""
+"""The maximum size of a server-sent event, in bytes.
+
+A generated image is one event of several megabytes (docs/limits.md).
+"""
 
 MAX_EVENT_PARTS = 50_000
-"""The most lines, and the most objects, of one event: each takes time to decode."""
+"""The maximum number of lines or JSON objects in a server-sent event.
+
+Each line and each object takes time to decode.
+"""
 
 _COUNTED_BYTES = 64 * 1024
 _BOUNDARY = re.compile(rb"\n\r?\n|\r\r")
@@ -26,7 +30,10 @@ _JSON = msgspec.json.Decoder(msgspec.Raw)
 
 
 class SseEvent(msgspec.Struct, frozen=True):
-    """One event. ``raw`` is its bytes with the closing blank line; ``data`` its joined data lines."""
+    """A server-sent event.
+
+    ``raw`` is the event's bytes, including the final blank line. ``data`` is the joined data lines.
+    """
 
     raw: bytes
     event: str
@@ -34,11 +41,11 @@ class SseEvent(msgspec.Struct, frozen=True):
 
 
 async def sse_events(chunks: AsyncIterator[bytes], service: Service) -> AsyncIterator[SseEvent]:
-    """Split a byte stream into events that have data.
+    """Split a byte stream into server-sent events. Omit events without data.
 
-    The last event needs no blank line if the body ends after a whole line, or after complete data: the missing line
-    ends are added to its ``raw``. A part of a line is dropped. Raises UpstreamError (``DECODE``) for an event over
-    ``MAX_EVENT_BYTES`` or ``MAX_EVENT_PARTS``.
+    The last event needs no blank line if the body ends after a whole line, or after complete data. The missing line
+    ends are added to ``raw``. Raises UpstreamError (``DECODE``) for an event over ``MAX_EVENT_BYTES`` or
+    ``MAX_EVENT_PARTS``.
     """
     buffer = bytearray()
     async for chunk in chunks:
@@ -64,7 +71,7 @@ async def sse_events(chunks: AsyncIterator[bytes], service: Service) -> AsyncIte
 
 
 def _one(chunk: bytes) -> SseEvent | None:
-    """The event of a chunk that is one ``data`` line and a blank line, as most are: parsed three times as fast."""
+    """Parse a chunk that has only one ``data`` line and a blank line, three times as fast as ``_parse``."""
     if chunk[:6] != b"data: " or chunk[-2:] != b"\n\n" or len(chunk) > _COUNTED_BYTES:
         return None
     is_one = chunk.find(b"\n") == len(chunk) - 2 and b"\r" not in chunk
@@ -77,7 +84,10 @@ def _has_too_many_parts(raw: bytes) -> bool:
 
 def _too_large(service: Service) -> UpstreamError:
     return UpstreamError(
-        "An event of the stream is too large to decode.", reason=Reason.DECODE, service=service, can_retry=False
+        "The answer contains an event that is too large to decode. Request a shorter answer.",
+        reason=Reason.DECODE,
+        service=service,
+        can_retry=False,
     )
 
 

@@ -1,12 +1,10 @@
-"""Timestamps in upstream answers."""
-
-from __future__ import annotations
+"""Converts timestamps in services' answers."""
 
 from datetime import UTC, datetime
 
 
 def in_utc(timestamp: datetime) -> datetime:
-    """Convert a timestamp to UTC. One without a zone, or out of the range of UTC, is taken for UTC."""
+    """Convert a timestamp to UTC. A timestamp that has no time zone, or cannot be converted, is treated as UTC."""
     try:
         return timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp.astimezone(UTC)
     except OverflowError:

@@ -1,10 +1,8 @@
 """A transport for httpx that sends requests with aiohttp.
 
-httpx's own pool does not free the slots of cancelled requests, and sends a twentieth of the requests per CPU-second.
-The transport has no cookies, redirects, decompression, proxies, retries or bound on requests (``Bulkhead`` has it).
+httpx's own connection pool does not free the slots of cancelled requests, and needs twenty times the CPU time. This
+transport has no cookies, redirects, decompression, proxies or retries. ``Bulkhead`` limits the concurrent requests.
 """
-
-from __future__ import annotations
 
 import asyncio
 import ssl
@@ -19,14 +17,19 @@ from yarl import URL
 from clients.connections import Connector, Response, begin_attempt
 
 KEEPALIVE_SECONDS = 4.0
-"""Shorter than the idle timeout of any service (uvicorn's is 5), so that no request is sent over a connection that the
-service is closing."""
+"""The seconds for which the gateway keeps an idle connection.
+
+Services, such as uvicorn, close idle connections only later.
+"""
 
 MAX_HEADERS, MAX_HEADER_BYTES = 128, 8190
-"""The most headers of an answer, and the most bytes of one."""
+"""The maximum number of headers in a response, and a header's maximum size in bytes."""
 
 PIECE_BYTES = 64 * 1024
-"""A body is written in pieces of this size, about the size of a connection's buffer."""
+"""The size of the pieces in which a request body is written, in bytes.
+
+The size is similar to the size of a connection's buffer.
+"""
 
 _ERRORS: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = (
     (ce.ConnectionTimeoutError, httpx.ConnectTimeout),
@@ -41,18 +44,20 @@ _ERRORS: tuple[tuple[type[BaseException], type[httpx.TransportError]], ...] = (
     (ce.ClientResponseError, httpx.RemoteProtocolError),
     (ce.ClientError, httpx.TransportError),
 )
-"""The first match counts, so the most specific come first. A connection that is dropped after the request was sent is
-never a connect error, since the request must not look safe to repeat."""
+"""Maps aiohttp errors to httpx errors. The first match applies.
+
+Callers may repeat a request after a ConnectError, so an error after the request was sent has another type.
+"""
 
 _CAUGHT = (ce.ClientError, asyncio.TimeoutError, ConnectionError)
 _DROPPED = (ce.ServerDisconnectedError, ce.ClientOSError, ConnectionError)
 
 FRESH = "agentgraph.fresh_connection"
-"""The request extension that sends a request over a new connection, never over one that was kept alive."""
+"""The name of the httpx request extension that requests a new connection."""
 
 
 class IdleConnectionDropped(httpx.RemoteProtocolError):
-    """The service closed a kept-alive connection before any byte of the answer came."""
+    """The service closed an idle connection before the service answered."""
 
 
 def _translated(error: BaseException, request: httpx.Request | None = None) -> httpx.TransportError:
@@ -63,7 +68,7 @@ def _translated(error: BaseException, request: httpx.Request | None = None) -> h
 
 
 class _Body(httpx.AsyncByteStream):
-    """A response's bytes as they come. If it is closed before its end, its connection is closed too."""
+    """A response's body, read with backpressure. Closing the body before its end also closes the connection."""
 
     __slots__ = ("_response",)
 
@@ -86,10 +91,10 @@ class _Body(httpx.AsyncByteStream):
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """Sends requests to any host. ``tls`` replaces the default trust.
+    """An httpx transport that sends requests with aiohttp.
 
-    It has two sessions, one that keeps connections alive and one that does not. Each is made in the event loop that
-    first uses it.
+    ``tls`` replaces the default TLS context. One of its two sessions keeps connections alive. Each session is created
+    in the event loop that first uses it.
     """
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
@@ -98,16 +103,14 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     @property
     def in_use(self) -> int:
-        """The number of connections that carry a request."""
+        """The number of connections that are carrying a request."""
         connectors = (session.connector for session in self._sessions.values())
         return sum(connector.in_use for connector in connectors if isinstance(connector, Connector))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request, whose body is in memory.
+        """Send one HTTP request. The request's body is in memory.
 
-        Raises:
-            IdleConnectionDropped: the kept-alive connection that it was sent over was closed before an answer began.
-            httpx.TransportError: nothing was sent if it is ConnectTimeout or ConnectError; else it may have been.
+        Raises IdleConnectionDropped or another httpx.TransportError.
         """
         timeouts = request.extensions.get("timeout", {})
         attempt = begin_attempt()
@@ -168,7 +171,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 max_line_size=MAX_HEADER_BYTES,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
             )
-            # There is no option: aiohttp repeats GET, PUT and DELETE by itself.
+            # aiohttp repeats GET, PUT and DELETE requests, and has no option to prevent this
             session._retry_connection = False  # noqa: SLF001
             self._sessions[fresh] = session
         return self._sessions[fresh]
@@ -183,7 +186,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 def _content(
     request: httpx.Request, writing: asyncio.Timeout, seconds: float | None
 ) -> bytes | AsyncIterable[bytes] | None:
-    """The body. If it is larger than the connection's buffer, it is sent in pieces, each within the write timeout."""
     body = request.content
     return _pieces(body, writing, seconds) if len(body) > PIECE_BYTES else body or None
 

@@ -1,9 +1,4 @@
-"""Calls to one service, each behind its guard. The breakers and the observer receive the outcome.
-
-Each call is one attempt. Only a read whose idle connection was dropped before an answer began is repeated.
-"""
-
-from __future__ import annotations
+"""Makes calls to one service, and reports the outcome of each call."""
 
 import asyncio
 import time
@@ -35,27 +30,30 @@ from clients.guard import Guard, GuardedCall
 from clients.wire import Wire
 
 _NOT_IMPLEMENTED = 501
-"""The one status of 5xx that always refuses the call and does not report a failure of the service."""
+"""The only 5xx status that means a refusal, and never a failure of the service."""
 
 
 class StreamedAnswer(NamedTuple):
-    """An answer whose body is read as it comes, without a timeout. ``StreamedCall`` translates its errors."""
+    """An HTTP response whose body is a stream.
+
+    The stream has no timeout. ``StreamedCall`` translates errors in the body.
+    """
 
     headers: dict[str, str]
     chunks: AsyncIterator[bytes]
 
 
 class StreamedCall:
-    """A call whose answer is a stream of events, as a context. See ``Upstream.stream``.
+    """A context manager for a call whose answer is a stream of events.
 
-    It is a class with slots, not a generator, since every stream holds one.
+    To save memory, the class has slots and is not a generator.
     """
 
     __slots__ = ("_call", "_guarded", "_opens_within", "_upstream", "_wire")
 
     _wire: httpx.AsyncByteStream
 
-    def __init__(self, upstream: Upstream, guarded: GuardedCall, call: Call, opens_within: float) -> None:
+    def __init__(self, upstream: "Upstream", guarded: GuardedCall, call: Call, opens_within: float) -> None:
         self._upstream = upstream
         self._guarded = guarded
         self._call = call
@@ -63,14 +61,14 @@ class StreamedCall:
 
     async def __aenter__(self) -> StreamedAnswer:
         call = self._call
-        del self._call  # frees its content during the answer, which may take minutes
+        del self._call  # frees the request's content, because the answer may take minutes
         await self._guarded.enter(call)
         try:
             answer, self._wire = await self._upstream.opened(self._guarded, call, self._opens_within)
         except UpstreamRejected as rejected:
             self._guarded.leave(rejected)
             raise self._upstream.refusal(call, rejected) from rejected
-        except BaseException as error:  # a cancellation gives the slot back, too
+        except BaseException as error:  # a cancellation also frees the slot
             self._guarded.leave(error)
             raise
         return answer
@@ -90,14 +88,14 @@ class StreamedCall:
             if failure is not None:
                 raise failure from error
         finally:
-            del failure, error  # no reference cycle: it would wait for the garbage collector
+            del failure, error  # avoids a reference cycle, which only the garbage collector would free
 
 
 class Upstream:
-    """One service behind its guard.
+    """Makes calls to one service. Bulkheads and circuit breakers limit the calls.
 
-    ``translate`` makes the error for a refusal, unless the call has a translation of its own. ``headers`` are sent with
-    every call; ``base_url`` has no slash at its end.
+    ``translate`` makes the error for a refusal, unless the call has its own translation. ``Wire`` documents the other
+    arguments.
     """
 
     def __init__(
@@ -124,11 +122,14 @@ class Upstream:
 
     @property
     def breakers(self) -> Breakers:
-        """The service's breakers."""
+        """The circuit breakers for the service."""
         return self._guard.breakers
 
     async def request(self, scope: CallScope, call: Call) -> Answer:
-        """Make one call and read its whole answer. Raises UpstreamFailure, or the translation of a refusal."""
+        """Make one call to the service, and read the complete answer.
+
+        Raises UpstreamFailure, or the error for a refused call.
+        """
         guarded = GuardedCall(self._guard, scope, call.operation)
         await guarded.enter(call)
         try:
@@ -139,32 +140,33 @@ class Upstream:
         except UpstreamRejected as rejected:
             guarded.leave(rejected)
             raise self.refusal(call, rejected) from rejected
-        except BaseException as error:  # a cancellation gives the slot back, too
+        except BaseException as error:  # a cancellation also frees the slot
             guarded.leave(error)
             raise
         guarded.leave(None)
         return answer
 
     def refusal(self, call: Call, rejected: UpstreamRejected) -> Exception:
-        """The error for a refusal of a call."""
+        """Return the error for a call that the service refused."""
         return (call.refused or self._translate)(rejected)
 
     def stream(self, scope: CallScope, call: Call, *, opens_within: float) -> StreamedCall:
-        """Make a call whose answer is a stream of events. Leaving the context closes the connection.
+        """Make a call whose answer is a stream of events.
 
-        The breakers count whether the stream opens and whether it breaks off. Closing it early does not affect them.
+        Exiting the context manager closes the connection. The breakers count whether the stream opens and whether it
+        breaks off, but not an early close by the gateway. An answer that is not a stream of events is read whole and
+        passed to the call's ``check``. ``opens_within`` is the timeout until the answer begins, in seconds (reason
+        ``FIRST_TOKEN``).
 
-        An answer that is not a stream of events is read whole and passed to the ``check`` of the call. ``opens_within``
-        is the time until the answer begins, in seconds (reason ``FIRST_TOKEN``).
-
-        Raises as ``request`` does when the context is entered, and UpstreamError if the answer breaks off later.
+        Entering the context raises the errors of ``request``. If the answer breaks off later, the context raises
+        UpstreamError.
         """
         return StreamedCall(self, GuardedCall(self._guard, scope, call.operation), call, opens_within)
 
     async def opened(
         self, guarded: GuardedCall, call: Call, opens_within: float
     ) -> tuple[StreamedAnswer, httpx.AsyncByteStream]:
-        """Open a stream of events for ``StreamedCall``. The second value closes the answer."""
+        """Make a call, and open the answer's stream of events. The caller must close the second returned value."""
         scope = guarded.scope
         opening = time.monotonic() + opens_within
         timeout_reason = Reason.FIRST_TOKEN if opening < scope.deadline else scope.timeout_reason
@@ -181,7 +183,7 @@ class Upstream:
         return StreamedAnswer(opened.headers, opened.body), opened.wire
 
     async def ping(self, scope: CallScope, path: str) -> Answer:
-        """Check that the service is available. The breakers do not count it. Raises GatewayError."""
+        """Raise GatewayError if the service is unavailable. The breakers do not count the health check."""
         try:
             async with asyncio.timeout_at(_loop_time(scope.deadline)):
                 answer = await self._wire.whole(scope, Call("ping", path, size=AnswerSize.RECORD))
@@ -197,15 +199,15 @@ class Upstream:
         raise undecodable(self.service)
 
     async def aclose(self) -> None:
-        """Close the client and its transport."""
+        """Close the HTTP client and the transport."""
         await self._wire.aclose()
 
     @contextmanager
     def _timed(self, call: Call, guarded: GuardedCall, timeout_reason: Reason) -> Iterator[None]:
-        """Report and translate timeouts and errors of the transport. ``timeout_reason`` is that of a timeout.
+        """Report and translate timeouts and transport errors.
 
-        A timeout counts as a failure only if the service had ``UpstreamLimits.fair`` seconds: a call that begins
-        shortly before its deadline does not affect the breakers.
+        A timeout counts as a failure only if the service had ``UpstreamLimits.fair`` seconds to answer. So a call that
+        begins shortly before its deadline does not affect the breakers.
         """
         began, permit = time.monotonic(), guarded.permit
         try:
@@ -223,7 +225,6 @@ class Upstream:
             raise failures.of_body(self.service, error) from error
 
     def _judge(self, answer: Answer, call: Call, guarded: GuardedCall) -> Answer:
-        """Report the outcome to the breakers, and raise the error of a refusal or a failure."""
         permit, guarded.status = guarded.permit, answer.status
         if _is_success(answer.status) and call.check is not None:
             try:
@@ -251,12 +252,10 @@ def _is_success(status: int) -> bool:
 
 
 def _is_refusal(answer: Answer, call: Call) -> bool:
-    """Whether the service is well and refuses this call."""
     if 400 <= answer.status < 500 or answer.status == _NOT_IMPLEMENTED:
         return True
     return answer.status >= 500 and call.is_refusal is not None and call.is_refusal(answer)
 
 
 def _loop_time(deadline: float) -> float:
-    """Convert a ``time.monotonic`` deadline to the event loop's clock."""
     return asyncio.get_running_loop().time() + (deadline - time.monotonic())

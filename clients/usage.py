@@ -1,6 +1,4 @@
-"""Token counts and cost of one model answer or turn."""
-
-from __future__ import annotations
+"""The type for token counts and costs of models' answers."""
 
 from decimal import Decimal
 
@@ -8,7 +6,7 @@ import msgspec
 
 
 class Usage(msgspec.Struct, kw_only=True):
-    """Tokens of a turn or a completion, and its cost in US dollars; ``None`` for what the upstream does not report."""
+    """The token counts and the cost of a turn or a completion. A value that no service reported is ``None``."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None

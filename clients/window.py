@@ -1,6 +1,4 @@
-"""A sliding window over the outcomes of calls, and the rule by which it opens a breaker."""
-
-from __future__ import annotations
+"""Counts the outcomes of recent calls, and decides when a circuit breaker opens."""
 
 from collections import Counter, deque
 from collections.abc import Callable
@@ -8,27 +6,25 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 BUCKETS = 30
-"""The number of parts of a window. The oldest part expires as a whole."""
+"""The number of buckets that divide a time window. All outcomes in a bucket expire at once."""
 
 
 class Outcome(IntEnum):
-    """The outcome of one call for one breaker."""
+    """Tells a circuit breaker how a call ended."""
 
     OK = 0
     FAILED = 1
-    """The request was sent and not answered properly. The request itself can be the cause."""
+    """The request was sent, but the answer is missing or reports a failure. The request itself can be the cause."""
     UNREACHABLE = 2
-    """There was no connection. Nothing was sent, so the request cannot be the cause."""
+    """The connection failed before the request was sent. The request cannot be the cause."""
 
 
 _OK_AFTER_FAILURE = len(Outcome)
-"""Index of a bucket's count of ``OK`` that came while the window held a failure."""
+"""The index at which a bucket counts successes after a failure in the window."""
 
 
 @dataclass(slots=True)
 class _Bucket:
-    """The calls in one part of a window: the number of each outcome, by caller and operation."""
-
     index: int
     calls: dict[tuple[str, str], list[int]] = field(default_factory=dict)
 
@@ -40,7 +36,7 @@ class _Caller:
 
 
 class Window:
-    """Outcomes of the last ``seconds``, by caller and operation. Adding a call takes amortized constant time."""
+    """Counts the outcomes of calls during the last ``seconds``. Adding an outcome takes constant time."""
 
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
         self._width = seconds / BUCKETS
@@ -48,7 +44,7 @@ class Window:
         self.clear()
 
     def clear(self) -> None:
-        """Remove all outcomes."""
+        """Remove the outcomes of all calls."""
         self._buckets: deque[_Bucket] = deque()
         self._callers: dict[str, _Caller] = {}
         self._operations: Counter[str] = Counter()
@@ -57,7 +53,7 @@ class Window:
         self._failing: set[str] = set()
 
     def add(self, outcome: Outcome, caller: str, operation: str) -> None:
-        """Count one call."""
+        """Count the outcome of one call."""
         index = int(self._clock() / self._width)
         if not self._buckets or self._buckets[-1].index != index:
             self.expire()
@@ -72,8 +68,8 @@ class Window:
             _change(self._working, operation, 1)
         self._sum(caller, operation, outcome, 1)
 
-    def take_back(self, caller: str, operation: str) -> None:
-        """Remove the last ``OK`` of a caller's operation, if it is still in the window."""
+    def remove_success(self, caller: str, operation: str) -> None:
+        """Remove the newest success of a caller's operation, if the window has one."""
         for bucket in reversed(self._buckets):
             counts = bucket.calls.get((caller, operation))
             if counts is not None and counts[Outcome.OK]:
@@ -85,7 +81,7 @@ class Window:
                 return
 
     def expire(self) -> None:
-        """Remove outcomes that are older than the window."""
+        """Remove the outcomes of calls that are older than the window."""
         oldest = int(self._clock() / self._width) - BUCKETS
         while self._buckets and self._buckets[0].index <= oldest:
             for (caller, operation), counts in self._buckets.popleft().calls.items():
@@ -95,31 +91,34 @@ class Window:
                         self._sum(caller, operation, outcome, -counts[outcome])
 
     def count(self, *outcomes: Outcome) -> int:
-        """The number of calls with one of these outcomes."""
+        """Return the number of calls that had one of ``outcomes``."""
         return sum(self._totals[outcome] for outcome in outcomes)
 
     @property
     def callers(self) -> int:
-        """The number of callers."""
+        """The number of callers that made calls during the window."""
         return len(self._callers)
 
     @property
     def failing_callers(self) -> int:
-        """The number of callers with at least half of their calls failed."""
+        """The number of callers with a failure rate of at least 50 %."""
         return len(self._failing)
 
     @property
     def failing_operations(self) -> int:
-        """The number of operations with a failure."""
+        """The number of operations with at least one failure."""
         return len(self._operations)
 
     @property
     def has_working_operation(self) -> bool:
-        """Whether an operation has succeeded more often than it failed since the first failure in the window."""
+        """Whether an operation has more successes than failures since the window's first failure."""
         return any(count > self._operations[operation] for operation, count in self._working.items())
 
     def has_failures(self, least: int, *, of_one_caller: int) -> bool:
-        """Whether failing callers have ``least`` failures, with at most ``of_one_caller`` counted for each."""
+        """Return whether the failing callers have at least ``least`` failures.
+
+        Each caller counts for at most ``of_one_caller`` failures.
+        """
         found = 0
         for caller in self._failing:
             found += min(self._callers[caller].failed, of_one_caller)
@@ -152,15 +151,16 @@ def _change(counter: Counter[str], key: str, count: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpeningRule:
-    """Decides when failures open a breaker: by their rate, and by their number of callers and operations.
+    """Decides when failed calls open a circuit breaker.
 
-    Callers count alike, however many calls each makes. If several callers are required, one of them counts for about
-    half of the required failures at most. So one caller cannot open a breaker for others by making more calls.
+    The rule uses the failure rate and the number of failing callers and operations. If several callers are required, at
+    most about half of the required failures can come from one caller. So one caller cannot open a breaker for others by
+    making more calls.
 
     Attributes:
-        failures, callers: the least number of failures in the window, and of failing callers.
-        operations: the least number of operations among the failures. If more than one, the breaker also stays closed
-            while any operation keeps succeeding: the failing ones have breakers of their own.
+        failures, callers: the minimum number of failures, and of failing callers, in the window.
+        operations: the minimum number of failing operations. If several are required, the breaker stays closed while
+            any operation keeps succeeding, since failing operations have their own breakers.
     """
 
     failures: int
@@ -168,7 +168,10 @@ class OpeningRule:
     operations: int = 1
 
     def opens(self, window: Window) -> bool:
-        """Whether a closed breaker opens: at least half of what was tried has failed."""
+        """Return whether a closed circuit breaker should open.
+
+        At least half of the calls, or of the callers, must be failing.
+        """
         window.expire()
         unreachable = window.count(Outcome.UNREACHABLE)
         if unreachable >= self.failures and 2 * unreachable >= window.count(*Outcome):
@@ -180,7 +183,7 @@ class OpeningRule:
         return self.operations == 1 or not window.has_working_operation
 
     def reopens(self, window: Window) -> bool:
-        """Whether a half-open breaker, whose every success closes it, opens again."""
+        """Return whether a half-open circuit breaker should open again."""
         return window.count(Outcome.UNREACHABLE) > 0 or self._spread(window)
 
     def _spread(self, window: Window) -> bool:

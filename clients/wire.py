@@ -1,6 +1,4 @@
-"""Sends one call: builds its request, makes one attempt, reads and decompresses its answer."""
-
-from __future__ import annotations
+"""Sends HTTP requests to a service, and reads the responses."""
 
 import asyncio
 import io
@@ -17,25 +15,32 @@ from clients.errors import Service
 from clients.transport import FRESH, IdleConnectionDropped
 
 _PLAIN = {"accept-encoding": "identity", "user-agent": "agentgraph", "accept": "*/*"}
-"""The transport does not decompress, so no encoding is requested."""
+"""The headers of every request to a service.
+
+``identity`` requests no compression, since the transport does not decompress.
+"""
 
 _REFUSAL_SECONDS, MAX_REFUSAL_BYTES = 5.0, 1024 * 1024
-"""The most seconds to read the body of a 4xx or 5xx, and the most bytes of it."""
+"""The maximum time to read an error response's body, and the body's maximum size.
+
+The time is in seconds, and the size is in bytes.
+"""
 
 _NO_STREAM_BYTES = 1024 * 1024
-"""The most bytes of an answer that is not a stream although a stream was requested."""
+"""The maximum size, in bytes, of an answer that should be a stream, but is not."""
 
 _COUNTED_BYTES = 64 * 1024
-"""An answer up to this size is decoded without counting its values."""
+"""The maximum size, in bytes, of an answer whose values are not counted before decoding."""
 
 _STARTS_EVENT = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*(?:data|event|id|retry)?:")
 _LONGEST_START = 64
 
 
 class Opened(NamedTuple):
-    """An answer that has begun. Unlike an ``httpx.Response``, it does not keep the request.
+    """An HTTP response whose headers have arrived.
 
-    ``body`` is whole if it is not a stream of events. ``wire`` closes the answer.
+    Unlike ``httpx.Response``, ``Opened`` does not keep the request in memory. ``body`` is read whole unless it is a
+    stream of events. Closing ``wire`` closes the answer.
     """
 
     status: int
@@ -45,7 +50,10 @@ class Opened(NamedTuple):
 
 
 class Wire:
-    """Sends calls to one service. ``headers`` are sent with every call; ``base_url`` has no slash at its end."""
+    """Sends HTTP requests to one service.
+
+    ``headers`` are added to every call. ``base_url`` must not end with a slash.
+    """
 
     def __init__(
         self,
@@ -65,7 +73,10 @@ class Wire:
         self._max_bytes = limits.max_bytes
 
     async def send(self, scope: CallScope, call: Call) -> httpx.Response:
-        """Make one attempt. A read whose idle connection was dropped is sent again over a new one."""
+        """Send an HTTP request to the service.
+
+        If the service has closed the idle connection, send a GET again over a new connection.
+        """
         try:
             return await self._transport.handle_async_request(self._build(scope, call))
         except IdleConnectionDropped:
@@ -77,7 +88,10 @@ class Wire:
         return await self._transport.handle_async_request(request)
 
     async def whole(self, scope: CallScope, call: Call) -> Answer:
-        """Make a call and read its whole answer. Raises httpx.TransportError, EncodingUnreadable, TooLarge."""
+        """Make a call to the service, and read the complete answer.
+
+        Raises httpx.TransportError, EncodingUnreadable or TooLarge.
+        """
         response = await self.send(scope, call)
         try:
             body = await self.body(response, call.size)
@@ -86,24 +100,21 @@ class Wire:
         return Answer(response.status_code, headers_of(response), body)
 
     async def opened(self, scope: CallScope, call: Call) -> Opened:
-        """Make a call whose answer is a stream of events. The answer must be closed.
-
-        Raises httpx.TransportError, EncodingUnreadable.
-        """
+        """Make a call whose answer is a stream of events. The caller must close the answer."""
         response = await self.send(scope, call)
         try:
             body = await self._events_or_whole(response, call.size)
             return Opened(
                 response.status_code, headers_of(response), body, cast("httpx.AsyncByteStream", response.stream)
             )
-        except BaseException:  # cancellation too: the connection is closed
+        except BaseException:  # a cancellation also closes the connection
             await response.aclose()
             raise
 
     async def _events_or_whole(self, response: httpx.Response, size: AnswerSize) -> AsyncIterator[bytes] | bytes:
-        """A stream of events has its media type or, with another one, begins with a field of an event.
+        """Return the body as it arrives if it is a stream of events, else the whole body.
 
-        Some proxies relay a stream as ``text/plain`` or ``application/json``.
+        Some proxies relay a stream as ``text/plain`` or ``application/json``, so the body's first bytes also decide.
         """
         if response.status_code != 200:
             return await self.body(response, size)
@@ -122,9 +133,10 @@ class Wire:
         return bytes(body)
 
     async def body(self, response: httpx.Response, size: AnswerSize) -> bytes:
-        """Read the whole body. That of a 4xx or 5xx is empty if it cannot be read: the status is sufficient.
+        """Read the body of an HTTP response.
 
-        Raises httpx.TransportError, EncodingUnreadable, or TooLarge for more bytes or values than ``size`` allows.
+        If the body of a 4xx or 5xx cannot be read, the body is treated as empty. Raises httpx.TransportError,
+        EncodingUnreadable, or TooLarge for more bytes or values than ``size`` allows.
         """
         if response.status_code < 400:
             body = await _read(response, limit=self._max_bytes // size.share)
@@ -151,16 +163,15 @@ class Wire:
         )
 
     async def aclose(self) -> None:
-        """Close the client and its transport."""
+        """Close the HTTP client and the transport."""
         await self._client.aclose()
 
 
 async def _read(response: httpx.Response, *, limit: int) -> bytes:
-    """Read and decompress the whole body. Raises TooLarge if it has more than ``limit`` bytes."""
     declared = response.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limit:
         raise TooLarge(limit)
-    body = io.BytesIO()  # its value is taken without a copy
+    body = io.BytesIO()  # getvalue() makes no copy
     async for chunk in decoded_stream(response, limit=limit):
         if body.tell() + len(chunk) > limit:
             raise TooLarge(limit)
@@ -169,7 +180,6 @@ async def _read(response: httpx.Response, *, limit: int) -> bytes:
 
 
 def _check_count(body: bytes, size: AnswerSize) -> None:
-    """Raises TooLarge for a body with too many values, which would take too long to decode."""
     if body.count(b"{") > size.objects:
         raise TooLarge(size.objects, "objects")
     if size.values is not None and body.count(b",") > size.values:
@@ -183,14 +193,15 @@ async def _following(start: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterato
 
 
 def decoded_stream(response: httpx.Response, *, limit: int | None = None) -> AsyncIterator[bytes]:
-    """The decompressed body as it comes. Raises EncodingUnreadable."""
+    """Decompress a response's body while the body arrives. Raises EncodingUnreadable."""
     return decoded(aiter(response.stream), headers_of(response), limit=limit)  # type: ignore[arg-type]
 
 
 def headers_of(response: httpx.Response) -> dict[str, str]:
-    """The headers of an answer: names in lower case, repeated headers joined.
+    """Return a response's headers.
 
-    Values are decoded as Latin-1 (RFC 9110, 5.5), so that their bytes can be passed on unchanged.
+    The names are in lower case, and repeated headers are joined. Values are decoded as Latin-1 (RFC 9110, 5.5), so that
+    their bytes can be passed on unchanged.
     """
     headers: dict[str, str] = {}
     for raw_name, raw_value in response.headers.raw:

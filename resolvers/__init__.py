@@ -1,1 +1,1 @@
-"""How the graph is answered: access rules, loaders, streams. Records in, records out; no GraphQL type."""
+"""The code that resolves GraphQL fields: access checks, loaders and streams. This package has no GraphQL types."""

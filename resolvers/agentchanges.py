@@ -1,6 +1,4 @@
-"""Creates, changes, upgrades and deletes agents. AMS keeps the idempotency keys."""
-
-from __future__ import annotations
+"""Creates, changes, upgrades and deletes agents. AMS stores the idempotency keys of these calls."""
 
 from typing import Any
 
@@ -15,41 +13,29 @@ from resolvers.models import model_by_name
 from resolvers.owned import not_found
 
 _AGENT_MODES = frozenset({ModelMode.CHAT, ModelMode.UNKNOWN})
-"""The modes of models that an agent can use."""
 
 
 async def create(
     context: RequestContext, *, template_slug: str, version: str | None, variables: Any, name: str | None, key: str
 ) -> str:
-    """Create an agent of a template's version, or of its latest. Returns its id.
-
-    Raises:
-        NotFound: no such template or version.
-        Invalid: reason ``VARIABLES_INVALID``.
-        Conflict: reason ``KEY_REUSED``.
-    """
+    """Create an agent from a template's given or latest version. Return the agent's id."""
     version, name = checks.version(version), checks.agent_name(name)
     body: dict[str, Any] = {"template_id": template_slug, "variables": checks.variables(variables)}
     body |= {"use_latest": True} if version is None else {"version": version}
     body |= {} if name is None else {"agent_name": name}
     checks.header_key(key)
     agent_id = await context.resources.ams.create_agent(context.scope, context.principal.user_id, body, key)
-    context.forget()
+    context.reset_loaders()
     return agent_id
 
 
 async def upgrade(context: RequestContext, agent_id: str, *, to: str | None, queue: bool, key: str | None) -> bool:
-    """Upgrade an agent of the user's. Returns whether the upgrade is complete; otherwise it is queued.
-
-    Raises:
-        NotFound: no such agent, or no such version.
-        Conflict: reason ``NO_MIGRATION_PATH`` or ``KEY_REUSED``.
-    """
+    """Upgrade the user's agent. Return True after the upgrade, or False if AMS has queued the upgrade."""
     number, sent = checks.version(to), checks.header_key(key)
     row = await context.access.agent(agent_id)
     ams, user_id = context.resources.ams, context.principal.user_id
     applied = await ams.upgrade_agent(context.scope, user_id, row.agent_id, version=number, queue=queue, key=sent)
-    context.forget()
+    context.reset_loaders()
     return applied
 
 
@@ -62,12 +48,13 @@ async def update(
     tags: list[str] | None,
     model: str | None,
 ) -> None:
-    """Change the agent's fields in Letta; ``None`` changes nothing. Raises NotFound."""
+    """Change the user's agent in Letta. Arguments that are ``None`` change nothing. Raises NotFound."""
     tags = checks.tags(tags)
     changes: dict[str, Any] = {"name": checks.agent_name(name), "description": checks.description(description)}
     changes = {field: value for field, value in changes.items() if value is not None}
     if not changes and tags is None and model is None:
-        raise BadUserInput("The input changes nothing. Give at least one field to change.", reason=Reason.EMPTY)
+        message = "The input has no changes. Set `name`, `description`, `tags` or `model`."
+        raise BadUserInput(message, reason=Reason.EMPTY)
     row = await context.access.agent(agent_id)
     record = None if model is None else await _agent_model(context, model)
     try:
@@ -76,14 +63,15 @@ async def update(
         await context.resources.letta.update_agent(context.scope, row.agent_id, changes)
     except NotFound as error:
         raise state_missing(error) from error
-    context.forget()
+    context.reset_loaders()
 
 
 async def _agent_model(context: RequestContext, name: str) -> ModelRecord:
     model = await model_by_name(context, name)
     if model.mode not in _AGENT_MODES:
         raise BadUserInput(
-            "The model cannot be used for agents. Choose another one from `models`.", reason=Reason.MODEL
+            "Agents cannot use this model. Choose a model that has the mode `CHAT` in `models`.",
+            reason=Reason.MODEL,
         )
     return model
 
@@ -91,7 +79,7 @@ async def _agent_model(context: RequestContext, name: str) -> ModelRecord:
 async def _merged(
     context: RequestContext, agent_id: OwnedAgentId, tags: list[str] | None, model: ModelRecord | None
 ) -> dict[str, Any]:
-    """Return the changes that keep a part of the current state: the platform's tags, and the model's endpoint."""
+    """Return the changes for Letta: new tags with the platform's tags, and a new model with the current endpoint."""
     before = await context.resources.letta.agent_to_change(context.scope, agent_id)
     changes: dict[str, Any] = {}
     if tags is not None:
@@ -104,15 +92,12 @@ async def _merged(
 
 
 async def delete(context: RequestContext, agent_id: str, key: str | None) -> str:
-    """Delete an agent of the user's. Returns its id. Raises NotFound.
-
-    If AMS has no such endpoint, the gateway deletes the agent in Letta, and AMS's clean-up removes its row.
-    """
+    """Delete the user's agent and return the agent's id. If AMS cannot delete agents, delete the agent in Letta."""
     sent = checks.header_key(key)
     row = await context.access.agent(agent_id)
     ams, user_id = context.resources.ams, context.principal.user_id
     deleted = await ams.delete_agent(context.scope, user_id, row.agent_id, sent)
-    context.forget()
+    context.reset_loaders()
     if deleted is False:
         await context.access.agent(agent_id)  # raises NotFound if another request has deleted it
         ams.deletes_no_agents()

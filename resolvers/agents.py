@@ -1,6 +1,4 @@
-"""Agents: AMS's row, joined with Letta's state and LiteLLM's model."""
-
-from __future__ import annotations
+"""Reads agents from AMS and Letta, and the agents' models from LiteLLM."""
 
 from typing import Any
 
@@ -27,14 +25,14 @@ _KINDS = {"block": "memory block", "tool": "tool"}
 
 
 class _AgentCursor(msgspec.Struct, array_like=True):
-    """A position in the list of agents; it stays valid when the agent is deleted."""
+    """A position in the list of agents. The cursor stays valid after the agent is deleted."""
 
     created_at: Moment
     agent_id: str
 
 
 class Criteria(msgspec.Struct, frozen=True, kw_only=True):
-    """A filter of agents: of a template, with a tag, with a text in the name. ``None`` is any."""
+    """A filter for a list of agents. A field that is ``None`` does not filter."""
 
     template_slug: str | None = None
     tag: str | None = None
@@ -42,7 +40,7 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def agent_page(context: RequestContext, window: Window, criteria: Criteria) -> Page[OwnedAgent]:
-    """Read a page of the user's agents that pass a filter, newest first."""
+    """Read a page of the user's agents that match the criteria, newest first."""
     cursor = None if window.cursor is None else decode_cursor(window.cursor, _AgentCursor)
     matching = rows = sorted(await _rows(context, criteria), key=_newest_first)
     if cursor is not None:
@@ -69,7 +67,7 @@ async def _rows(context: RequestContext, criteria: Criteria) -> list[OwnedAgent]
 
 
 async def agent_edge(context: RequestContext, agent_id: str) -> Edge[OwnedAgent]:
-    """Return the edge of the user's agent in the list. Raises NotFound."""
+    """Return the user's agent as an edge of the list of agents. Raises NotFound."""
     return _edge(await context.access.agent(agent_id))
 
 
@@ -96,7 +94,7 @@ async def description(row: Parent[OwnedAgent], info: Info) -> str | None:
 
 
 async def tags(row: Parent[OwnedAgent], info: Info) -> list[str]:
-    """Return the agent's tags in Letta, without the platform's own."""
+    """Return the agent's tags in Letta, without the platform's reserved tags."""
     return [tag for tag in (await _state(row, info.context)).tags if not tag.startswith(checks.PLATFORM_TAG)]
 
 
@@ -108,13 +106,13 @@ async def tools(row: Parent[OwnedAgent], info: Info) -> list[ToolRecord]:
 async def memory_blocks(
     row: Parent[OwnedAgent], info: Info, labels: list[str] | None = None
 ) -> list[MemoryBlockRecord]:
-    """Return the agent's core memory, all blocks or those with some labels."""
+    """Return the agent's memory blocks. If labels are given, return only blocks with these labels."""
     blocks = (await _state(row, info.context)).blocks
     return blocks if labels is None else [block for block in blocks if block.label in labels]
 
 
 async def attached(context: RequestContext, node_id: str) -> MemoryBlockRecord | ToolRecord:
-    """Find a memory block or tool among those of the user's agents. Raises NotFound."""
+    """Return a memory block or tool of the user's agents by its id. Raises NotFound."""
     kind = "block" if node_id.startswith("block") else "tool"
     if not is_letta_id(node_id, kind):
         raise not_found(_KINDS[kind])
@@ -125,7 +123,7 @@ async def attached(context: RequestContext, node_id: str) -> MemoryBlockRecord |
             return one
     for state in states:
         if isinstance(state, GatewayError) and state.reason is not Reason.STATE_MISSING:
-            raise state  # this agent may have it
+            raise state  # the object may belong to this agent, which could not be read
     raise not_found(_KINDS[kind])
 
 
@@ -135,12 +133,12 @@ def _attached_to(state: AgentState, node_id: str) -> MemoryBlockRecord | ToolRec
 
 
 async def model(row: Parent[OwnedAgent], info: Info) -> ModelRecord | None:
-    """Return the agent's model, if the owner's key has permission to call it."""
+    """Return the agent's model, or ``None`` if the user cannot call the model."""
     return await model_if_callable(info.context, (await _state(row, info.context)).model_name)
 
 
 async def model_name(row: Parent[OwnedAgent], info: Info) -> str | None:
-    """Return the name of the agent's model, with or without permission to call it."""
+    """Return the name of the agent's model, even if the user cannot call the model."""
     return (await _state(row, info.context)).model_name
 
 
@@ -149,19 +147,19 @@ async def template(row: Parent[OwnedAgent], info: Info) -> TemplateRecord | None
     return await info.context.loaders.template.load(row.template_id) if row.template_id else None
 
 
-def owner(row: Parent[OwnedAgent], info: Info) -> Principal:  # noqa: ARG001 - the parent is the user's own
+def owner(row: Parent[OwnedAgent], info: Info) -> Principal:  # noqa: ARG001 - only owners can read agents
     """Return the agent's owner."""
     return info.context.principal
 
 
 async def variables(row: Parent[OwnedAgent], info: Info) -> dict[str, Any] | None:
-    """Return the values of the template's variables; ``None`` if AMS has none."""
+    """Return the agent's values for the template's variables, or ``None`` if AMS has no values."""
     facts = await info.context.loaders.agent_facts.load(row.agent_id)
     return None if facts is None else facts.variables
 
 
 async def upgrade_plan(row: Parent[OwnedAgent], info: Info, to: str | None = None) -> UpgradePlan:
-    """Return what an upgrade would do."""
+    """Return AMS's plan for upgrading the agent."""
     return await info.context.loaders.upgrade_plan.load(UpgradeKey(row.agent_id, checks.version(to)))
 
 

@@ -1,10 +1,7 @@
-"""Checks of input that a service would answer with a 500, which would count against its breaker.
+"""Refuses input for which a service would return HTTP status 500. Such responses would open the circuit breaker.
 
-An example is an agent's name with other characters than Letta allows. Every check returns its input, or raises
-BadUserInput. The endpoints refuse texts with NUL.
+Every check returns its input, or raises BadUserInput.
 """
-
-from __future__ import annotations
 
 import re
 from typing import Any
@@ -24,9 +21,9 @@ MAX_TAG = 100
 MAX_SOURCE_BYTES = 500_000
 MAX_VARIABLES_BYTES = 100_000
 MAX_NESTING = 50
-"""The most levels of nested objects and lists. Answers with more than 254 cannot be encoded."""
+"""The maximum nesting depth of a JSON value. The encoder supports at most 254 levels."""
 PLATFORM_TAG = "user:"
-"""The prefix of the tags that the platform reserves."""
+"""The prefix of tags that are reserved for the platform."""
 
 _SEMVER = re.compile(
     r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*)){2}(?:-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?",
@@ -37,52 +34,58 @@ _HEADER = re.compile(r"[\x20-\x7e]*")
 
 
 def key(key: str) -> str:
-    """Check a key that the gateway keeps."""
+    """Check a stream key or an idempotency key that the gateway stores."""
     if not 1 <= len(key) <= MAX_KEY:
-        raise BadUserInput(f"The key has {len(key)} characters: it must have 1 to {MAX_KEY}.", reason=Reason.KEY)
+        raise BadUserInput(
+            f"The stream key or idempotency key has {len(key)} characters: 1 to {MAX_KEY} characters are allowed.",
+            reason=Reason.KEY,
+        )
     return key
 
 
 def header_key(key: str | None) -> str | None:
-    """Check an idempotency key that is sent to AMS as a header."""
+    """Check an idempotency key that the gateway sends to AMS in a header."""
     if key is not None and not (1 <= len(key) <= MAX_KEY and key == key.strip() and _HEADER.fullmatch(key)):
         raise BadUserInput(
-            f"The idempotencyKey must have 1 to {MAX_KEY} printable ASCII characters.", reason=Reason.KEY
+            f"`idempotencyKey` must have 1 to {MAX_KEY} printable ASCII characters, and must not begin or end with a "
+            "space.",
+            reason=Reason.KEY,
         )
     return key
 
 
 def version(number: str | None) -> str | None:
-    """Check a version's number."""
+    """Check a version number."""
     if number is not None and not is_version(number):
-        raise BadUserInput("The version must be a SemVer version, such as 1.2.0.", reason=Reason.VERSION)
+        raise BadUserInput("The version is not valid SemVer. Use a version such as 1.2.0.", reason=Reason.VERSION)
     return number
 
 
 def is_version(number: str) -> bool:
-    """Whether a text is a SemVer number."""
+    """Return whether a text is a SemVer version."""
     return len(number) <= MAX_NAME and _SEMVER.fullmatch(number) is not None
 
 
 def is_slug(text: str) -> bool:
-    """Whether a text can be a template's slug. AMS takes lists of slugs, separated by commas."""
+    """Return whether a text can be a template's slug. Commas are not allowed, because AMS separates slugs by commas."""
     return 0 < len(text) <= MAX_NAME and text.isprintable() and "," not in text
 
 
 def text(text: str | None, field: str, most: int) -> str | None:
-    """Check the length of a field."""
+    """Check the length of a text field."""
     if text is not None and len(text) > most:
-        raise BadUserInput(f"The {field} has {len(text)} characters: at most {most} are allowed.", reason=Reason.TEXT)
+        raise BadUserInput(f"`{field}` has {len(text):,} characters: at most {most:,} are allowed.", reason=Reason.TEXT)
     return text
 
 
 def agent_name(name: str | None) -> str | None:
-    """Check an agent's name by the rules with which Letta 0.16.8 creates one."""
+    """Check an agent's name by Letta 0.16.8's rules for new agents."""
     if name is None:
         return None
     if not name.strip() or len(name) > MAX_NAME or _AGENT_NAME.fullmatch(name) is None:
         raise BadUserInput(
-            f"The name must have 1 to {MAX_NAME} letters, digits, spaces, hyphens, underscores and apostrophes.",
+            f"The name must have 1 to {MAX_NAME} characters: only letters, digits, spaces, hyphens, underscores and "
+            "apostrophes are allowed.",
             reason=Reason.NAME,
         )
     return name
@@ -94,7 +97,7 @@ def description(description: str | None) -> str | None:
 
 
 def search(search: str | None) -> str | None:
-    """Check a search text; ``None`` if it is blank."""
+    """Check a search text. Return ``None`` if the text is blank."""
     text(search, "search", MAX_SEARCH)
     return search if search and search.strip() else None
 
@@ -104,7 +107,7 @@ def tags(tags: list[str] | None) -> list[str] | None:
     for one in tags or []:
         tag(one)
     if tags is not None and len(tags) > MAX_TAGS:
-        raise BadUserInput(f"{len(tags)} tags are given: at most {MAX_TAGS} are allowed.", reason=Reason.TAG)
+        raise BadUserInput(f"The input has {len(tags)} tags: at most {MAX_TAGS} are allowed.", reason=Reason.TAG)
     return None if tags is None else list(dict.fromkeys(tags))
 
 
@@ -113,10 +116,11 @@ def tag(tag: str | None) -> str | None:
     if tag is None:
         return None
     if tag.startswith(PLATFORM_TAG):
-        raise BadUserInput(f"Tags that begin with {PLATFORM_TAG} are reserved for the platform.", reason=Reason.TAG)
+        message = f"Tags that begin with {PLATFORM_TAG} are reserved for the platform. Use different tags."
+        raise BadUserInput(message, reason=Reason.TAG)
     if not (0 < len(tag) <= MAX_TAG and tag == tag.strip() and tag.isprintable()):
         raise BadUserInput(
-            f"A tag must have 1 to {MAX_TAG} printable characters, without leading or trailing spaces.",
+            f"A tag must have 1 to {MAX_TAG} printable characters, and must not begin or end with a space.",
             reason=Reason.TAG,
         )
     return tag
@@ -125,7 +129,9 @@ def tag(tag: str | None) -> str | None:
 def source(text: str) -> str:
     """Check the size of an Agent File."""
     if len(text.encode()) > MAX_SOURCE_BYTES:
-        raise BadUserInput(f"The Agent File is larger than {MAX_SOURCE_BYTES} bytes.", reason=Reason.TOO_LONG)
+        raise BadUserInput(
+            f"The Agent File has more than {MAX_SOURCE_BYTES:,} bytes. Shorten the file.", reason=Reason.TOO_LONG
+        )
     return text
 
 
@@ -136,9 +142,15 @@ def variables(values: Any) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise BadUserInput("`variables` must be a JSON object.", reason=Reason.VARIABLES)
     if _is_deep(values):
-        raise BadUserInput(f"`variables` is nested more than {MAX_NESTING} levels deep.", reason=Reason.VARIABLES)
+        raise BadUserInput(
+            f"`variables` has more than {MAX_NESTING} levels of nesting. Reduce the nesting to {MAX_NESTING} levels.",
+            reason=Reason.VARIABLES,
+        )
     if len(msgspec.json.encode(values)) > MAX_VARIABLES_BYTES:
-        raise BadUserInput(f"`variables` is larger than {MAX_VARIABLES_BYTES} bytes of JSON.", reason=Reason.TOO_LONG)
+        raise BadUserInput(
+            f"`variables` has more than {MAX_VARIABLES_BYTES:,} bytes of JSON. Shorten the values.",
+            reason=Reason.TOO_LONG,
+        )
     return values
 
 

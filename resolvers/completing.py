@@ -1,6 +1,4 @@
-"""Completions and embeddings."""
-
-from __future__ import annotations
+"""Runs completions and embeddings."""
 
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -23,21 +21,20 @@ from resolvers.streams.stream import Stream, StreamRequest
 from resolvers.vetting import Vetted, vet_embeddings
 
 MAX_INPUTS = 100
-MAX_INPUT = 200_000
-"""The most characters of all inputs of one call."""
+MAX_INPUT = 200_000  # characters of all inputs together
 MAX_DIMENSIONS = 4096
 _NUMBER_BYTES = 32
-"""The bytes of a number in a vector, with its reference in the list."""
+"""The memory of one number in a vector, in bytes."""
 
 REQUEST_COPIES = 3
-"""The copies of a completion's body in memory while its stream runs: as received, parsed, and as sent."""
+"""The number of copies of a request body in memory: the received, parsed and sent body."""
 
-MAY_BE_PAID = "The completion may have been paid for. Use a new key to request it again."
+MAY_BE_PAID = "The completion may have been executed and charged. To execute the completion again, use a new key."
 _USERS = ("user", "safety_identifier")
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole completion, and its stream."""
+    """The complete answer to a completion request, and the stream that contains the answer."""
 
     stream: Stream
     model: str
@@ -49,7 +46,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Embedded(msgspec.Struct, frozen=True, kw_only=True):
-    """The embeddings of the inputs, in their order."""
+    """The embeddings of several texts, in the order of the texts."""
 
     model: str
     embeddings: list[EmbeddingRecord]
@@ -65,11 +62,7 @@ async def start_completion(
     reads: bool = True,
     restarts: bool = False,
 ) -> AbstractAsyncContextManager[Stream]:
-    """Start a completion, or attach to the one that ``key`` has started. For the arguments see ``StreamRequest``.
-
-    Raises:
-        RateLimited: reason ``RATE_LIMIT_LLM``.
-    """
+    """Start a completion, or attach to the completion that was started with ``key``."""
     key = f"completion:{checks.key(key)}"
     charged = await starts.charge(context, key, restarts=restarts)
     model_key = await context.access.model_key()
@@ -95,14 +88,14 @@ async def start_completion(
 
 
 def payable(context: RequestContext, body: Vetted, key: str) -> dict[str, Any]:
-    """Return the request as it is sent to LiteLLM: streamed, with usage, and with the user's id."""
+    """Return the request with the parameters for streaming and for token usage."""
     return {**naming(context, body, key), "stream": True, "stream_options": {"include_usage": True}}
 
 
 def naming(context: RequestContext, body: Vetted, key: str) -> dict[str, Any]:
-    """Return the request with the user's own id, if it names a user or the platform's key pays.
+    """Add the signed-in user's id to a model request that names a user or uses the platform's key.
 
-    LiteLLM charges the user whom a request names, and a provider may block that user.
+    LiteLLM charges the user whom a request names.
     """
     named = [name for name in _USERS if name in body]
     if key != context.resources.platform_key and not named:
@@ -111,12 +104,14 @@ def naming(context: RequestContext, body: Vetted, key: str) -> dict[str, Any]:
 
 
 async def complete(context: RequestContext, *, body: Vetted, on_disconnect: OnDisconnect, key: str) -> Completion:
-    """Run a completion to its end, or wait for the one that ``key`` has started. If that failed, it starts again.
+    """Run a completion, or wait for the completion that was started with ``key``. Return the complete answer.
+
+    A failed completion is run again.
 
     Raises:
-        Conflict: reason ``KEY_REUSED``; ``CANCELLED``, if its stream was cancelled; ``OUTCOME_UNKNOWN``, if LiteLLM
-            did not confirm the end: it may have been paid for, and the key does not start it again.
-        GatewayError: the upstream's refusal, or the stream's failure. A part of an answer is not returned.
+        Conflict: reason ``KEY_REUSED`` or ``CANCELLED``; ``OUTCOME_UNKNOWN``, if LiteLLM may have charged for the
+            completion. A retry with the key does not start such a completion again.
+        GatewayError: LiteLLM refused the request, or the stream failed.
     """
     attached = await start_completion(context, body=body, on_disconnect=on_disconnect, key=key, restarts=True)
     async with attached as stream:
@@ -126,7 +121,6 @@ async def complete(context: RequestContext, *, body: Vetted, on_disconnect: OnDi
 
 
 def _completion(model: str, stream: Stream, ended: Ended, events: list[Event]) -> Completion:
-    """Return the answer of a stream that has ended. Raises GatewayError if it is incomplete."""
     stream.opened.result()
     if ended.outcome is StreamOutcome.CANCELLED:
         raise Conflict("The completion was cancelled.", reason=Reason.CANCELLED)
@@ -145,7 +139,7 @@ def _completion(model: str, stream: Stream, ended: Ended, events: list[Event]) -
 
 
 def tool_calls_of(events: list[Event]) -> list[ToolCall]:
-    """Join the pieces of tool calls, in the order of the calls."""
+    """Join the streamed pieces of each tool call. Return the tool calls sorted by index."""
     return [
         ToolCall(tool_call_id=call.tool_call_id, name=call.name, arguments=call.arguments_delta)
         for call in joined_calls(events)
@@ -155,13 +149,7 @@ def tool_calls_of(events: list[Event]) -> list[ToolCall]:
 async def embed(
     context: RequestContext, *, model: str, inputs: list[str], dimensions: int | None, key: str | None
 ) -> Embedded:
-    """Return an embedding of each text, once per key. A repetition does not count against the rate limit.
-
-    Raises:
-        BadUserInput: reason ``RANGE``, ``EMPTY`` or ``TOO_LONG``.
-        Conflict: reason ``KEY_REUSED``.
-        RateLimited: reason ``RATE_LIMIT_LLM``.
-    """
+    """Return each text's embedding. A retry with the same idempotency key does not call the model."""
     _check(inputs, dimensions)
     parts = (model, inputs, dimensions)
     embedded = await context.idempotent(key, "embed", parts, lambda: _embedded(context, *parts), _weight)
@@ -190,10 +178,15 @@ def _weight(embedded: Embedded) -> int:
 
 def _check(inputs: list[str], dimensions: int | None) -> None:
     if not 1 <= len(inputs) <= MAX_INPUTS:
-        raise BadUserInput(f"`inputs` has {len(inputs)} texts: it must have 1 to {MAX_INPUTS}.", reason=Reason.RANGE)
+        raise BadUserInput(
+            f"`inputs` has {len(inputs)} texts: 1 to {MAX_INPUTS} texts are allowed.", reason=Reason.RANGE
+        )
     if not all(text.strip() for text in inputs):
-        raise BadUserInput("`inputs` has an empty text.", reason=Reason.EMPTY)
+        raise BadUserInput("`inputs` has an empty text. Remove the empty text.", reason=Reason.EMPTY)
     if sum(map(len, inputs)) > MAX_INPUT:
-        raise BadUserInput(f"`inputs` has more than {MAX_INPUT} characters in all.", reason=Reason.TOO_LONG)
+        raise BadUserInput(
+            f"`inputs` has more than {MAX_INPUT:,} characters in total. Send less text.", reason=Reason.TOO_LONG
+        )
     if dimensions is not None and not 1 <= dimensions <= MAX_DIMENSIONS:
-        raise BadUserInput(f"`dimensions` is {dimensions}: it must be from 1 to {MAX_DIMENSIONS}.", reason=Reason.RANGE)
+        message = f"`dimensions` is {dimensions}: values from 1 to {MAX_DIMENSIONS} are allowed."
+        raise BadUserInput(message, reason=Reason.RANGE)

@@ -1,8 +1,4 @@
-"""The context of one operation.
-
-Each operation of a WebSocket, and each event of a subscription, has a context of its own: loaders never return what an
-earlier one has read.
-"""
+"""The context of one operation. Each event of a subscription has a separate context."""
 
 from __future__ import annotations
 
@@ -17,9 +13,9 @@ from clients.codes import Reason
 from clients.origin import Origin, Owner
 from resolvers import checks
 from resolvers.access import Access
-from resolvers.doubt import Doubt, confirmed
 from resolvers.idempotency import OVERHEAD_BYTES, Act, fingerprint
 from resolvers.loaders import Loaders
+from resolvers.outcome_unknown import OutcomeUnknown, confirmed
 from resolvers.principal import Principal
 from resolvers.resources import Resources
 from resolvers.streams.log import Leave
@@ -28,12 +24,12 @@ V = TypeVar("V")
 
 
 class RequestContext:
-    """One operation of one principal.
+    """The context in which one user's operation runs.
 
     Attributes:
-        scope: the scope of its upstream calls, with their deadline.
-        leave: detaches its readers of streams.
-        on_long: called before the operation waits for a model; it raises GatewayError if too many wait.
+        scope: the scope of the operation's upstream calls, with their deadline.
+        leave: detaches the operation's readers from their streams.
+        on_long: called before the operation waits for a model; raises GatewayError if too many operations wait.
     """
 
     def __init__(
@@ -63,20 +59,17 @@ class RequestContext:
         parts: tuple[object, ...],
         act: Act[V],
         weigh: Callable[[V], int] = lambda _: OVERHEAD_BYTES,
-        doubt: Doubt | None = None,
+        on_unknown: OutcomeUnknown | None = None,
     ) -> V:
-        """Do ``act``, once per key of the user, and return its answer. See ``IdempotencyKeys.done``.
-
-        Each ``mutation`` has keys of its own. ``parts`` are its input.
-        """
+        """Run ``act`` once per user, mutation and idempotency key. Return the result of ``act``."""
         if key is None:
-            return await confirmed(act, doubt, keyed=False)
+            return await confirmed(act, on_unknown, keyed=False)
         name = f"{mutation}:{checks.key(key)}"
-        return await self.resources.keys.done(self.principal.user_id, name, fingerprint(*parts), act, weigh, doubt)
+        return await self.resources.keys.done(self.principal.user_id, name, fingerprint(*parts), act, weigh, on_unknown)
 
     @property
     def principal(self) -> Principal:
-        """The user. Only introspection runs without one, and it calls no resolver."""
+        """The signed-in user. Only introspection runs without a user."""
         if self._principal is None:
             raise PermissionError("an operation without a principal reached a resolver")
         return self._principal
@@ -87,19 +80,19 @@ class RequestContext:
         return Owner(self.principal.user_id, self.origin)
 
     def refresh(self) -> None:
-        """Replace the loaders and the deadline, after a wait for a model."""
+        """After the operation has waited for a model, create new loaders and a new deadline."""
         self.scope = self._scope()
-        self.forget()
+        self.reset_loaders()
 
     def model_scope(self) -> CallScope:
-        """Return the scope of a call that waits for a model, with the deadline of a whole answer."""
-        deadline = time.monotonic() + self.resources.clocks.llm_total
+        """Return the call scope for a model call. The scope's timeout is ``llm_total``."""
+        deadline = time.monotonic() + self.resources.timeouts.llm_total
         return replace(self._scope(), deadline=deadline, timeout_reason=Reason.TOTAL)
 
     def _scope(self) -> CallScope:
         return CallScope(
             self.request_id,
-            time.monotonic() + self.resources.clocks.request,
+            time.monotonic() + self.resources.timeouts.request,
             self.traceparent,
             origin=self.origin,
             caller="" if self._principal is None else self._principal.user_id,
@@ -107,19 +100,19 @@ class RequestContext:
         )
 
     def renewed(self) -> RequestContext:
-        """Return a context of the same operation with new loaders and a new deadline, for a later event."""
+        """Return a copy of this context with new loaders and a new deadline."""
         return RequestContext(
             self.resources, self._principal, self.request_id, self.traceparent, self.leave, origin=self.origin
         )
 
-    def forget(self) -> None:
-        """Replace the loaders, after a change."""
+    def reset_loaders(self) -> None:
+        """Replace the loaders after a mutation, so that changed data is read again."""
         self.__dict__.pop("access", None)
         self.__dict__.pop("loaders", None)
 
     @cached_property
     def access(self) -> Access:
-        """The permissions of the principal."""
+        """The access checks for the signed-in user."""
         return Access(self.principal, self.loaders, platform_key=self.resources.platform_key)
 
     @cached_property

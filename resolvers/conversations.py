@@ -1,6 +1,4 @@
-"""Conversations: pages of them, and how they are created, changed, forked and deleted."""
-
-from __future__ import annotations
+"""Reads, creates, changes, forks and deletes conversations."""
 
 from datetime import datetime
 
@@ -14,9 +12,9 @@ from clients.outcome import outcome_unknown
 from clients.owned import ConversationRef, OwnedAgentId, OwnedConversationId, Position
 from resolvers import checks
 from resolvers.context import RequestContext
-from resolvers.doubt import Doubt
 from resolvers.info import Info
 from resolvers.loader_keys import ConversationWindow
+from resolvers.outcome_unknown import OutcomeUnknown
 from resolvers.owned import (
     OwnedAgent,
     OwnedConversation,
@@ -48,18 +46,14 @@ async def conversation_page(
 
 
 def conversation_edge(record: OwnedConversation) -> Edge[OwnedConversation]:
-    """Return the conversation's edge in its agent's list."""
+    """Return the conversation's edge in the list of the agent's conversations."""
     return Edge(record, encode_cursor(record.id))
 
 
 async def create(
     context: RequestContext, agent_id: str, summary: str | None, key: str | None
 ) -> Edge[OwnedConversation]:
-    """Create a conversation with an agent of the user's, once per key.
-
-    Raises:
-        Conflict: reason ``KEY_REUSED``; ``OUTCOME_UNKNOWN``, if Letta did not confirm the conversation.
-    """
+    """Create a conversation for the user's agent, once per idempotency key. Raises Conflict (``OUTCOME_UNKNOWN``)."""
     row = await context.access.agent(agent_id)
     checks.text(summary, "summary", checks.MAX_SUMMARY)
 
@@ -75,25 +69,26 @@ async def create(
             raise outcome_unknown(_UNCONFIRMED)
         return _noted(context, found[0]) if found else None
 
-    doubt = Doubt(message=_UNCONFIRMED, look=find)
-    answer = await context.idempotent(key, "createConversation", (agent_id, summary), created, doubt=doubt)
+    on_unknown = OutcomeUnknown(message=_UNCONFIRMED, find=find)
+    answer = await context.idempotent(key, "createConversation", (agent_id, summary), created, on_unknown=on_unknown)
     return conversation_edge(_owned(row.agent_id, answer))
 
 
 _UNCONFIRMED = (
-    "Letta did not confirm the new conversation. Retry with the same key: the gateway looks for the conversation "
-    "first. If this error repeats, or if there was no key, look in the agent's conversations before you use a new key."
+    "Letta did not confirm the new conversation. Retry with the same key: the gateway first searches for the "
+    "conversation. If this error repeats or the request had no key, check the agent's conversations before you retry "
+    "with a new key."
 )
 _NEWEST = 50
-"""The number of an agent's newest conversations that are searched for a new one."""
+"""The number of newest conversations that are searched for a new conversation."""
 
 
 async def _created_since(context: RequestContext, agent_id: OwnedAgentId, since: datetime) -> list[ConversationRecord]:
-    """Read the agent's conversations since a time that no known request of this process has created.
+    """Return the agent's new conversations, except conversations that this process has created.
 
     Raises:
-        Conflict: reason ``OUTCOME_UNKNOWN``, if there are more than are searched, or if one may be of a request that is
-            running or whose id was evicted.
+        Conflict: reason ``OUTCOME_UNKNOWN``, if there are too many new conversations, or this process may have created
+            one of them.
     """
     created_ids, user_id = context.resources.created_ids, context.principal.user_id
     records = await context.resources.letta.conversations(context.renewed().scope, agent_id, limit=_NEWEST)
@@ -107,32 +102,27 @@ async def _created_since(context: RequestContext, agent_id: OwnedAgentId, since:
 
 
 def _noted(context: RequestContext, record: ConversationRecord) -> ConversationRecord:
-    """Note that a request of this process has created the conversation, and return it."""
     context.resources.created_ids.add(context.principal.user_id, record.id)
     return record
 
 
 def _owned(agent_id: OwnedAgentId, record: ConversationRecord) -> OwnedConversation:
-    """Return a record as a conversation with the agent. Raises NotFound if it is with another agent."""
     for owned in conversations_of(agent_id, [record]):
         return owned
     raise not_found("conversation")
 
 
 async def update(context: RequestContext, conversation_id: str, summary: str) -> OwnedConversation:
-    """Change the summary of a conversation of the user's."""
+    """Change the summary of the user's conversation."""
     agent_id, owned_id = await _stored(context, conversation_id)
     checks.text(summary, "summary", checks.MAX_SUMMARY)
     updated = await context.resources.letta.update_conversation(context.scope, owned_id, summary)
-    context.forget()
+    context.reset_loaders()
     return _owned(agent_id, updated)
 
 
 async def fork(context: RequestContext, conversation_id: str, key: str | None) -> Edge[OwnedConversation]:
-    """Create a conversation that begins with the messages of one of the user's, once per key.
-
-    A repetition returns the same conversation if the original is deleted, but not if the user has lost the agent.
-    """
+    """Copy the user's conversation, once per idempotency key. A retry succeeds even if the original was deleted."""
 
     async def forked() -> ConversationRecord:
         agent_id, owned_id = await _stored(context, conversation_id)
@@ -142,21 +132,18 @@ async def fork(context: RequestContext, conversation_id: str, key: str | None) -
     async def find(since: datetime) -> ConversationRecord | None:
         agent_id, _ = await _stored(context, conversation_id)
         found = await _created_since(context, agent_id, since)
-        if any(one.id != conversation_id for one in found):  # any of them may be the fork: nothing distinguishes it
+        if any(one.id != conversation_id for one in found):  # nothing distinguishes a fork from other conversations
             raise outcome_unknown(_UNCONFIRMED)
         return None
 
-    doubt = Doubt(message=_UNCONFIRMED, look=find)
-    record = await context.idempotent(key, "forkConversation", (conversation_id,), forked, doubt=doubt)
+    on_unknown = OutcomeUnknown(message=_UNCONFIRMED, find=find)
+    record = await context.idempotent(key, "forkConversation", (conversation_id,), forked, on_unknown=on_unknown)
     agent = await context.access.agent(record.agent_id)
     return conversation_edge(_owned(agent.agent_id, record))
 
 
 async def delete(context: RequestContext, conversation_id: str) -> str:
-    """Delete a conversation of the user's. Returns its id.
-
-    Its active runs are cancelled first: Letta continues them to their end, and the user pays.
-    """
+    """Cancel the active runs in the user's conversation and delete the conversation. Return the conversation's id."""
     agent_id, owned_id = await _stored(context, conversation_id)
     letta = context.resources.letta
     for run in runs_of(agent_id, await context.loaders.active_runs.load(agent_id)):
@@ -167,14 +154,14 @@ async def delete(context: RequestContext, conversation_id: str) -> str:
 
 
 async def by_ref(context: RequestContext, ref: ConversationRef) -> OwnedConversation:
-    """Return the conversation; a default one without a read. Raises NotFound."""
+    """Return a conversation by its reference. Raises NotFound."""
     if ref.conversation_id is None:
         return default_conversation(ref.agent_id)
     return await context.access.conversation(ref.conversation_id)
 
 
-async def by_ref_if_kept(context: RequestContext, ref: ConversationRef) -> OwnedConversation | None:
-    """Return the conversation, unless it is deleted."""
+async def by_ref_or_none(context: RequestContext, ref: ConversationRef) -> OwnedConversation | None:
+    """Return a conversation by its reference, or ``None`` if the conversation was deleted."""
     try:
         return await by_ref(context, ref)
     except NotFound:
@@ -182,14 +169,15 @@ async def by_ref_if_kept(context: RequestContext, ref: ConversationRef) -> Owned
 
 
 async def _stored(context: RequestContext, conversation_id: str) -> tuple[OwnedAgentId, OwnedConversationId]:
-    """Return the ids of the agent and of a conversation of the user's. Refuses a default conversation.
+    """Return the ids of the user's conversation and of its agent. Refuse a default conversation.
 
-    It has no record in Letta. After a fork, Letta lists its messages only in the fork (tried on 0.16.8).
+    After a fork of a default conversation, Letta lists its messages only in the fork (tried on 0.16.8).
     """
     ref = ref_of(await context.access.conversation(conversation_id))
     if ref.conversation_id is None:
         raise BadUserInput(
-            "An agent's default conversation cannot be changed, forked or deleted.", reason=Reason.DEFAULT_CONVERSATION
+            "An agent's default conversation cannot be changed, forked or deleted. Use another conversation.",
+            reason=Reason.DEFAULT_CONVERSATION,
         )
     return ref.agent_id, ref.conversation_id
 

@@ -1,7 +1,7 @@
-"""Follows a conversation: reads its turns as they come.
+"""Follows a conversation: sends each of the conversation's turns to the subscriber.
 
-Turns that this gateway has started are read from their streams. Other turns are found in Letta's list of runs (see
-``watch``), and read by one stream for all followers.
+A turn that this gateway has started is read from its stream. Other turns are found in Letta's list of runs (see
+``watch``). All of a user's subscriptions to such a turn share one stream.
 """
 
 from __future__ import annotations
@@ -23,12 +23,10 @@ from resolvers.paging import decode_cursor, encode_cursor
 from resolvers.sources.turns import LettaSource
 from resolvers.streams.events import Delivery, Detached, Event, OnDisconnect, Started
 from resolvers.streams.stream import Stream, StreamRequest
-from resolvers.watch import Poll, Watch, again
+from resolvers.watch import Poll, Watch, copy_of
 
 
 class _FollowCursor(msgspec.Struct, array_like=True):
-    """A cursor of a followed conversation: a stream, and a cursor of that."""
-
     stream_id: str
     cursor: str
 
@@ -36,17 +34,17 @@ class _FollowCursor(msgspec.Struct, array_like=True):
 async def follow(
     context: RequestContext, conversation: ConversationRef, after: str | None = None
 ) -> AsyncIterator[Delivery[Event]]:
-    """Read the events of one turn after another, until the reader leaves or is detached.
+    """Read a conversation's turns one after another until the client or the gateway ends the subscription.
 
-    Without a cursor, ``after``, the active turn is read from its start.
+    If ``after`` is ``None``, reading begins with the active turn.
 
     Raises:
-        BadUserInput: reason ``CURSOR``; ``CURSOR_EXPIRED`` for the cursor of a turn that cannot be replayed.
-        RateLimited: reason ``FOLLOWS``, if the user follows too many conversations.
+        BadUserInput: reason ``CURSOR``, or ``CURSOR_EXPIRED`` if the cursor's turn can no longer be replayed.
+        RateLimited: reason ``FOLLOWS``.
     """
     streams = context.resources.streams
-    reads = _Reads(context, conversation.agent_id)
-    with context.resources.watches.following(reads, conversation, streams.limits.look) as watch:
+    reads = _AgentReads(context, conversation.agent_id)
+    with context.resources.watches.following(reads, conversation, streams.limits.poll_interval) as watch:
         following = _Following(context, conversation, watch)
         stream, cursor = await following.resumed(after)
         await following.begin(stream)
@@ -63,7 +61,7 @@ async def follow(
                     return
                 async for one in streams.events(stream, cursor, context.leave, replayed=replayed):
                     after, event = encode_cursor(_FollowCursor(stream.id, one.cursor)), one.event
-                    # if a stream of the run broke off, the reader has read a part of it
+                    # if a stream of the run broke off, the reader has already read a part of the run
                     is_reread = isinstance(event, Started) and following.broke_off(event.run_id)
                     yield Delivery(stream.id, after, event, replayed or is_reread)
                     if isinstance(event, Detached):
@@ -72,16 +70,14 @@ async def follow(
             stream = cursor = None
 
 
-class _Reads:
-    """The reads of a watch; see ``AgentReads``."""
-
+class _AgentReads:
     def __init__(self, context: RequestContext, agent_id: OwnedAgentId) -> None:
         self.owner_id = context.principal.user_id
         self.agent_id = agent_id
         self._context = context
 
-    def renewed(self) -> _Reads:
-        return _Reads(self._context.renewed(), self.agent_id)
+    def renewed(self) -> _AgentReads:
+        return _AgentReads(self._context.renewed(), self.agent_id)
 
     async def runs(self, limit: int) -> list[RunRecord]:
         return await self._context.resources.letta.runs(self._context.scope, [self.agent_id], limit=limit)
@@ -91,7 +87,7 @@ class _Reads:
 
 
 class _Following:
-    """The turns of one conversation that one reader has read."""
+    """Records which turns of a conversation one reader has read."""
 
     def __init__(self, context: RequestContext, conversation: ConversationRef, watch: Watch) -> None:
         self._context = context
@@ -99,19 +95,18 @@ class _Following:
         self._watch = watch
         self._owner = context.owner
         self._streams = context.resources.streams
-        self._finished = {stream.id for stream in self._here() if stream.log.ended is not None}
-        self._found_at_start = {stream.id for stream in self._here()}
+        self._finished = {stream.id for stream in self._local_streams() if stream.log.ended is not None}
+        self._found_at_start = {stream.id for stream in self._local_streams()}
         self._runs: set[str] = set()
         self._whole: set[str] = set()
         self._unstreamed: set[str] = set()
         self._since = 0.0
 
-    def _here(self) -> list[Stream]:
-        """Return the conversation's streams in this process."""
+    def _local_streams(self) -> list[Stream]:
         return [stream for stream in self._streams.of(self._owner) if stream.conversation == self._conversation]
 
     def finished(self, stream: Stream) -> None:
-        """Note that a stream was read to its end."""
+        """Record that the reader has read all events of a stream."""
         self._finished.add(stream.id)
         self._since = time.monotonic()
         if stream.run_id is not None:
@@ -120,11 +115,11 @@ class _Following:
                 self._whole.add(stream.run_id)
 
     def broke_off(self, run_id: str | None) -> bool:
-        """Whether a stream of a run broke off: the run itself may continue."""
-        return run_id is not None and any(one.broke_off and one.run_id == run_id for one in self._here())
+        """Return whether a stream of the run failed or was cancelled. Letta may continue the run."""
+        return run_id is not None and any(one.broke_off and one.run_id == run_id for one in self._local_streams())
 
     async def resumed(self, after: str | None) -> tuple[Stream | None, str | None]:
-        """Return the stream of a cursor, and the cursor in it. The streams before it have been read."""
+        """Split a subscription's cursor into a stream and the stream's cursor. Mark earlier streams as read."""
         if not after:  # a reader that was detached before its first event has an empty cursor
             return None, None
         resumed = decode_cursor(after, _FollowCursor)
@@ -132,22 +127,21 @@ class _Following:
             stream = self._streams.get(resumed.stream_id, self._owner)
         except NotFound as error:
             raise BadUserInput(
-                "The turn of this cursor cannot be replayed any more. Read the conversation's messages.",
+                "The gateway can no longer replay the turn to which the cursor belongs. Read the conversation's "
+                "`messages`.",
                 reason=Reason.CURSOR_EXPIRED,
             ) from error
         if stream.conversation != self._conversation:
-            raise BadUserInput("The cursor does not belong to this conversation.", reason=Reason.CURSOR)
+            raise BadUserInput(
+                "The cursor does not belong to this conversation. Omit the cursor.", reason=Reason.CURSOR
+            )
         await stream.log.position(resumed.cursor)
-        streams = self._here()
+        streams = self._local_streams()
         self._finished = {earlier.id for earlier in streams[: streams.index(stream)]}
         return stream, resumed.cursor
 
     async def begin(self, resumed: Stream | None) -> None:
-        """Note the runs that are over as read, except those after the turn of a cursor.
-
-        Raises:
-            UpstreamFailure: Letta cannot be read. Later polls wait for it.
-        """
+        """Mark ended runs as read, except runs that began after the resumed turn. Raises UpstreamFailure."""
         runs = await self._watch.fresh(self._conversation)
         ids: list[str] = [run.id for run in runs]
         if resumed is not None and resumed.run_id in ids:
@@ -156,10 +150,10 @@ class _Following:
             self._runs = {run.id for run in runs if run.over}
 
     async def next(self, stack: AsyncExitStack) -> tuple[Stream | None, bool]:
-        """Attach to the next turn. Raises NotFound if the conversation is not the user's any more.
+        """Wait for the next turn, and attach to its stream.
 
         Returns:
-            Its stream, or ``None`` if the reader has to leave; and whether the stream began before this reader.
+            The stream, or ``None`` if the reader is detached. Also, whether the stream began before this follow.
         """
         leave = self._context.leave
         wakers = [self._watch.polled] if leave is None else [self._watch.polled, leave]
@@ -176,46 +170,46 @@ class _Following:
                     continue
                 seen = poll
                 run = self._next_run(poll)
-                stream = None if run is None else await self._take_up(run, stack)
+                stream = None if run is None else await self._read_run(run, stack)
                 if stream is not None:
                     return stream, False
         return None, False
 
     def _unread(self) -> Stream | None:
-        """Return the oldest stream that has begun and that this reader has not read."""
         return next(
-            (one for one in self._here() if one.begun and one.id not in self._finished and not self._repeats(one)), None
+            (
+                one
+                for one in self._local_streams()
+                if one.begun and one.id not in self._finished and not self._repeats(one)
+            ),
+            None,
         )
 
     def _repeats(self, stream: Stream) -> bool:
-        """Whether a stream only repeats a turn that this reader has read, or that was over before it attached."""
+        """Return whether a stream only repeats a turn that was read, or that ended before the reader attached."""
         if stream.run_id in self._whole:
             return True
         return stream.restarted and stream.run_id in self._runs and not self.broke_off(stream.run_id)
 
     def _is_opening(self) -> bool:
-        """Whether a stream has not begun yet: a new run in Letta may be its own."""
-        return any(not stream.begun and stream.log.ended is None for stream in self._here())
+        return any(not stream.begun and stream.log.ended is None for stream in self._local_streams())
 
     def _next_run(self, poll: Poll) -> OwnedRun | None:
-        """Return the oldest run to read. Raises the poll's error, unless it is temporary."""
+        """Return the oldest unread run. Raise the poll's error unless the error is temporary."""
         if poll.failure is not None and not isinstance(poll.failure, UpstreamFailure | RateLimited):
-            raise again(poll.failure)
+            raise copy_of(poll.failure)
         return next((run for run in reversed(self._watch.runs(self._conversation)) if self._is_unread(run)), None)
 
     def _is_unread(self, run: OwnedRun) -> bool:
-        """Whether a run is new and has no stream, or is active although its stream broke off.
-
-        A run that is neither active nor over never ends in Letta.
-        """
-        if any(stream.run_id == run.id and not stream.broke_off for stream in self._here()):
+        """Return whether a run is new and has no stream, or is still active after its stream broke off."""
+        if any(stream.run_id == run.id and not stream.broke_off for stream in self._local_streams()):
             return False
         if self.broke_off(run.id):
             return run.is_active
-        return run.id not in self._runs and (run.is_active or run.over)
+        return run.id not in self._runs and (run.is_active or run.over)  # Letta never ends any other run
 
-    async def _take_up(self, run: OwnedRun, stack: AsyncExitStack) -> Stream | None:
-        """Start a stream that reads a run; ``None`` if Letta refuses. If the run does not stream, poll it next."""
+    async def _read_run(self, run: OwnedRun, stack: AsyncExitStack) -> Stream | None:
+        """Start a stream that reads a run. Return ``None`` if Letta refuses the stream."""
         followed = FollowedRun(run_id=run.id, background=run.background is True and run.id not in self._unstreamed)
         request = StreamRequest(
             owner=self._owner,

@@ -1,9 +1,7 @@
-"""Idempotency keys of mutations, for Letta and LiteLLM, which keep none.
+"""Stores the idempotency keys of mutations. Letta and LiteLLM do not support such keys.
 
-Streams and AMS have keys of their own. Answers are kept in memory, so only the replica that received a key knows it.
+Answers are kept in memory, so only the replica that received a key knows the key.
 """
-
-from __future__ import annotations
 
 import asyncio
 import hashlib
@@ -20,26 +18,26 @@ from clients.bounded import Kept, Quotas
 from clients.codes import Reason
 from clients.errors import BadUserInput, Conflict, GatewayError, Overloaded, RateLimited
 from clients.outcome import is_unconfirmed
-from resolvers.doubt import Attempted, Doubt, confirmed, settled_at
+from resolvers.outcome_unknown import Attempted, OutcomeUnknown, confirmed, settled_at
 
 V = TypeVar("V")
 Act = Callable[[], Coroutine[Any, Any, V]]
-"""An action to do once."""
+
 
 OVERHEAD_BYTES = 1024
-"""The approximate memory of a small answer, in bytes."""
+"""The approximate memory of one small stored answer, in bytes."""
 
 KEY_BYTES = 512
-"""The approximate memory of a key without an answer, in bytes."""
+"""The approximate memory of an idempotency key without a stored answer, in bytes."""
 
 OWNERS = 8
-"""The number of owners that can use up the memory of answers."""
+"""One owner's quota is the memory for all answers divided by this number."""
 
 MAX_KEPT_BYTES = 128 * 1024 * 1024
-"""The approximate memory of the answers of all owners, in bytes."""
 
-MAX_UNDER_WAY = 100
-"""The most actions of one owner that run at a time."""
+
+MAX_IN_FLIGHT = 100
+
 
 _RETRY_SECONDS = 10.0
 
@@ -47,22 +45,21 @@ _Name = tuple[str, str]
 
 
 def fingerprint(*parts: object) -> str:
-    """Return a digest of an input, compared when its key comes again."""
+    """Return a digest of a request's input. If a later request has the same key, the gateway compares the digests."""
     try:
         return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
     except RecursionError as error:
-        raise BadUserInput("The input is nested too deeply. Send fewer levels.", reason=Reason.NESTED) from error
+        raise BadUserInput("The input is nested too deeply. Reduce the nesting.", reason=Reason.NESTED) from error
 
 
 @dataclass(eq=False, kw_only=True)
 class _Done:
-    """A key's action.
+    """An action that was started with a key.
 
     Attributes:
-        task: has the answer; ``None`` after the answer was evicted.
-        began: when the first attempt began.
-        only_once: whether it must not be repeated: the key is then kept longer than its answer.
-        attempted: set if its outcome is unknown.
+        task: the task that returns the answer; ``None`` after the answer was evicted.
+        only_once: whether the action must not be repeated. Its key is then kept longer than its answer.
+        attempted: the earlier attempts, if the outcome is unknown.
     """
 
     fingerprint: str
@@ -74,15 +71,14 @@ class _Done:
 
 
 class IdempotencyKeys:
-    """The answers of this process, by owner and key.
+    """Stores this process's answers to mutations by owner and idempotency key.
 
-    Past an owner's quota its oldest answers are evicted. The key of an action that must not be repeated stays taken for
-    the whole retention.
+    If an owner is over its quota, its oldest answers are evicted.
 
     Args:
         retention: how long an answer is kept, in seconds.
-        memory: the approximate memory of all answers, in bytes; an owner's quota is an ``OWNERS``th part of it.
-        max_under_way: the most actions of one owner that run at a time.
+        memory: the approximate memory of all answers, in bytes. One owner's quota is ``memory / OWNERS``.
+        max_in_flight: the maximum number of one owner's actions in flight.
         clock: a monotonic clock, in seconds.
     """
 
@@ -91,15 +87,15 @@ class IdempotencyKeys:
         retention: float,
         *,
         memory: int = MAX_KEPT_BYTES,
-        max_under_way: int = MAX_UNDER_WAY,
+        max_in_flight: int = MAX_IN_FLIGHT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._retention = retention
         self._clock = clock
-        self._under_way: dict[_Name, _Done] = {}
-        self._slots = Quotas(sys.maxsize, max_under_way)
+        self._in_flight: dict[_Name, _Done] = {}
+        self._slots = Quotas(sys.maxsize, max_in_flight)
         self._quotas = Quotas(memory, memory // OWNERS)
-        self._ended: Kept[_Done] = Kept(self._quotas, _reduced)
+        self._ended: Kept[_Done] = Kept(self._quotas, _evict_answer)
 
     async def done(
         self,
@@ -108,38 +104,38 @@ class IdempotencyKeys:
         input_print: str,
         act: Act[V],
         weigh: Callable[[V], int] = lambda _: OVERHEAD_BYTES,
-        doubt: Doubt | None = None,
+        on_unknown: OutcomeUnknown | None = None,
     ) -> V:
-        """Do ``act`` once per key of an owner, and return its answer.
+        """Run ``act`` once per owner and key. Return the result of ``act``.
 
-        An action continues to its end, within its deadline, if the requests that wait for it are cancelled. A failure
-        frees the key, unless the outcome is unknown and there is a ``doubt``: the same key then looks first.
+        If the waiting requests are cancelled, the action continues. A failure frees the key. If the outcome is unknown
+        and ``on_unknown`` is given, the next request with the key first searches for the result.
 
         Raises:
-            Conflict: reason ``KEY_REUSED``, if the key was used with other input; ``ANSWER_DROPPED``, if the action is
-                done and its answer was evicted; ``OUTCOME_UNKNOWN``.
-            RateLimited: reason ``KEYS``, if too many actions of the owner run, or its answers fill its quota.
-            Overloaded: reason ``KEYS``, if the answers of all owners fill the memory.
+            Conflict: reason ``KEY_REUSED``, ``OUTCOME_UNKNOWN``, or ``ANSWER_DROPPED`` if the answer was evicted.
+            RateLimited: reason ``KEYS``, if the owner has too many actions in flight, or its answers fill its quota.
+            Overloaded: reason ``KEYS``, if all owners' answers fill the memory.
         """
-        self._drop_old()
+        self._expire()
         name = (owner_id, key)
-        known = self._under_way.get(name) or self._ended.get(*name)
+        known = self._in_flight.get(name) or self._ended.get(*name)
         if known is not None and known.fingerprint != input_print:
-            raise Conflict("The key was already used with different input. Use a new key.", reason=Reason.KEY_REUSED)
-        if known is None or (known.attempted is not None and doubt is not None and doubt.look is not None):
-            known = self._begin(name, input_print, act, weigh, doubt, known)
+            message = "The `idempotencyKey` was already used with different input. Use a new key."
+            raise Conflict(message, reason=Reason.KEY_REUSED)
+        if known is None or (known.attempted is not None and on_unknown is not None and on_unknown.find is not None):
+            known = self._begin(name, input_print, act, weigh, on_unknown, known)
         if known.task is None:
             raise Conflict(_DROPPED, reason=Reason.ANSWER_DROPPED)
         answer: V = await asyncio.shield(known.task)
         return answer
 
     def knows(self, owner_id: str, key: str) -> bool:
-        """Whether an action of the owner's key is running, or kept."""
-        self._drop_old()
-        return (owner_id, key) in self._under_way or self._ended.get(owner_id, key) is not None
+        """Return whether the owner's key is stored, or an action with the key is running."""
+        self._expire()
+        return (owner_id, key) in self._in_flight or self._ended.get(owner_id, key) is not None
 
     async def settled(self) -> None:
-        """Wait until the actions that run now have ended."""
+        """Wait until all actions in progress have ended."""
         if tasks := self._tasks():
             await asyncio.wait(tasks)
 
@@ -151,12 +147,13 @@ class IdempotencyKeys:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _tasks(self) -> list[asyncio.Task[Any]]:
-        return [one.task for one in self._under_way.values() if one.task is not None]
+        return [one.task for one in self._in_flight.values() if one.task is not None]
 
     def _check_room(self, owner_id: str) -> None:
-        """Raise RateLimited or Overloaded before an action begins."""
         if not self._slots.has_room(owner_id):
-            message = f"You have {self._slots.each} requests with idempotency keys under way. Wait until one has ended."
+            message = (
+                f"You have {self._slots.each} requests with idempotency keys in progress. Wait until a request ends."
+            )
             raise RateLimited(message, reason=Reason.KEYS, retry_after_seconds=1.0)
         self._ended.fit(owner_id, more=OVERHEAD_BYTES)
         if self._quotas.is_over(owner_id, OVERHEAD_BYTES):
@@ -170,28 +167,33 @@ class IdempotencyKeys:
         input_print: str,
         act: Act[V],
         weigh: Callable[[V], int],
-        doubt: Doubt | None,
+        on_unknown: OutcomeUnknown | None,
         earlier: _Done | None,
     ) -> _Done:
         attempted = None if earlier is None else earlier.attempted
         self._check_room(name[0])
         self._ended.pop(*name)
-        task = asyncio.create_task(self._carried_out(name, act, weigh, doubt, attempted))
-        task.add_done_callback(_seen)
+        task = asyncio.create_task(self._run(name, act, weigh, on_unknown, attempted))
+        task.add_done_callback(_retrieve_error)
         began = attempted.began if attempted else datetime.now(UTC)
-        one = _Done(fingerprint=input_print, task=task, began=began, only_once=doubt is not None)
-        self._under_way[name] = one
+        one = _Done(fingerprint=input_print, task=task, began=began, only_once=on_unknown is not None)
+        self._in_flight[name] = one
         self._slots.add(name[0], 1)
         return one
 
-    async def _carried_out(
-        self, name: _Name, act: Act[V], weigh: Callable[[V], int], doubt: Doubt | None, attempted: Attempted | None
+    async def _run(
+        self,
+        name: _Name,
+        act: Act[V],
+        weigh: Callable[[V], int],
+        on_unknown: OutcomeUnknown | None,
+        attempted: Attempted | None,
     ) -> V:
         try:
-            answer = await confirmed(act, doubt, attempted)
-        except BaseException as error:  # also a cancellation: the key is free for another attempt, or looks first
+            answer = await confirmed(act, on_unknown, attempted)
+        except BaseException as error:  # including a cancellation
             one = self._stopped(name)
-            if doubt is not None and isinstance(error, GatewayError) and is_unconfirmed(error):
+            if on_unknown is not None and isinstance(error, GatewayError) and is_unconfirmed(error):
                 one.attempted = Attempted(began=one.began, settled_at=settled_at(error))
                 self._keep(name, one, OVERHEAD_BYTES)
             raise
@@ -199,30 +201,31 @@ class IdempotencyKeys:
         return answer
 
     def _stopped(self, name: _Name) -> _Done:
-        """Remove an action from the running ones."""
         self._slots.add(name[0], -1)
-        return self._under_way.pop(name)
+        return self._in_flight.pop(name)
 
     def _keep(self, name: _Name, one: _Done, weight: int) -> None:
         one.ended_at = self._clock()
         self._ended.put(*name, one, weight)
 
-    def _drop_old(self) -> None:
+    def _expire(self) -> None:
         now = self._clock()
         while (oldest := self._ended.oldest()) is not None and now - oldest[2].ended_at >= self._retention:
             self._ended.pop(oldest[0], oldest[1])
 
 
 _DROPPED = (
-    "The request with this key was carried out, and its answer was evicted from memory. Look for its result; a new key "
-    "repeats the request."
+    "The request with this key was executed, but the gateway no longer has the answer. Check whether the result "
+    "exists. A new key executes the request again."
 )
-_OVER_QUOTA = "The answers kept under your idempotency keys use up your share of memory. Retry later."
-_NO_ROOM = "The answers kept under idempotency keys of all users use up the memory. Retry later."
+_OVER_QUOTA = (
+    "The gateway keeps answers for your idempotency keys, and these answers fill your share of memory. Retry later."
+)
+_NO_ROOM = "The gateway keeps answers for all users' idempotency keys, and these answers fill the memory. Retry later."
 
 
-def _reduced(one: _Done) -> int:
-    """Drop an answer. Returns the bytes still kept: the key of an action that must not be repeated, else 0."""
+def _evict_answer(one: _Done) -> int:
+    """Evict an answer, and return the memory of the answer's key."""
     if one.attempted is not None:
         return OVERHEAD_BYTES
     if not one.only_once:
@@ -231,7 +234,7 @@ def _reduced(one: _Done) -> int:
     return KEY_BYTES
 
 
-def _seen(task: asyncio.Task[Any]) -> None:
-    """Retrieve a failure, since no request may wait for it any more."""
+def _retrieve_error(task: asyncio.Task[Any]) -> None:
+    """Retrieve a task's error, so that asyncio does not report the error."""
     if not task.cancelled():
         task.exception()

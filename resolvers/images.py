@@ -1,6 +1,4 @@
-"""Images in requests: as bytes in a data URL, or as a URL that an upstream fetches."""
-
-from __future__ import annotations
+"""Images in requests. An image is a data URL, or a URL that a service fetches."""
 
 import binascii
 import re
@@ -13,13 +11,13 @@ from clients.errors import BadUserInput
 from resolvers.public_urls import is_public
 
 MAX_DATA_URL = 20 * 1024 * 1024
-"""The most characters of an image's data URL, as in OpenAI's API."""
+"""The maximum length of an image's data URL in characters, as in OpenAI's API."""
 
 _DATA = re.compile(r"data:(image/(?:png|jpeg|gif|webp));base64,(?=[A-Za-z0-9+/])")
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """A checked image. ``media_type`` and ``data`` (base64) are those of a data URL."""
+    """An image in a request. ``media_type`` and ``data`` (base64) are set only for a data URL."""
 
     url: str
     detail: str | None = None
@@ -27,12 +25,12 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     data: str | None = None
 
     def openai(self) -> dict[str, Any]:
-        """Return the image as a part of an OpenAI message."""
+        """Return the image as a message part in OpenAI's format."""
         detail = {} if self.detail is None else {"detail": self.detail}
         return {"type": "image_url", "image_url": {"url": self.url, **detail}}
 
     def letta(self) -> dict[str, Any]:
-        """Return the image as a part of a message to Letta, which accepts no ``detail`` with a URL."""
+        """Return the image as a message part in Letta's format. The format has no ``detail`` for https URLs."""
         if self.data is None:
             return {"type": "image", "source": {"type": "url", "url": self.url}}
         source = {"type": "base64", "media_type": self.media_type, "data": self.data}
@@ -40,23 +38,20 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def image(url: str, detail: str | None) -> Image:
-    """Check an image's URL: a data URL, or one of the public internet. Raises BadUserInput (``IMAGE``).
-
-    Letta, LiteLLM or the model's provider fetches the URL from inside its own network.
-    """
+    """Create an image from a public https URL or a data URL. Other URLs raise BadUserInput, to prevent SSRF."""
     match = _DATA.match(url)
     if match is not None:
         media_type, data = match[1], url[match.end() :]
         if len(url) > MAX_DATA_URL or not _is_base64(data):
-            raise _bad(f"An image's data URL must be valid base64, of {MAX_DATA_URL} characters at most.")
+            raise _bad(f"An image's data URL must have valid base64 data and at most {MAX_DATA_URL:,} characters.")
         return Image(url=url, detail=detail, media_type=media_type, data=data)
     if not is_public(url):
-        raise _bad("An image must be a public https URL, or a base64 data URL of a PNG, JPEG, GIF or WebP.")
+        raise _bad("An image must be a public https URL, or a base64 data URL of a PNG, JPEG, GIF or WebP image.")
     return Image(url=url, detail=detail)
 
 
 def is_image(url: str) -> bool:
-    """Whether a URL can be an image's. The data after ``base64,`` are not checked."""
+    """Return whether a URL is a public https URL or an image's data URL. The base64 data is not checked."""
     return (_DATA.match(url) is not None and len(url) <= MAX_DATA_URL) or is_public(url)
 
 

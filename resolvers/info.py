@@ -1,7 +1,5 @@
 """The type of the ``info`` argument of resolvers."""
 
-from __future__ import annotations
-
 from typing import TypeAlias
 
 import strawberry

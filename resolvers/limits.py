@@ -1,10 +1,8 @@
-"""The rate limits of users: for all requests, for model work, and for the model calls of their agents.
+"""Rate limits for each user's requests, model requests and model calls by agents.
 
-Each kind is counted by itself. Model calls that Letta makes count against ``PROXY`` alone, so that the user's other
-requests do not stop a turn that has started.
+Each kind of request is counted separately, so a user's other requests do not stop a running turn's model calls
+(``PROXY``).
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,7 +20,7 @@ WINDOW_SECONDS = 60
 
 
 class LimitKind(StrEnum):
-    """The kinds of requests that are counted."""
+    """The kinds of requests that have a rate limit."""
 
     GENERAL = "general"
     LLM = "llm"
@@ -32,12 +30,12 @@ class LimitKind(StrEnum):
 _REFUSALS = {
     LimitKind.GENERAL: (Reason.RATE_LIMIT_GENERAL, "requests"),
     LimitKind.LLM: (Reason.RATE_LIMIT_LLM, "requests to models"),
-    LimitKind.PROXY: (Reason.RATE_LIMIT_PROXY, "model calls of your agents"),
+    LimitKind.PROXY: (Reason.RATE_LIMIT_PROXY, "model calls by your agents"),
 }
 
 
 class RateLimitRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of one of a user's limits. ``resets_at`` is ``None`` if nothing is used."""
+    """A user's rate limit and remaining requests. ``resets_at`` is ``None`` if no request counts against the limit."""
 
     kind: LimitKind
     limit: int
@@ -47,21 +45,21 @@ class RateLimitRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LimitMetrics(Protocol):
-    """The metrics of limits."""
+    """The metrics of rate limits."""
 
     def request_refused(self, limit: LimitKind) -> None:
-        """Count a refused request."""
+        """Count a request that a rate limit has refused."""
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """The state of the limits after a request, and the refusal if it was refused."""
+    """A user's rate limits after a request, with the error if the request was refused."""
 
     standings: Sequence[Standing]
     refusal: RateLimited | None = None
 
 
 class RateLimits:
-    """The limits of all users. A kind that ``limits`` has not, or has at 0, is not limited."""
+    """The rate limits of all users. If a kind's limit is missing or 0, requests of this kind are unlimited."""
 
     def __init__(self, limiter: Limiter, limits: Mapping[LimitKind, int], metrics: LimitMetrics) -> None:
         self._limiter = limiter
@@ -70,8 +68,8 @@ class RateLimits:
             kind: Budget(kind.value, limits[kind], WINDOW_SECONDS) for kind in LimitKind if limits.get(kind, 0) > 0
         }
 
-    async def ask(self, user_id: str, *kinds: LimitKind) -> Allowance:
-        """Count a request against limits, in one step. A refused one counts against none."""
+    async def charge(self, user_id: str, *kinds: LimitKind) -> Allowance:
+        """Count a request against several rate limits. A refused request counts against no limit."""
         charges = self._charges(kinds)
         if not charges:
             return Allowance(())
@@ -79,18 +77,18 @@ class RateLimits:
         return Allowance(verdict.standings, None if verdict.allowed else self._refused(verdict.standings))
 
     async def count(self, user_id: str, *kinds: LimitKind) -> None:
-        """Count a request against limits. Raises RateLimited."""
-        refusal = (await self.ask(user_id, *kinds)).refusal
+        """Count a request against rate limits. Raises RateLimited."""
+        refusal = (await self.charge(user_id, *kinds)).refusal
         if refusal is not None:
             raise refusal
 
     async def give_back(self, user_id: str, kind: LimitKind) -> None:
-        """Undo the count of a request."""
+        """Undo ``count`` for a request."""
         if charges := self._charges([kind], -1):
             await self._limiter.take(user_id, charges)
 
     async def of(self, user_id: str) -> list[RateLimitRecord]:
-        """Return the state of a user's limits. This does not count as a request."""
+        """Return a user's rate limits and remaining requests, without counting a request."""
         verdict = await self._limiter.take(user_id, self._charges(LimitKind, 0))
         now = datetime.now(UTC)
         return [
@@ -108,10 +106,9 @@ class RateLimits:
         return [Charge(self._budgets[kind], cost) for kind in kinds if kind in self._budgets]
 
     def _refused(self, standings: Sequence[Standing]) -> RateLimited:
-        """Return the refusal by the limit with the longest wait."""
         worst = max(standings, key=lambda standing: standing.retry_after)
         kind = LimitKind(worst.budget.name)
         self._metrics.request_refused(kind)
         reason, counted = _REFUSALS[kind]
-        message = f"The limit of {worst.budget.limit} {counted} per minute is reached."
+        message = f"You have exceeded the limit of {worst.budget.limit} {counted} per minute. Wait, then retry."
         return RateLimited(message, reason=reason, retry_after_seconds=math.ceil(worst.retry_after))

@@ -1,6 +1,4 @@
-"""The keys of loaders whose reads take several values."""
-
-from __future__ import annotations
+"""Loader keys that consist of several values."""
 
 from datetime import date
 from typing import NamedTuple
@@ -9,7 +7,7 @@ from clients.owned import ConversationRef, OwnedAgentId, OwnedRunId, Position
 
 
 class VersionKey(NamedTuple):
-    """A template's version, and whether it is known to exist."""
+    """A loader key for a template's version. ``exists`` is True if AMS is known to have the version."""
 
     slug: str
     number: str
@@ -17,21 +15,21 @@ class VersionKey(NamedTuple):
 
 
 class UpgradeKey(NamedTuple):
-    """An agent's upgrade to a version, or to the latest."""
+    """A loader key for an agent's upgrade to a template version. ``version`` is ``None`` for the latest version."""
 
     agent_id: OwnedAgentId
     version: str | None
 
 
 class AgentSearch(NamedTuple):
-    """Agents with a tag, and with a text in the name."""
+    """A loader key for a search for agents by tag and name."""
 
     tag: str | None
     search: str | None
 
 
 class MessageWindow(NamedTuple):
-    """A page of messages between two positions, from one end."""
+    """A loader key for a page of messages between two positions, newest or oldest first."""
 
     conversation: ConversationRef
     limit: int
@@ -41,7 +39,7 @@ class MessageWindow(NamedTuple):
 
 
 class PassageWindow(NamedTuple):
-    """A page of an agent's passages between two positions, from one end."""
+    """A loader key for a page of an agent's passages between two positions, newest or oldest first."""
 
     agent_id: OwnedAgentId
     limit: int
@@ -51,7 +49,7 @@ class PassageWindow(NamedTuple):
 
 
 class RunWindow(NamedTuple):
-    """A page of an agent's runs, newest first; with ``over``, only those that have ended."""
+    """A loader key for a page of an agent's runs, newest first. If ``over`` is True, active runs are omitted."""
 
     agent_id: OwnedAgentId
     limit: int
@@ -60,7 +58,7 @@ class RunWindow(NamedTuple):
 
 
 class ConversationWindow(NamedTuple):
-    """A page of an agent's conversations, newest first."""
+    """A loader key for a page of an agent's conversations, newest first."""
 
     agent_id: OwnedAgentId
     limit: int
@@ -69,14 +67,14 @@ class ConversationWindow(NamedTuple):
 
 
 class RunStart(NamedTuple):
-    """The first messages of a run in a conversation."""
+    """A loader key for the first messages of a conversation's run."""
 
     run_id: OwnedRunId
     conversation: ConversationRef
 
 
 class MemoryQuery(NamedTuple):
-    """A search in an agent's passages."""
+    """A loader key for a search in an agent's passages."""
 
     agent_id: OwnedAgentId
     query: str
@@ -84,7 +82,7 @@ class MemoryQuery(NamedTuple):
 
 
 class UsageKey(NamedTuple):
-    """The usage of a LiteLLM key from a first to a last day."""
+    """A loader key for a LiteLLM key's usage in a range of days."""
 
     key: str
     first: date

@@ -1,6 +1,4 @@
-"""The loaders of one operation: they batch reads if the service can, and make equal reads once."""
-
-from __future__ import annotations
+"""Loaders read upstream data. A loader batches reads, and deduplicates equal reads in one operation."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
@@ -30,7 +28,7 @@ from resolvers.resources import Resources
 
 
 class Loaders:
-    """The loaders of one operation, each made at its first use."""
+    """The loaders of one operation."""
 
     def __init__(self, resources: Resources, principal: Principal, scope: CallScope) -> None:
         self._resources = resources
@@ -41,8 +39,7 @@ class Loaders:
         return await self._resources.ams.profile(self._scope, user_id)
 
     async def _templates(self, slugs: list[str]) -> list[TemplateRecord | Exception | None]:
-        found = await self._resources.ams.templates(self._scope, self._principal.user_id, slugs)
-        return list(found)
+        return list(await self._resources.ams.templates(self._scope, self._principal.user_id, slugs))
 
     async def _template_version(self, key: keys.VersionKey) -> TemplateVersionRecord | None:
         ams, user_id = self._resources.ams, self._principal.user_id
@@ -52,8 +49,7 @@ class Loaders:
         return await self._resources.ams.upgrade_plan(self._scope, self._principal.user_id, key.agent_id, key.version)
 
     async def _agent_facts(self, agent_ids: list[OwnedAgentId]) -> list[AgentFacts | Exception | None]:
-        found = await self._resources.ams.agent_facts(self._scope, self._principal.user_id, agent_ids)
-        return list(found)
+        return list(await self._resources.ams.agent_facts(self._scope, self._principal.user_id, agent_ids))
 
     async def _models(self, key: str) -> dict[str, ModelRecord]:
         records = await self._resources.litellm.models(self._scope, key)
@@ -69,7 +65,7 @@ class Loaders:
         found = await self._resources.letta.conversations(
             self._scope, key.agent_id, limit=key.limit, after=key.after, search=key.search
         )
-        return kept(self.conversation, found)
+        return prime_all(self.conversation, found)
 
     async def _messages(self, key: keys.MessageWindow) -> list[MessageRecord]:
         conversation, limit, newest_first, before, after = key
@@ -84,7 +80,7 @@ class Loaders:
         return await self._resources.letta.run_messages(self._scope, key.run_id, key.conversation)
 
     async def _active_runs(self, agent_ids: list[OwnedAgentId]) -> list[list[RunRecord] | Exception]:
-        found = kept(self.run, await self._resources.letta.active_runs(self._scope, agent_ids))
+        found = prime_all(self.run, await self._resources.letta.active_runs(self._scope, agent_ids))
         runs = [run for run in found if run.is_active]
         return [[run for run in runs if run.agent_id == agent_id] for agent_id in agent_ids]
 
@@ -92,13 +88,13 @@ class Loaders:
         found = await self._resources.letta.agent_runs(
             self._scope, key.agent_id, limit=key.limit, over=key.over, before=key.before
         )
-        return kept(self.run, found)
+        return prime_all(self.run, found)
 
     async def _run_usage(self, run_id: OwnedRunId) -> Usage:
         return await self._resources.letta.run_usage(self._scope, run_id)
 
     async def _run_steps(self, run_id: OwnedRunId) -> list[StepRecord]:
-        return kept(self.step, await self._resources.letta.run_steps(self._scope, run_id))
+        return prime_all(self.step, await self._resources.letta.run_steps(self._scope, run_id))
 
     async def _step(self, step_id: ClaimedStepId) -> StepRecord:
         return await self._resources.letta.step(self._scope, step_id)
@@ -122,10 +118,7 @@ class Loaders:
         return await self._resources.litellm.usage(self._scope, *key)
 
     async def _agent_states(self, agent_ids: list[OwnedAgentId]) -> list[AgentState | Exception]:
-        """Read several agents by the tag that AMS gives a user's agents, in pages; those without the tag one by one.
-
-        Other agents are dropped: a tag does not prove ownership.
-        """
+        """Read agents in pages by the user's tag, and agents without the tag one by one."""
         found: dict[str, AgentState] = await self._tagged(set(agent_ids)) if len(agent_ids) > 1 else {}
         missing = [agent_id for agent_id in agent_ids if agent_id not in found]
         letta, scope = self._resources.letta, self._scope
@@ -140,10 +133,11 @@ class Loaders:
             return await letta.agents_by_tag(scope, self._tag, limit=MAX_PAGE, after=after)
 
         seen = await _all_pages(read, wanted)
-        return {agent_id: state for agent_id, state in seen.items() if agent_id in wanted}
+        return {
+            agent_id: state for agent_id, state in seen.items() if agent_id in wanted
+        }  # a tag does not prove ownership
 
     async def _agents_found(self, key: keys.AgentSearch) -> dict[str, AgentState]:
-        """Read the agents, by id, that have the user's tag and another, and a text in the name."""
         tags = [self._tag] if key.tag is None else [self._tag, key.tag]
         letta, scope = self._resources.letta, self._scope
 
@@ -193,8 +187,8 @@ class _Known(Protocol):
 R = TypeVar("R", bound=_Known)
 
 
-def kept(loader: Loader[Any, Any], records: list[R]) -> list[R]:
-    """Keep the records of a list in the loader that reads one of them by its id. Returns the list."""
+def prime_all(loader: Loader[Any, Any], records: list[R]) -> list[R]:
+    """Cache records in a loader that reads single records by id. Return the records."""
     for record in records:
         loader.prime(record.id, record)
     return records
@@ -203,19 +197,19 @@ def kept(loader: Loader[Any, Any], records: list[R]) -> list[R]:
 async def _all_pages(
     read: Callable[[Position | None], Awaitable[list[AgentState]]], wanted: set[OwnedAgentId] | None = None
 ) -> dict[str, AgentState]:
-    """Read a list of agents in pages, to its end or until all ``wanted`` have been read."""
     seen: dict[str, AgentState] = {}
     after: Position | None = None
     while True:
         states = await read(after)
         known = len(seen)
         seen |= {state.id: state for state in states}
-        # for an unknown position, Letta returns the first page: a page without new agents is the end
+        # Letta returns the first page for an unknown position, so a page without new agents is the end
         if len(states) < MAX_PAGE or len(seen) == known or (wanted is not None and wanted <= seen.keys()):
             return seen
         after = Position(states[-1].id)
 
 
 def state_missing(error: NotFound) -> UpstreamError:
-    """Return the error for an agent that AMS has and Letta has not: the client's request was right."""
-    return UpstreamError("Letta has no state for this agent.", reason=Reason.STATE_MISSING, service=error.service)
+    """Return the error for an agent that exists in AMS but not in Letta."""
+    message = "Letta has no state for this agent. Report the agent's id to the operator."
+    return UpstreamError(message, reason=Reason.STATE_MISSING, service=error.service)

@@ -1,7 +1,7 @@
-"""Loaders: each reads a key once per operation, and keys of the same tick in one batch.
+"""A loader loads each key once per operation. Keys from one event loop tick form a batch.
 
-In aiodataloader, cancelling one waiter of a key cancels them all, and the cancelled future stays cached. Here every
-waiter has a shield, and a key that failed is removed. A batch without waiters is cancelled with its calls, and removed.
+In aiodataloader, cancelling one waiter of a key cancels all its waiters, and the cancelled future stays cached. Here,
+cancelling one waiter does not affect the others, and a failed key is removed.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 MAX_BATCH = 100
-"""The most keys in a batch, unless a service accepts fewer."""
 
 
 class _Abandoned(Exception):
-    """The result of a key without waiters."""
+    """The result for a key for which no task waits any longer."""
 
 
 @dataclass(eq=False, slots=True)
-class _Wanted(Generic[V]):
-    """A key that is being loaded, and its number of waiters. ``batch`` is set when its batch has begun."""
+class _Pending(Generic[V]):
+    """A key that is loading, and its number of waiters. ``batch`` is set after the key's batch has begun."""
 
     shared: asyncio.Future[V]
     waiters: int = 0
@@ -36,66 +35,63 @@ class _Wanted(Generic[V]):
 
 @dataclass(eq=False, slots=True)
 class _Batch(Generic[V]):
-    """The keys of one read, and the task that makes it."""
-
     task: asyncio.Task[Any] | None
-    wanted: list[_Wanted[V]]
+    pending: list[_Pending[V]]
 
     @property
     def is_abandoned(self) -> bool:
-        return not any(wanted.waiters for wanted in self.wanted)
+        return not any(pending.waiters for pending in self.pending)
 
 
 class _Batches(DataLoader[K, Any]):
-    """aiodataloader's part of a loader, which an operation keeps.
+    """The cached values of a loader.
 
-    It refers to ``batch``, and so to the operation's loaders, only while keys are being loaded: otherwise only the
-    garbage collector would free the operation.
+    To avoid a reference cycle, this object refers to ``batch`` only while keys are loading.
     """
 
     def __init__(self, max_batch: int) -> None:
         super().__init__(max_batch_size=max_batch)
-        self.wanted: dict[K, _Wanted[Any]] = {}
+        self.pending: dict[K, _Pending[Any]] = {}
         self._batch: Callable[[list[K]], Awaitable[list[Any]]] | None = None
 
-    def want(self, key: K, wanted: _Wanted[Any], batch: Callable[[list[K]], Awaitable[list[Any]]]) -> None:
-        """Load a queued key by ``batch``."""
-        self.wanted[key] = wanted
+    def begin(self, key: K, pending: _Pending[Any], batch: Callable[[list[K]], Awaitable[list[Any]]]) -> None:
+        """Add a key that the function ``batch`` will load."""
+        self.pending[key] = pending
         self._batch = batch
 
     def get_cache_key(self, key: K) -> K:
-        """Return the key itself. Without this method, aiodataloader makes a function for each loader."""
+        """Return the key unchanged. Without this method, aiodataloader creates a function for each loader."""
         return key
 
     async def batch_load_fn(self, keys: list[K]) -> list[Any]:
-        """Load the keys of one batch."""
-        wanted = [self.wanted[key] for key in keys]
-        batch = _Batch(asyncio.current_task(), wanted)
+        """Load the values for one batch of keys."""
+        pending = [self.pending[key] for key in keys]
+        batch = _Batch(asyncio.current_task(), pending)
         if batch.is_abandoned:
             for key in keys:
-                self.forget(key)
+                self.remove(key)
             return [_Abandoned() for _ in keys]
-        for one in wanted:
+        for one in pending:
             one.batch = batch
-        assert self._batch is not None  # noqa: S101 - keys are wanted
+        assert self._batch is not None  # noqa: S101 - keys are pending
         return await self._batch(keys)
 
-    def unwant(self, key: K) -> None:
-        """End the loading of a key."""
-        del self.wanted[key]
-        if not self.wanted:
+    def finish(self, key: K) -> None:
+        """Remove a loaded key from the pending keys."""
+        del self.pending[key]
+        if not self.pending:
             self._batch = None
 
-    def forget(self, key: K) -> None:
-        """Remove a key, so that its next use loads it again."""
-        self.unwant(key)
+    def remove(self, key: K) -> None:
+        """Remove a key and its value, so that the next read loads the value again."""
+        self.finish(key)
         self.clear(key)
 
 
 class Loader(Generic[K, V]):
-    """A loader. ``batch`` returns a value or an exception for each key; ``inner`` has the values loaded before."""
+    """Loads values by key. ``batch`` returns a value or an exception for each key. ``inner`` caches the values."""
 
-    __slots__ = ("_batch", "_inner", "_wanted")
+    __slots__ = ("_batch", "_inner", "_pending")
 
     def __init__(
         self,
@@ -106,62 +102,59 @@ class Loader(Generic[K, V]):
     ) -> None:
         self._batch = batch
         self._inner: _Batches[K] = _Batches(max_batch) if inner is None else inner
-        self._wanted: dict[K, _Wanted[V]] = self._inner.wanted
+        self._pending: dict[K, _Pending[V]] = self._inner.pending
 
     async def load(self, key: K) -> V:
-        """Return the value of ``key``, or raise the batch's exception for it."""
+        """Return the key's value, or raise the key's exception."""
         shared: asyncio.Future[V] = self._inner.load(key)
         if shared.done():
             return shared.result()
-        wanted = self._wanted.get(key)
-        if wanted is None or wanted.shared is not shared:
-            wanted = self._want(key, shared)
-        wanted.waiters += 1
+        pending = self._pending.get(key)
+        if pending is None or pending.shared is not shared:
+            pending = self._begin(key, shared)
+        pending.waiters += 1
         try:
             return await asyncio.shield(shared)
         finally:
-            wanted.waiters -= 1
+            pending.waiters -= 1
             if not shared.done():
-                self._give_up(wanted.batch)
-            del shared, wanted  # an error refers to this frame, and the future to the error
+                self._abandon(pending.batch)
+            del shared, pending  # avoids a cycle: the future refers to the error, and the error to this frame
 
     def prime(self, key: K, value: V) -> None:
-        """Keep a value from another read, if there is none yet."""
+        """Cache a value for a key, unless the key already has a cached value."""
         self._inner.prime(key, value)
 
-    def _give_up(self, batch: _Batch[V] | None) -> None:
+    def _abandon(self, batch: _Batch[V] | None) -> None:
         if batch is None or not batch.is_abandoned or batch.task is None:
             return
-        for key in [key for key, wanted in self._wanted.items() if wanted.batch is batch]:
-            self._inner.forget(key)
+        for key in [key for key, pending in self._pending.items() if pending.batch is batch]:
+            self._inner.remove(key)
         batch.task.cancel()
-        batch.task = None  # whose cancellation refers to the batch
-        for wanted in batch.wanted:
-            wanted.shared.cancel()  # calls ``settle``, to which it refers
+        batch.task = None  # avoids a cycle: the cancellation refers to the batch
+        for pending in batch.pending:
+            pending.shared.cancel()  # calls ``settle``
 
-    def _want(self, key: K, shared: asyncio.Future[V]) -> _Wanted[V]:
-        wanted, inner = _Wanted(shared), self._inner
-        inner.want(key, wanted, self._batch)
+    def _begin(self, key: K, shared: asyncio.Future[V]) -> _Pending[V]:
+        pending, inner = _Pending(shared), self._inner
+        inner.begin(key, pending, self._batch)
 
         def settle(done: asyncio.Future[V]) -> None:
-            wanted.batch = None  # which refers to it
+            pending.batch = None  # avoids a cycle
             failed = done.cancelled() or done.exception() is not None
-            if inner.wanted.get(key) is not wanted:
+            if inner.pending.get(key) is not pending:
                 return
             if failed:
-                inner.forget(key)
+                inner.remove(key)
             else:
-                inner.unwant(key)
+                inner.finish(key)
 
         shared.add_done_callback(settle)
-        return wanted
+        return pending
 
 
 class Lazy(Generic[K, V]):
-    """A loader of each instance of a class, made at its use: an operation uses few of them. ``batch`` is a method.
-
-    The instance keeps the loaded values, and not the loader, which refers to the instance.
-    """
+    """A descriptor that creates a loader at each access. A stored loader would form a reference cycle."""
 
     def __init__(
         self, batch: Callable[[Any, list[K]], Awaitable[list[V | Exception]]], *, max_batch: int = MAX_BATCH
@@ -181,7 +174,7 @@ class Lazy(Generic[K, V]):
 
 
 def one_by_one(load: Callable[[Any, K], Awaitable[V]]) -> Lazy[K, V]:
-    """Make a loader of a method that takes one key."""
+    """Create a ``Lazy`` from a method that loads one key's value."""
 
     async def batch(instance: Any, keys: list[K]) -> list[V | Exception]:
         return await settled(load(instance, key) for key in keys)
@@ -190,7 +183,7 @@ def one_by_one(load: Callable[[Any, K], Awaitable[V]]) -> Lazy[K, V]:
 
 
 async def settled(calls: Iterable[Awaitable[V]]) -> list[V | Exception]:
-    """Return all results in order, failures included. Raises a cancellation."""
+    """Await all calls. Return each call's result or exception. If a call was cancelled, raise CancelledError."""
     results = await asyncio.gather(*calls, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException) and not isinstance(result, Exception):

@@ -1,11 +1,8 @@
 """Cursors of messages.
 
-A message has the same cursor in a stream, a mutation and a query, before and after Letta has stored it, so that a
-client's cache filled by a stream equals a new query. A cursor has only the parts of a message that are known from the
-start and never change. The position is found when a page is requested (decision 0011).
+A message has the same cursor in a stream, a mutation and a query, so clients can add streamed messages to cached pages.
+A cursor has only fields that never change. The position is found when a page is requested (decision 0011).
 """
-
-from __future__ import annotations
 
 import msgspec
 
@@ -23,10 +20,10 @@ _SCANS = 10
 
 
 class MessageCursor(msgspec.Struct, array_like=True):
-    """A position in a conversation, exact within a group of messages that share a Letta id.
+    """A message's position in a conversation. Messages that share one Letta id have different positions.
 
-    A user message has a cursor before it has a Letta id: it is found by its run and its ``otid``. ``ordinal`` is the
-    message's index in its group, and ``last`` says whether it is the last.
+    A user message has no Letta id at first, so its cursor has its run and ``otid``. ``ordinal`` is a message's index in
+    the group, and ``last`` marks the group's last message.
     """
 
     letta_id: str = ""
@@ -34,11 +31,6 @@ class MessageCursor(msgspec.Struct, array_like=True):
     last: bool = True
     run_id: str | None = None
     otid: str = ""
-
-    @property
-    def position(self) -> Position:
-        """The group's position, as a bound of a page."""
-        return Position(self.letta_id)
 
 
 def cursor_of(message: MessageRecord) -> str:
@@ -49,7 +41,7 @@ def cursor_of(message: MessageRecord) -> str:
 
 
 async def resolved_cursor(context: RequestContext, conversation: ConversationRef, text: str) -> MessageCursor:
-    """Decode a cursor, and find its Letta id. Raises BadUserInput (``CURSOR``)."""
+    """Decode a message's cursor, and find the message's Letta id. Raises BadUserInput (``CURSOR``)."""
     cursor = decode_cursor(text, MessageCursor)
     if is_letta_id(cursor.letta_id, "message"):
         return cursor
@@ -59,13 +51,13 @@ async def resolved_cursor(context: RequestContext, conversation: ConversationRef
     if (known := shown.find(user_id, conversation, cursor.otid)) is None:
         message, is_here = await _found(context, conversation, cursor)
         if is_here:
-            shown.keep(user_id, message)
+            shown.add_message(user_id, message)
         known = message.letta_id
     return MessageCursor(known)
 
 
 async def sent_message(context: RequestContext, conversation: ConversationRef, otid: str) -> MessageRecord | None:
-    """Find a user message by its ``otid`` among the newest 1,000 messages."""
+    """Find a user message by its ``otid`` among the conversation's newest 1,000 messages."""
     before: Position | None = None
     for _ in range(_SCANS):
         messages = await context.loaders.messages.load(MessageWindow(conversation, _SCAN, before=before))
@@ -81,9 +73,9 @@ async def sent_message(context: RequestContext, conversation: ConversationRef, o
 async def _found(
     context: RequestContext, conversation: ConversationRef, cursor: MessageCursor
 ) -> tuple[MessageRecord, bool]:
-    """Find a user message by its run, in one read, or by a scan. Returns also whether it is surely in the conversation.
+    """Find a user message by its run, or else by a scan. Also return whether the message is surely in the conversation.
 
-    Messages that a fork inherits are of a run of the original: only the page shows whether they are in the fork.
+    A copied message in a fork belongs to a run of the original conversation.
     """
     if cursor.run_id is not None:
         run, messages = await _of_run(context, conversation, cursor.run_id)
@@ -98,7 +90,6 @@ async def _found(
 async def _of_run(
     context: RequestContext, conversation: ConversationRef, run_id: str
 ) -> tuple[OwnedRun | None, list[MessageRecord]]:
-    """Read a run of the user's and its first messages; nothing if Letta no longer has the run."""
     try:
         run = await context.access.run(run_id)
         return run, await context.loaders.run_messages.load(RunStart(run.id, conversation))

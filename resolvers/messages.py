@@ -1,6 +1,4 @@
-"""Messages: their ids, pages of them, and one by its id."""
-
-from __future__ import annotations
+"""Reads pages of messages, and single messages by their ids."""
 
 from clients.errors import NotFound
 from clients.letta.client import is_letta_id
@@ -15,14 +13,14 @@ from resolvers.paging import Edge, Page, Window, not_of_this_list, page
 PREFIX = "message:"
 _LETTA = "message-"
 _NEAR = 3
-"""The messages that are read to get one: Letta's lists omit some, such as empty ones."""
+"""The number of messages that are read to find one message, because Letta's lists omit some messages."""
 
 
 def message_node_id(message: MessageRecord) -> str:
-    """Return the message's id in the graph: ``message:<conversation>:<letta id>:<otid>``.
+    """Return the message's GraphQL id: ``message:<conversation>:<letta id>:<otid>``.
 
-    A user message is identified by its ``otid`` alone (``message:<conversation>::<otid>``), which is known before Letta
-    stores the message. Without an ``otid``, the type and the index within the group distinguish messages.
+    A user message has only its ``otid`` (``message:<conversation>::<otid>``), which is known before Letta stores the
+    message. The id of any other message without an ``otid`` ends with the message's type and index.
     """
     if message.is_known_by_otid:
         return f"{PREFIX}{message.conversation}::{message.otid}"
@@ -31,12 +29,12 @@ def message_node_id(message: MessageRecord) -> str:
 
 
 def message_edge(message: MessageRecord) -> Edge[MessageRecord]:
-    """Return the message's edge in its conversation."""
+    """Return the message's edge in the list of the conversation's messages."""
     return Edge(message, cursor_of(message))
 
 
 async def message_page(context: RequestContext, conversation: ConversationRef, window: Window) -> Page[MessageRecord]:
-    """Read a page of a conversation, oldest first."""
+    """Read a page of a conversation's messages, oldest first."""
     cursor = None if window.cursor is None else await resolved_cursor(context, conversation, window.cursor)
     try:
         found = await (_backward if window.backward else _forward)(context, conversation, window.size, cursor)
@@ -44,12 +42,12 @@ async def message_page(context: RequestContext, conversation: ConversationRef, w
         raise not_of_this_list() from error
     chosen = found[max(0, len(found) - window.size) :] if window.backward else found[: window.size]
     for message in chosen:
-        context.resources.shown_ids.keep(context.principal.user_id, message)
+        context.resources.shown_ids.add_message(context.principal.user_id, message)
     return page([message_edge(message) for message in chosen], window, more=len(found) > window.size)
 
 
 async def message_by_id(context: RequestContext, node_id: str) -> MessageRecord:
-    """Read the message of a node id within its conversation. Raises NotFound."""
+    """Read the message with the given GraphQL id. Raises NotFound."""
     text, letta_part, mark = _parsed(node_id)
     conversation = await context.access.conversation_ref(text)
     if not letta_part:
@@ -79,16 +77,15 @@ def _parsed(node_id: str) -> tuple[str, str, str]:
 
 
 def _end(messages: list[MessageRecord]) -> Position | None:
-    """Return the position of the last message, if there is one."""
     return Position(messages[-1].letta_id) if messages else None
 
 
 async def _backward(
     context: RequestContext, conversation: ConversationRef, size: int, cursor: MessageCursor | None
 ) -> list[MessageRecord]:
-    """Read the messages before a cursor: ``size`` of them, and at least one more if there are more."""
+    """Read ``size`` messages before a cursor, and at least one more if the conversation has more."""
     load = context.loaders.messages.load
-    found = await load(MessageWindow(conversation, size + 1, before=cursor.position if cursor else None))
+    found = await load(MessageWindow(conversation, size + 1, before=Position(cursor.letta_id) if cursor else None))
     if cursor is None or (cursor.ordinal == 0 and _is_shown(context, conversation, cursor)):
         return found
     near = await load(MessageWindow(conversation, _NEAR, newest_first=False, after=_end(found)))
@@ -98,12 +95,12 @@ async def _backward(
 async def _forward(
     context: RequestContext, conversation: ConversationRef, size: int, cursor: MessageCursor | None
 ) -> list[MessageRecord]:
-    """Read the messages after a cursor. If the cursor divides a group, the rest of the group comes first."""
+    """Read the messages after a cursor. If the cursor points into a group, the rest of the group comes first."""
     load = context.loaders.messages.load
     if cursor is None or (cursor.last and _is_shown(context, conversation, cursor)):
-        after = cursor.position if cursor else None
+        after = Position(cursor.letta_id) if cursor else None
         return await load(MessageWindow(conversation, size + 1, newest_first=False, after=after))
-    before = await load(MessageWindow(conversation, _NEAR, before=cursor.position))
+    before = await load(MessageWindow(conversation, _NEAR, before=Position(cursor.letta_id)))
     found = await load(MessageWindow(conversation, size + _NEAR, newest_first=False, after=_end(before)))
     [*_, last] = _group(found, cursor)
     rest = found[found.index(last) + 1 :]
@@ -115,10 +112,10 @@ def _is_shown(context: RequestContext, conversation: ConversationRef, cursor: Me
 
 
 def _group(near: list[MessageRecord], cursor: MessageCursor) -> list[MessageRecord]:
-    """Return the messages at a cursor. Raises BadUserInput (``CURSOR``) if they are not in this conversation.
+    """Return the messages at a cursor. Raise BadUserInput (``CURSOR``) if they are not in this conversation.
 
-    In a default conversation, Letta accepts the id of any message as a position, also of other users' messages. In
-    another conversation it ignores an id that it does not know (tried on 0.16.8).
+    Letta accepts any user's message as a position in a default conversation, and ignores unknown ids in other
+    conversations (tried on 0.16.8).
     """
     group = [message for message in near if message.letta_id == cursor.letta_id]
     if not group:

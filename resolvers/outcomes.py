@@ -1,6 +1,4 @@
-"""Outcomes: errors of a mutation that a user can act on, as data in its payload."""
-
-from __future__ import annotations
+"""Outcomes are expected errors that a mutation returns in its payload."""
 
 from collections.abc import Callable
 
@@ -11,7 +9,7 @@ from clients.errors import BudgetExceeded, GatewayError, Invalid
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """Base of outcomes. The message can be shown to the user."""
+    """The base class of outcomes. A client can show the message to the user."""
 
     message: str
 
@@ -27,11 +25,11 @@ class BudgetSpent(Outcome, frozen=True):
 
 
 class VersionExists(Outcome, frozen=True):
-    """The version is already published."""
+    """The template's version is already published."""
 
 
 class NoMigrationPath(Outcome, frozen=True):
-    """No migration path leads to the version."""
+    """There is no migration path to the requested version."""
 
 
 class BadTemplate(Outcome, frozen=True):
@@ -58,7 +56,7 @@ _BY_REASON: dict[Reason, Callable[[GatewayError], Outcome]] = {
 
 
 def outcome_of(error: GatewayError) -> Outcome | None:
-    """Return the outcome that an error stands for; ``None`` if it stays an error of the field."""
+    """Convert an error to an outcome, or return ``None`` if the error belongs in the response's ``errors``."""
     if isinstance(error, BudgetExceeded):
         return BudgetSpent(error.message)
     if error.reason is None:

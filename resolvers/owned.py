@@ -1,10 +1,8 @@
-"""Objects of the user's agents, with their ownership in the type (decision 0047).
+"""Types of objects whose owner has been checked (decision 0047).
 
-The types are for mypy alone: at run time, an ``OwnedRun`` is the ``RunRecord`` that was read. Only this module, which
-proves ownership by an owned id, and ``resolvers.access``, which proves it by AMS, cast to owned types.
+The types are for mypy alone: at run time, an ``OwnedRun`` is a ``RunRecord``. Only this module and
+``resolvers.access`` cast to these types.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import cast
@@ -19,27 +17,27 @@ DEFAULT_PREFIX = "conversation:"
 
 
 class OwnedAgent(AgentRow, kw_only=True):
-    """An agent of the user's."""
+    """One of the user's agents."""
 
     agent_id: OwnedAgentId
 
 
 class OwnedConversation(ConversationRecord, kw_only=True):
-    """A conversation with an agent of the user's."""
+    """A conversation with one of the user's agents."""
 
     agent_id: OwnedAgentId
 
 
 class OwnedRun(RunRecord, kw_only=True):
-    """A run of an agent of the user's."""
+    """A run of one of the user's agents."""
 
     id: OwnedRunId
     agent_id: OwnedAgentId
 
 
 def not_found(kind: str) -> NotFound:
-    """Return the error for missing objects, and for those of other users."""
-    return NotFound(f"The {kind} does not exist.")
+    """Return the error for an object that does not exist or belongs to another user."""
+    return NotFound(f"The {kind} does not exist, or you have no permission to read it. Check the id.")
 
 
 def default_conversation(agent_id: OwnedAgentId) -> OwnedConversation:
@@ -48,29 +46,29 @@ def default_conversation(agent_id: OwnedAgentId) -> OwnedConversation:
 
 
 def ref_of(conversation: OwnedConversation) -> ConversationRef:
-    """Return the conversation's reference in calls to Letta."""
+    """Return the reference that calls to Letta use for the conversation."""
     if conversation.id.startswith(DEFAULT_PREFIX):
         return ConversationRef(conversation.agent_id)
     return ConversationRef(conversation.agent_id, cast("OwnedConversationId", conversation.id))
 
 
 def conversations_of(agent_id: OwnedAgentId, records: Iterable[ConversationRecord]) -> list[OwnedConversation]:
-    """Return the conversations that are with an agent of the user's."""
+    """Return the conversations that belong to the user's agent."""
     return [cast("OwnedConversation", record) for record in records if record.agent_id == agent_id]
 
 
 def runs_of(agent_id: OwnedAgentId, records: Iterable[RunRecord]) -> list[OwnedRun]:
-    """Return the runs that are of an agent of the user's."""
+    """Return the runs that belong to the user's agent."""
     return [cast("OwnedRun", record) for record in records if record.agent_id == agent_id]
 
 
-def run_named_in(conversation: ConversationRef, run_id: str) -> OwnedRunId:  # noqa: ARG001 - it is the proof
-    """Return the id of a run that Letta named in a message or stream of a conversation of the user's."""
+def run_named_in(conversation: ConversationRef, run_id: str) -> OwnedRunId:  # noqa: ARG001 - proves ownership
+    """Return an ``OwnedRunId`` for a run that Letta reported in the user's conversation."""
     return cast("OwnedRunId", run_id)
 
 
 def passage_of(agent_id: OwnedAgentId, passage: PassageRecord) -> OwnedPassageId:
-    """Return the id of a passage of an agent of the user's. Raises NotFound if it is of another agent."""
+    """Return a passage's id. Raise NotFound if the passage belongs to another agent."""
     if passage.agent_id != agent_id:
         raise not_found("passage")
     return cast("OwnedPassageId", passage.id)

@@ -1,6 +1,4 @@
-"""Relay connections (GraphQL Cursor Connections Specification) over records."""
-
-from __future__ import annotations
+"""Relay connections: pages, edges and cursors (GraphQL Cursor Connections Specification)."""
 
 import base64
 import binascii
@@ -16,7 +14,7 @@ from clients.timestamps import in_utc
 
 DEFAULT_PAGE = 20
 MAX_CURSOR = 1000
-"""The most characters of a cursor. The gateway's own are much shorter."""
+"""The maximum length of a cursor, in characters."""
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 """A time in a cursor, with a time zone."""
@@ -29,14 +27,14 @@ C = TypeVar("C")
 
 
 class Edge(msgspec.Struct, Generic[T], frozen=True):
-    """A node of a list, and its cursor."""
+    """A node of a list, and the node's cursor."""
 
     node: T
     cursor: str
 
 
 class PageInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether there are nodes on either side of a page."""
+    """The first and last cursors of a page, and whether there are nodes before and after the page."""
 
     has_next_page: bool
     has_previous_page: bool
@@ -45,7 +43,7 @@ class PageInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """A page of a connection. ``total_count`` is ``None`` if the service does not count."""
+    """A page of a connection. ``total_count`` is ``None`` if the service does not report a count."""
 
     edges: list[Edge[T]]
     page_info: PageInfo
@@ -53,7 +51,7 @@ class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
     @property
     def nodes(self) -> list[T]:
-        """Return the nodes without their edges."""
+        """Return the nodes of the page's edges."""
         return [edge.node for edge in self.edges]
 
 
@@ -68,21 +66,24 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 def window(
     first: int | None, after: str | None, last: int | None = None, before: str | None = None, *, newest: bool = False
 ) -> Window:
-    """Return the window of a connection's arguments. Raises BadUserInput for invalid ones.
+    """Convert a connection's arguments to a ``Window``. Raises BadUserInput.
 
-    With ``newest``, a connection without arguments starts from its end.
+    If ``newest`` is set, a connection without arguments returns the last items.
     """
     if first is not None and last is not None:
-        raise BadUserInput("Give `first` or `last`, not both.", reason=Reason.PAGING)
+        raise BadUserInput("`first` and `last` are both set. Set only one of them.", reason=Reason.PAGING)
     if after is not None and before is not None:
-        raise BadUserInput("Give `after` or `before`, not both.", reason=Reason.PAGING)
+        raise BadUserInput("`after` and `before` are both set. Set only one of them.", reason=Reason.PAGING)
     backward = last is not None or before is not None or (newest and first is None and after is None)
     if (backward and first is not None) or (last is not None and after is not None):
-        raise BadUserInput("Use `first` with `after`, and `last` with `before`.", reason=Reason.PAGING)
+        raise BadUserInput(
+            "`first` cannot be combined with `before`, and `last` cannot be combined with `after`. Omit one argument.",
+            reason=Reason.PAGING,
+        )
     size = last if last is not None else first
     if size is not None and not 0 <= size <= MAX_PAGE:
         raise BadUserInput(
-            f"The page size is {size}: it must be from 0 to {MAX_PAGE}. Request further pages with a cursor.",
+            f"The page size is {size}: sizes from 0 to {MAX_PAGE} are allowed. Request further pages with a cursor.",
             reason=Reason.PAGING,
         )
     return Window(size=DEFAULT_PAGE if size is None else size, backward=backward, cursor=before if backward else after)
@@ -91,10 +92,10 @@ def window(
 def page(
     edges: Sequence[Edge[T]], window: Window, *, more: bool, beyond: bool | None = None, total: int | None = None
 ) -> Page[T]:
-    """Make a page of edges.
+    """Create a page from edges.
 
-    ``more`` says whether there are items further in the direction of paging, ``beyond`` whether there are items on the
-    other side. If that is unknown, a cursor counts as one.
+    ``more`` says whether items follow in the direction of paging, and ``beyond`` whether items exist on the other side.
+    By default, ``beyond`` is true if the window has a cursor.
     """
     behind = window.cursor is not None if beyond is None else beyond
     info = PageInfo(
@@ -107,7 +108,7 @@ def page(
 
 
 def moment(time: datetime | None) -> datetime:
-    """Return the time by which an item is sorted. An item without a time is the oldest."""
+    """Return an item's time for sorting. An item without a time counts as the oldest item."""
     return _LONG_AGO if time is None else in_utc(time)
 
 
@@ -117,7 +118,7 @@ def encode_cursor(value: object) -> str:
 
 
 def decode_cursor(cursor: str, type_: type[C]) -> C:
-    """Decode the record in a cursor. Raises BadUserInput if the gateway has not made it."""
+    """Decode the record in a cursor. Raise BadUserInput if the cursor is invalid."""
     if len(cursor) > MAX_CURSOR:
         raise not_of_this_list()
     try:
@@ -128,5 +129,5 @@ def decode_cursor(cursor: str, type_: type[C]) -> C:
 
 
 def not_of_this_list() -> BadUserInput:
-    """Return the error for a cursor that is not of the list."""
-    return BadUserInput("The cursor does not belong to this list.", reason=Reason.CURSOR)
+    """Return the error for a cursor that does not belong to the list."""
+    return BadUserInput("The cursor does not belong to this list. Omit the cursor.", reason=Reason.CURSOR)

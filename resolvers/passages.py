@@ -1,6 +1,4 @@
-"""Archival memory: pages of an agent's passages, search, inserting and deleting."""
-
-from __future__ import annotations
+"""Reads, searches, inserts and deletes passages of archival memory."""
 
 from datetime import datetime
 
@@ -12,25 +10,12 @@ from clients.letta.client import is_letta_id
 from clients.letta.records import MemoryHit, PassageRecord
 from clients.outcome import outcome_unknown
 from clients.owned import OwnedAgentId, Position
-from resolvers import checks
+from resolvers import checks, paging
 from resolvers.context import RequestContext
-from resolvers.doubt import Doubt
 from resolvers.idempotency import OVERHEAD_BYTES
 from resolvers.loader_keys import MemoryQuery, PassageWindow
+from resolvers.outcome_unknown import OutcomeUnknown
 from resolvers.owned import not_found, passage_of
-from resolvers.paging import (
-    DEFAULT_PAGE,
-    MAX_PAGE,
-    Edge,
-    Moment,
-    Page,
-    Window,
-    decode_cursor,
-    encode_cursor,
-    moment,
-    not_of_this_list,
-    page,
-)
 
 PREFIX = "passage:"
 MAX_TEXT = 200_000
@@ -41,46 +26,43 @@ _SCANS = 20
 
 
 class _PassageCursor(msgspec.Struct, array_like=True):
-    """A position in a list of passages. With its time, it stays valid after the passage is deleted."""
+    """A position in a list of passages. The cursor stays valid after the passage is deleted."""
 
-    created_at: Moment
+    created_at: paging.Moment
     passage_id: str
-
-    @property
-    def position(self) -> Position:
-        """The passage's position, as a bound of a page."""
-        return Position(self.passage_id)
 
 
 def passage_node_id(passage: PassageRecord) -> str:
-    """Return the passage's id in the graph, ``passage:<agent id>:<uuid>``: Letta reads it only within its agent."""
+    """Return the passage's GraphQL id: ``passage:<agent id>:<uuid>``. Letta needs both ids to find a passage."""
     return f"{PREFIX}{passage.agent_id}:{passage.id.removeprefix(_LETTA)}"
 
 
-def passage_edge(passage: PassageRecord) -> Edge[PassageRecord]:
-    """Return the passage's edge in its agent's list."""
-    return Edge(passage, encode_cursor(_PassageCursor(_created(passage), passage.id)))
+def passage_edge(passage: PassageRecord) -> paging.Edge[PassageRecord]:
+    """Return the passage's edge in the list of the agent's passages."""
+    return paging.Edge(passage, paging.encode_cursor(_PassageCursor(_created(passage), passage.id)))
 
 
-async def passage_page(context: RequestContext, agent_id: OwnedAgentId, window: Window) -> Page[PassageRecord]:
+async def passage_page(
+    context: RequestContext, agent_id: OwnedAgentId, window: paging.Window
+) -> paging.Page[PassageRecord]:
     """Read a page of an agent's passages, newest first."""
-    cursor = None if window.cursor is None else decode_cursor(window.cursor, _PassageCursor)
+    cursor = None if window.cursor is None else paging.decode_cursor(window.cursor, _PassageCursor)
     if cursor is not None and not is_letta_id(cursor.passage_id, "passage"):
-        raise not_of_this_list()
-    before = None if cursor is None else cursor.position
+        raise paging.not_of_this_list()
+    before = None if cursor is None else Position(cursor.passage_id)
     found = await context.loaders.passages.load(PassageWindow(agent_id, window.size + 1, before=before))
     if cursor is not None and not (found and await _is_valid(context, agent_id, cursor, found[0])):
         found = await _after_a_gap(context, agent_id, window.size + 1, cursor)
     for passage in found[: window.size]:
-        context.resources.shown_ids.remember(context.principal.user_id, agent_id, passage.id)
+        context.resources.shown_ids.add(context.principal.user_id, agent_id, passage.id)
     edges = [passage_edge(passage) for passage in found[: window.size]]
-    return page(edges, window, more=len(found) > window.size)
+    return paging.page(edges, window, more=len(found) > window.size)
 
 
 async def _is_valid(
     context: RequestContext, agent_id: OwnedAgentId, cursor: _PassageCursor, older: PassageRecord
 ) -> bool:
-    """Whether a cursor is of the agent's list: Letta accepts any passage's id as a position, also of other users'."""
+    """Return whether a cursor belongs to the agent's list. Letta accepts any passage's id, even another user's."""
     if context.resources.shown_ids.has(context.principal.user_id, agent_id, cursor.passage_id):
         return True
     window = PassageWindow(agent_id, _SCAN, newest_first=False, after=Position(older.id))
@@ -90,10 +72,7 @@ async def _is_valid(
 async def _after_a_gap(
     context: RequestContext, agent_id: OwnedAgentId, limit: int, cursor: _PassageCursor
 ) -> list[PassageRecord]:
-    """Read the passages after a cursor for which Letta lists none: its passage is the last, or deleted.
-
-    If it is deleted, the page begins after the last newer passage, among the newest 1,000.
-    """
+    """Read the page after a cursor whose passage is the last one or was deleted. Search the newest 1,000 passages."""
     load = context.loaders.passages.load
     oldest = await load(PassageWindow(agent_id, 1, newest_first=False))
     if not oldest or oldest[0].id == cursor.passage_id or _created(oldest[0]) > cursor.created_at:
@@ -105,20 +84,17 @@ async def _after_a_gap(
         anchor = Position(newer[-1].id) if newer else anchor
         if len(newer) < _SCAN:
             return await load(PassageWindow(agent_id, limit, before=anchor))
-    raise not_of_this_list()
+    raise paging.not_of_this_list()
 
 
 async def passage_by_id(context: RequestContext, node_id: str) -> PassageRecord:
-    """Read a passage by its id in the graph. Raises NotFound."""
+    """Read the passage with the given id in the graph. Raises NotFound."""
     _, passage = await _owned(context, node_id)
     return passage
 
 
 async def _owned(context: RequestContext, node_id: str) -> tuple[OwnedAgentId, PassageRecord]:
-    """Read a passage and the agent's id. Raises NotFound.
-
-    Letta has no call for one passage: its older neighbour is read, and then the passage after that.
-    """
+    """Read a passage and its agent's id. Letta has no call for one passage, so two adjacent pages are read."""
     claimed, _, uuid = node_id.removeprefix(PREFIX).partition(":")
     passage_id = f"{_LETTA}{uuid}"
     if not node_id.startswith(PREFIX) or not is_letta_id(passage_id, "passage"):
@@ -137,20 +113,21 @@ async def _owned(context: RequestContext, node_id: str) -> tuple[OwnedAgentId, P
 
 
 async def search(context: RequestContext, agent_id: OwnedAgentId, query: str, limit: int | None) -> list[MemoryHit]:
-    """Search an agent's passages by meaning, best match first."""
-    limit = DEFAULT_PAGE if limit is None else limit
-    if not 1 <= limit <= MAX_PAGE:
-        raise BadUserInput(f"`limit` is {limit}: it must be from 1 to {MAX_PAGE}.", reason=Reason.PAGING)
+    """Search an agent's passages by meaning. Return the best match first."""
+    limit = paging.DEFAULT_PAGE if limit is None else limit
+    if not 1 <= limit <= paging.MAX_PAGE:
+        message = f"`limit` is {limit}: values from 1 to {paging.MAX_PAGE} are allowed."
+        raise BadUserInput(message, reason=Reason.PAGING)
     return await context.loaders.memory_search.load(MemoryQuery(agent_id, _checked(query, "query", MAX_QUERY), limit))
 
 
 async def insert(
     context: RequestContext, agent_id: str, text: str, tags: list[str] | None, key: str | None
-) -> list[Edge[PassageRecord]]:
-    """Insert a text into an agent's archival memory, once per key. Returns Letta's passages, newest first.
+) -> list[paging.Edge[PassageRecord]]:
+    """Insert a text into the agent's archival memory once per idempotency key. Return the new passages, newest first.
 
     Raises:
-        Conflict: reason ``KEY_REUSED``; ``OUTCOME_UNKNOWN``, if Letta did not confirm the passage.
+        Conflict: reason ``KEY_REUSED``, or ``OUTCOME_UNKNOWN`` if Letta did not confirm the passage.
     """
     row = await context.access.agent(agent_id)
     text, tags = _checked(text, "text", MAX_TEXT), checks.tags(tags)
@@ -164,19 +141,19 @@ async def insert(
         found = await _inserted_since(context, row.agent_id, text, since)
         return _noted(context, found) or None
 
-    doubt = Doubt(message=_UNCONFIRMED, look=find)
-    passages = await context.idempotent(key, "insertPassage", (agent_id, text, tags), inserted, _weight, doubt)
+    on_unknown = OutcomeUnknown(message=_UNCONFIRMED, find=find)
+    passages = await context.idempotent(key, "insertPassage", (agent_id, text, tags), inserted, _weight, on_unknown)
     return [passage_edge(passage) for passage in sorted(passages, key=newest_first)]
 
 
 async def _inserted_since(
     context: RequestContext, agent_id: OwnedAgentId, text: str, since: datetime
 ) -> list[PassageRecord]:
-    """Find the passage of a text, created since a time, that no known request of this process has created.
+    """Find a new passage with the text, unless this process is known to have created the passage.
 
     Raises:
-        Conflict: reason ``OUTCOME_UNKNOWN``, if there are several, if it may be of a request that is running, or if
-            there is a part of the text: Letta may divide a text into several passages.
+        Conflict: reason ``OUTCOME_UNKNOWN``, if several passages match, this process may have created one, or Letta may
+            have divided the text.
     """
     created_ids, user_id = context.resources.created_ids, context.principal.user_id
     newest = await context.resources.letta.passages(context.renewed().scope, agent_id, limit=_SCAN, newest_first=True)
@@ -190,20 +167,19 @@ async def _inserted_since(
 
 
 def _noted(context: RequestContext, passages: list[PassageRecord]) -> list[PassageRecord]:
-    """Note that a request of this process has created the passages, and return them."""
     for passage in passages:
         context.resources.created_ids.add(context.principal.user_id, passage.id)
     return passages
 
 
 _UNCONFIRMED = (
-    "Letta did not confirm the passage. Retry with the same key: the gateway looks for the passage first. If this "
-    "error repeats, or if there was no key, look in the agent's passages before you use a new key."
+    "Letta did not confirm the passage. Retry with the same key: the gateway first searches for the passage. If this "
+    "error repeats or the request had no key, check the agent's passages before you retry with a new key."
 )
 
 
 def newest_first(passage: PassageRecord) -> tuple[float, str]:
-    """Return the sort key. With equal times, lesser ids are first in both directions (tried on 0.16.8)."""
+    """Return a passage's sort key. Letta 0.16.8 sorts passages with the same time by ascending id."""
     return (-_created(passage).timestamp(), passage.id)
 
 
@@ -212,10 +188,7 @@ def _weight(passages: list[PassageRecord]) -> int:
 
 
 async def delete(context: RequestContext, node_id: str) -> str:
-    """Delete a passage of the user's, and return its id. Raises NotFound.
-
-    It is read first: Letta deletes any agent's passage by the path of any other agent.
-    """
+    """Delete the user's passage and return the passage's id. The gateway checks the owner, because Letta does not."""
     agent_id, passage = await _owned(context, node_id)
     await context.resources.letta.delete_passage(context.scope, agent_id, passage_of(agent_id, passage))
     return node_id
@@ -223,11 +196,12 @@ async def delete(context: RequestContext, node_id: str) -> str:
 
 def _checked(text: str, name: str, most: int) -> str:
     if not text.strip():
-        raise BadUserInput(f"The {name} is empty.", reason=Reason.EMPTY)
+        raise BadUserInput(f"`{name}` is empty. Write at least one character.", reason=Reason.EMPTY)
     if len(text) > most:
-        raise BadUserInput(f"The {name} has more than {most} characters.", reason=Reason.TOO_LONG)
+        message = f"`{name}` has more than {most:,} characters. Shorten the text."
+        raise BadUserInput(message, reason=Reason.TOO_LONG)
     return text
 
 
 def _created(passage: PassageRecord) -> datetime:
-    return moment(passage.created_at)
+    return paging.moment(passage.created_at)

@@ -1,6 +1,4 @@
-"""The health of the gateway's services."""
-
-from __future__ import annotations
+"""Checks the health of the services that the gateway calls."""
 
 import asyncio
 import math
@@ -16,7 +14,7 @@ from clients.health import HealthCheck
 
 
 class HealthStatus(StrEnum):
-    """Whether a service answers."""
+    """The status of a service."""
 
     OK = "ok"
     DOWN = "down"
@@ -25,8 +23,8 @@ class HealthStatus(StrEnum):
 class ServiceHealth(msgspec.Struct, frozen=True, kw_only=True):
     """The health of one service.
 
-    ``parts`` are the models and kinds of call whose own breakers are not closed. Only operators see them: they name
-    models and ids of several users. ``note`` names none.
+    ``parts`` are the models and kinds of calls whose breakers are not closed. Only operators see ``parts``, which
+    contains users' ids.
     """
 
     service: Service
@@ -38,32 +36,32 @@ class ServiceHealth(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def degraded(self) -> bool:
-        """Whether it is down, or calls to a part of it are refused."""
+        """Return whether the service is down, or the gateway refuses some calls to the service."""
         return self.status is HealthStatus.DOWN or any(part.state is BreakerState.OPEN for part in self.parts)
 
 
 class PlatformRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The gateway and its services."""
+    """The gateway's version, and the health of the services that the gateway calls."""
 
     version: str
     services: list[ServiceHealth]
 
     @property
     def degraded(self) -> bool:
-        """Whether any service is down, or refuses calls to a part of it."""
+        """Return whether any service is degraded."""
         return any(service.degraded for service in self.services)
 
 
 class Health:
-    """Checks all services concurrently. Requests at the same time share a check."""
+    """Checks all services concurrently. Concurrent requests share one check."""
 
     def __init__(self, checks: list[HealthCheck], version: str) -> None:
         self._checks = checks
         self._version = version
         self._checking: asyncio.Task[PlatformRecord] | None = None
 
-    async def look(self, scope: CallScope) -> PlatformRecord:
-        """Return the health of every service. One that does not answer is ``DOWN``."""
+    async def probe(self, scope: CallScope) -> PlatformRecord:
+        """Return the health of every service. A service that does not answer is ``DOWN``."""
         if self._checking is None or self._checking.done():
             self._checking = asyncio.create_task(self._check_all(scope))
         return await asyncio.shield(self._checking)
@@ -83,9 +81,11 @@ class Health:
         notes = [failure or check.note()]
         if breakers is not None and breakers.service_state is BreakerState.OPEN:
             status = HealthStatus.DOWN
-            notes.append(f"Its breaker is open: it is not called for {math.ceil(breakers.service_wait)} s.")
+            notes.append(
+                f"The circuit breaker is open: the gateway makes no calls for {math.ceil(breakers.service_wait)} s."
+            )
         if refused := sum(part.state is BreakerState.OPEN for part in parts):
-            notes.append(f"{refused} of its models or kinds of call keep failing: their breakers are open.")
+            notes.append(f"The number of open circuit breakers for single models and kinds of calls is {refused}.")
         return ServiceHealth(
             service=check.service,
             status=status,

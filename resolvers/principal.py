@@ -1,23 +1,21 @@
 """The signed-in user of a request."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 import msgspec
 
 
 class Role(StrEnum):
-    """The permissions of a user beyond those on the user's own objects."""
+    """A user's role. Admins have additional permissions."""
 
     USER = "user"
     ADMIN = "admin"
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """A signed-in user. Only ``app.auth``, from a verified token, and ``app.rest.secrets``, from a secret, make one.
+    """A signed-in user. Only ``app.auth`` and ``app.rest.secrets`` create instances, from a verified token or secret.
 
-    ``user_id`` is the token's ``sub``, ``expires_at`` its ``exp`` in seconds since the epoch. A secret never expires.
+    ``user_id`` is the token's ``sub``, and ``expires_at`` its ``exp`` in seconds since the epoch. Secrets never expire.
     """
 
     user_id: str

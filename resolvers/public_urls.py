@@ -1,11 +1,9 @@
-"""URLs that an upstream may fetch: https URLs of the public internet, checked by their spelling.
+"""Protection against SSRF: checks that a URL is a public https URL.
 
 LiteLLM, Letta and the model's provider fetch a URL from inside their own networks. A URL is parsed as WHATWG specifies.
-It is accepted only if its host is spelled as the parser returns it, so that every parser reads the same host. The
-upstream has to check the addresses to which a public name resolves.
+Its host must be spelled as the parser returns it, so that every parser reads the same host. The service that fetches
+the URL must check the IP addresses of a public host name.
 """
-
-from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -15,24 +13,24 @@ import idna
 from publicsuffixlist import PublicSuffixList
 
 MAX_URL = 2048
-"""The most characters of the URL of an image or a file."""
+
 
 _AUTHORITY = re.compile(r"https://([^/?#\\@]+)(?:[/?#]|\Z)", re.IGNORECASE)
 _PORT = re.compile(r":(\d*)\Z")
 _OTHER_DOTS = re.compile(r"[\u3002\uff0e\uff61]")
-"""Dots in IDNA, but parts of a label to simpler parsers."""
+"""Characters that IDNA treats as dots, and that simpler parsers treat as part of a label."""
 
 _FIRST_UNPRIVILEGED = 1024
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)+{_LABEL}")
 _SUFFIXES = PublicSuffixList(only_icann=True, accept_unknown=False)
-"""The endings of names in the public DNS. ``letta.svc``, ``redis.production`` and ``wiki.corp`` have others."""
+"""The suffixes of the public DNS. Private names such as ``letta.svc`` and ``wiki.corp`` have other suffixes."""
 
 _NOT_IN_DNS = frozenset({"arpa", "onion"})
-"""Endings in the list that are not reachable over the public internet (RFC 8375, RFC 7686)."""
+"""Public suffixes that are not reachable over the public internet (RFC 8375, RFC 7686)."""
 
 _AZURE_HOST = IPv4Address("168.63.129.16")
-"""A public address that is the host of every virtual machine in Azure."""
+"""The public address at which an Azure virtual machine reaches its host."""
 
 _GLOBAL_UNICAST = ip_network("2000::/3")
 _CARRIES_IPV4 = (ip_network("2001::/32"), ip_network("2002::/16"))
@@ -48,7 +46,7 @@ _HEAD = 100
 
 
 def is_public(url: str) -> bool:
-    """Whether every parser reads an https URL with a host of the public internet."""
+    """Return whether a text is an https URL with a public host. All URL parsers must find the same host."""
     if len(url) > MAX_URL or not url.isprintable() or " " in url or "\\" in url:
         return False
     match = _AUTHORITY.match(url)
@@ -58,21 +56,22 @@ def is_public(url: str) -> bool:
         parsed = can_ada.parse(url)
     except (ValueError, TypeError):  # TypeError: UTF-8 cannot encode the text
         return False
-    return _is_open(parsed.port) and _as_written(match[1], parsed.hostname) and _is_public_host(parsed.hostname)
+    return (
+        _is_allowed_port(parsed.port) and _is_canonical(match[1], parsed.hostname) and _is_public_host(parsed.hostname)
+    )
 
 
 def looks_like_address(text: str) -> bool:
-    """Whether an upstream may fetch a text as a URL. Invisible characters in its scheme are ignored."""
+    """Return whether a service might read a text as a URL. Invisible characters in the scheme are ignored."""
     return _ADDRESS.match(_INVISIBLE.sub("", text[:_HEAD]).lstrip()) is not None
 
 
-def _is_open(port: str) -> bool:
-    """Whether a port, empty for the scheme's default, is allowed."""
+def _is_allowed_port(port: str) -> bool:
     return not port or int(port) >= _FIRST_UNPRIVILEGED
 
 
-def _as_written(authority: str, hostname: str) -> bool:
-    """Whether a URL's host equals the parsed one, apart from capitals, the last dot and Punycode."""
+def _is_canonical(authority: str, hostname: str) -> bool:
+    """Return whether a host is spelled as parsed, except for capitals, a trailing dot and Punycode."""
     written = _PORT.sub("", authority).removesuffix(".")
     read = hostname.removesuffix(".")
     if written.isascii():

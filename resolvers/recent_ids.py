@@ -1,6 +1,4 @@
-"""Caches of the ids that pages have shown to a user, and of those that a user's requests have created."""
-
-from __future__ import annotations
+"""Caches the Letta ids of objects that users have read or created."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
@@ -12,34 +10,34 @@ from clients.bounded import OwnerCache
 from clients.letta.messages import MessageRecord
 
 MAX_CREATED, MAX_ALL_CREATED, CREATED_KEPT_FOR = 5_000, 200_000, timedelta(hours=1)
-"""The most created ids of one user and of all, and the time for which they are kept after the user's last."""
+"""The maximum number of ids per user and in total, and the time for which ids are kept."""
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 class ShownIds:
-    """The Letta ids that pages have shown to each user: a page after one of them needs no read to check the cursor."""
+    """Caches the Letta ids that each user has read. The gateway does not check cursors with these ids."""
 
     def __init__(self, in_all: int = 20_000, each: int = 2_500) -> None:
         self._ids: OwnerCache[str] = OwnerCache(in_all, each)
 
-    def keep(self, user_id: str, message: MessageRecord) -> None:
-        """Keep a stored message's id; that of a user message also by its ``otid``."""
+    def add_message(self, user_id: str, message: MessageRecord) -> None:
+        """Add a stored message's Letta id. For a user message, add the ``otid`` too."""
         if message.letta_id:
-            self.remember(user_id, message.conversation, message.letta_id)
+            self.add(user_id, message.conversation, message.letta_id)
         if message.letta_id and message.otid and message.is_known_by_otid:
-            self.remember(user_id, message.conversation, message.letta_id, message.otid)
+            self.add(user_id, message.conversation, message.letta_id, message.otid)
 
-    def remember(self, user_id: str, list_id: str, letta_id: str, name: str | None = None) -> None:
-        """Keep the id of an item of a list: a message of a conversation, or a passage of an agent."""
+    def add(self, user_id: str, list_id: str, letta_id: str, name: str | None = None) -> None:
+        """Add the Letta id of a message or a passage."""
         self._ids.put(user_id, f"{list_id}\n{name or letta_id}", letta_id)
 
     def find(self, user_id: str, list_id: str, otid: str) -> str | None:
-        """Return the Letta id of a user message, if it is kept."""
+        """Return the Letta id for a user message's ``otid``, or ``None`` if the id is not cached."""
         return self._ids.get(user_id, f"{list_id}\n{otid}")
 
     def has(self, user_id: str, list_id: str, letta_id: str) -> bool:
-        """Whether the item of a Letta id is kept."""
+        """Return whether the user has read a page with the Letta id."""
         return self.find(user_id, list_id, letta_id) == letta_id
 
 
@@ -53,9 +51,9 @@ class _Created:
 
 
 class CreatedIds:
-    """The Letta ids of conversations and passages that requests of this process have created.
+    """Caches the Letta ids of conversations and passages that requests to this process have created.
 
-    Past ``each`` ids of one user, or ``in_all`` of all, a new id evicts the same user's oldest.
+    If a user has more than ``each`` ids, or all users have more than ``in_all``, a new id evicts the user's oldest id.
     """
 
     def __init__(
@@ -75,7 +73,7 @@ class CreatedIds:
 
     @contextmanager
     def creating(self, agent_id: str) -> Iterator[None]:
-        """Count a request that creates an object of an agent, until its ids are known."""
+        """Return a context manager for a request that creates an object for an agent."""
         self._creating[agent_id] += 1
         try:
             yield
@@ -85,7 +83,7 @@ class CreatedIds:
                 del self._creating[agent_id]
 
     def add(self, user_id: str, letta_id: str) -> None:
-        """Note that a request of the user has created an object."""
+        """Record the Letta id of an object that a user's request has created."""
         now = self._clock()
         created = self._users.setdefault(user_id, _Created())
         self._count += letta_id not in created.ids
@@ -98,14 +96,14 @@ class CreatedIds:
             self._count -= len(self._users.pop(oldest).ids)
 
     def has(self, user_id: str, letta_id: str) -> bool:
-        """Whether a request of the user has created an object."""
+        """Return whether one of the user's requests has created the object with the Letta id."""
         created = self._users.get(user_id)
         return created is not None and letta_id in created.ids
 
     def knows_all(self, user_id: str, agent_id: str, since: datetime) -> bool:
-        """Whether all ids are known that the user's requests have created for an agent since a time.
+        """Return whether the cache has every object that the user created for an agent after ``since``.
 
-        They are not if an id was evicted or a request is running, whose id is not known yet.
+        An id is missing if it was evicted, or if the request that creates the object is still running.
         """
         created = self._users.get(user_id)
         evicted = _LONG_AGO if created is None else created.evicted

@@ -1,6 +1,4 @@
-"""The objects of the process that resolvers use."""
-
-from __future__ import annotations
+"""Objects that all operations of the process share."""
 
 from dataclasses import dataclass, field
 
@@ -11,18 +9,15 @@ from resolvers.idempotency import IdempotencyKeys
 from resolvers.limits import RateLimits
 from resolvers.platform import Health
 from resolvers.recent_ids import CreatedIds, ShownIds
-from resolvers.streams.clocks import Clocks
 from resolvers.streams.hub import StreamHub
 from resolvers.streams.limits import StreamMetrics
+from resolvers.streams.timeouts import Timeouts
 from resolvers.watch import Watches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """The objects of the process. ``platform_key`` pays for users without a key of their own.
-
-    ``max_calls`` bounds the upstream calls of one operation.
-    """
+    """The objects that all operations share. ``max_calls`` is the maximum number of upstream calls per operation."""
 
     ams: Ams
     letta: Letta
@@ -32,7 +27,7 @@ class Resources:
     limits: RateLimits
     metrics: StreamMetrics
     health: Health
-    clocks: Clocks
+    timeouts: Timeouts
     platform_key: str | None
     max_calls: int = 500
     shown_ids: ShownIds = field(default_factory=ShownIds)

@@ -1,6 +1,4 @@
-"""Runs: pages of them, their usage and steps, and how they are cancelled."""
-
-from __future__ import annotations
+"""Reads and cancels runs."""
 
 from enum import StrEnum
 
@@ -21,7 +19,7 @@ from resolvers.streams.stream import Stream
 
 
 class AgentStatus(StrEnum):
-    """Whether an agent has an active run in Letta. The ``agent_status`` of AMS says only that it is registered."""
+    """The status of an agent in Letta. AMS's ``agent_status`` does not show whether the agent has an active run."""
 
     IDLE = "idle"
     RUNNING = "running"
@@ -29,8 +27,6 @@ class AgentStatus(StrEnum):
 
 
 class _RunCursor(msgspec.Struct, array_like=True):
-    """A position in a list of runs."""
-
     created_at: Moment
     run_id: str
 
@@ -60,12 +56,12 @@ def _older(runs: list[RunRecord], cursor: _RunCursor | None) -> list[RunRecord]:
 
 
 def run_edge(run: OwnedRun) -> Edge[OwnedRun]:
-    """Return the run's edge in its agent's list."""
+    """Return the run's edge in the list of the agent's runs."""
     return Edge(run, encode_cursor(_RunCursor(moment(run.created_at), run.id)))
 
 
 async def agent_status(agent: Parent[OwnedAgent], info: Info) -> AgentStatus:
-    """Return whether the agent has an active run, in any of its conversations."""
+    """Return whether the agent has an active run in any conversation."""
     statuses = {run.status for run in await info.context.loaders.active_runs.load(agent.agent_id)}
     if not statuses:
         return AgentStatus.IDLE
@@ -73,14 +69,14 @@ async def agent_status(agent: Parent[OwnedAgent], info: Info) -> AgentStatus:
 
 
 async def active_run(record: Parent[OwnedConversation], info: Info) -> OwnedRun | None:
-    """Return the conversation's active run."""
+    """Return the conversation's active run, if there is one."""
     wanted = ref_of(record).conversation_id
     runs = runs_of(record.agent_id, await info.context.loaders.active_runs.load(record.agent_id))
     return next((run for run in runs if run.conversation_id == wanted), None)
 
 
 async def usage(record: Parent[OwnedRun], info: Info) -> Usage:
-    """Return the tokens of all of a run's steps so far."""
+    """Return the number of tokens that the run has used so far."""
     return await info.context.loaders.run_usage.load(record.id)
 
 
@@ -90,7 +86,7 @@ async def steps(record: Parent[OwnedRun], info: Info) -> list[StepRecord]:
 
 
 async def step_of(context: RequestContext, step_id: str | None) -> StepRecord | None:
-    """Return the step that made a message of the user's; ``None`` if Letta has none."""
+    """Return the step that created a message, or ``None`` if Letta has no such step."""
     try:
         return None if step_id is None else await context.access.step(step_id)
     except NotFound:
@@ -98,14 +94,14 @@ async def step_of(context: RequestContext, step_id: str | None) -> StepRecord | 
 
 
 def stream(record: Parent[OwnedRun], info: Info) -> Stream | None:
-    """Return the user's stream through which this gateway reads the run."""
+    """Return this process's newest stream that reads the run."""
     streams = info.context.resources.streams.of(info.context.owner)
     return next((stream for stream in reversed(streams) if stream.run_id == record.id), None)
 
 
 async def cancel(context: RequestContext, run_id: str) -> OwnedRun:
-    """Cancel a run of the user's, and return it. A run that has ended does not change."""
+    """Cancel the user's run and return the run. A run that has ended stays unchanged."""
     run = await context.access.run(run_id)
     await context.resources.letta.cancel(context.scope, run.agent_id, run.id)
-    context.forget()
+    context.reset_loaders()
     return await context.access.run(run_id)

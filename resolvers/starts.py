@@ -1,6 +1,4 @@
-"""Counts the start of model work against the user's rate limit, but not a request that attaches to a stream."""
-
-from __future__ import annotations
+"""Applies the rate limit to requests that start model calls. Requests that attach to a stream are exempt."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -10,10 +8,7 @@ from resolvers.limits import LimitKind
 
 
 async def charge(context: RequestContext, key: str | None = None, *, restarts: bool = False) -> bool:
-    """Charge a start before anything is sent upstream. Raises RateLimited (``RATE_LIMIT_LLM``).
-
-    Returns whether it was charged: not if ``key`` attaches to a stream. ``restarts`` is as in ``StreamRequest``.
-    """
+    """Count a request as a model call. Return False if the request attaches to a stream. Raises RateLimited."""
     if context.on_long is not None:
         context.on_long()
     user_id = context.principal.user_id
@@ -24,5 +19,5 @@ async def charge(context: RequestContext, key: str | None = None, *, restarts: b
 
 
 def refund(context: RequestContext) -> Callable[[], Awaitable[None]]:
-    """Return a function that undoes a charge, for a stream request that attaches after all."""
+    """Return a function that undoes ``charge``. Call the function if the request attaches to an existing stream."""
     return partial(context.resources.limits.give_back, context.principal.user_id, LimitKind.LLM)

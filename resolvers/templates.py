@@ -1,6 +1,4 @@
-"""Templates of agents."""
-
-from __future__ import annotations
+"""Reads and publishes agent templates."""
 
 from strawberry import Parent
 
@@ -11,14 +9,14 @@ from resolvers import checks
 from resolvers.context import RequestContext
 from resolvers.info import Info
 from resolvers.loader_keys import VersionKey
-from resolvers.loaders import kept
+from resolvers.loaders import prime_all
 from resolvers.owned import not_found
 from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, not_of_this_list, page
 from resolvers.principal import Role
 
 
 async def by_slug(context: RequestContext, slug: str) -> TemplateRecord:
-    """Return a template. If AMS does not serve templates, those of the user's agents exist. Raises NotFound."""
+    """Return a template by its slug. If AMS does not serve templates, find only templates of the user's agents."""
     record = await context.loaders.template.load(slug)
     if record is not None and not record.described and slug not in await _used(context):
         record = None
@@ -36,7 +34,7 @@ async def template_page(context: RequestContext, window: Window, search: str | N
     ams, user_id = context.resources.ams, context.principal.user_id
     found = await ams.template_page(context.scope, user_id, limit=window.size + 1, after=after, search=search)
     if found is not None:
-        kept(context.loaders.template, found)
+        prime_all(context.loaders.template, found)
     else:
         found = [TemplateRecord(id=slug, described=False) for slug in await _used(context)]
         found = [record for record in found if (after is None or record.id > after) and (search or "") in record.id]
@@ -45,22 +43,22 @@ async def template_page(context: RequestContext, window: Window, search: str | N
 
 
 def template_edge(record: TemplateRecord) -> Edge[TemplateRecord]:
-    """Return the template's edge."""
+    """Return the template's edge in the list of templates."""
     return Edge(record, encode_cursor(record.id))
 
 
 async def version(record: Parent[TemplateRecord], info: Info, number: str) -> TemplateVersionRecord | None:
-    """Return one version; ``None`` if AMS does not serve versions. Raises NotFound."""
+    """Return a version of the template, or ``None`` if AMS does not serve versions. Raises NotFound."""
     return await _version(info.context, record, checks.version(number) or number)
 
 
 async def template_of(record: Parent[TemplateVersionRecord], info: Info) -> TemplateRecord:
-    """Return the version's template."""
+    """Return the template to which a version belongs."""
     return await _named(info.context, record.template_id)
 
 
 async def version_by_number(context: RequestContext, slug: str, number: str) -> TemplateVersionRecord:
-    """Return one version of a template that the user has permission to use. Raises NotFound."""
+    """Return a version of a template that the user has permission to use. Raises NotFound."""
     record = await _version(context, await by_slug(context, slug), number)
     if record is None:
         raise not_found("version of the template")
@@ -75,13 +73,13 @@ async def _version(context: RequestContext, record: TemplateRecord, number: str)
 
 
 async def validation(context: RequestContext, source: str) -> TemplateValidation:
-    """Return AMS's validation of an Agent File."""
+    """Validate an Agent File in AMS, and return the result."""
     ams, user_id = context.resources.ams, context.principal.user_id
     return await ams.validate_template(context.scope, user_id, checks.source(source))
 
 
 async def publish(context: RequestContext, source: str, key: str | None) -> PublishedVersion:
-    """Publish an Agent File, as an admin.
+    """Publish an Agent File.
 
     Raises:
         Forbidden: the user is not an admin. AMS is not called.
@@ -89,11 +87,11 @@ async def publish(context: RequestContext, source: str, key: str | None) -> Publ
         Conflict: reason ``VERSION_EXISTS`` or ``KEY_REUSED``.
     """
     if context.principal.role is not Role.ADMIN:
-        raise Forbidden("Only admins can publish templates.", reason=Reason.ROLE)
+        raise Forbidden("Only users with the role `ADMIN` can publish templates.", reason=Reason.ROLE)
     text, sent = checks.source(source), checks.header_key(key)
     ams, user_id = context.resources.ams, context.principal.user_id
     published = await ams.publish_template(context.scope, user_id, text, sent)
-    context.forget()
+    context.reset_loaders()
     return published
 
 
@@ -103,7 +101,7 @@ async def published_template(context: RequestContext, published: PublishedVersio
 
 
 async def published_version(context: RequestContext, published: PublishedVersion, source: str) -> TemplateVersionRecord:
-    """Return the version in AMS; the published values, if AMS does not serve versions."""
+    """Read a published version from AMS. If AMS does not serve versions, create the version from ``published``."""
     try:
         version_key = VersionKey(published.template_id, published.version, exists=True)
         found = await context.loaders.template_version.load(version_key)
@@ -119,15 +117,13 @@ async def published_version(context: RequestContext, published: PublishedVersion
 
 
 async def _named(context: RequestContext, slug: str) -> TemplateRecord:
-    """Return a template that exists; only its slug, if AMS does not serve templates."""
+    """Return an existing template. If AMS does not serve templates, the record has only the slug."""
     return await context.loaders.template.load(slug) or TemplateRecord(id=slug, described=False)
 
 
 async def _used_versions(context: RequestContext, slug: str) -> set[str | None]:
-    """Return the versions of a template that the user's agents run."""
     return {row.version for row in (await context.access.profile()).agents if row.template_id == slug}
 
 
 async def _used(context: RequestContext) -> list[str]:
-    """Return the slugs of the templates of the user's agents."""
     return sorted({row.template_id for row in (await context.access.profile()).agents if row.template_id})

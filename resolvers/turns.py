@@ -1,6 +1,4 @@
-"""Turns: starting them, and reading their streams."""
-
-from __future__ import annotations
+"""Starts turns and reads their streams."""
 
 import asyncio
 import time
@@ -17,9 +15,9 @@ from clients.outcome import outcome_unknown
 from clients.owned import ConversationRef
 from resolvers import checks, starts
 from resolvers.context import RequestContext
-from resolvers.doubt import settled_at
 from resolvers.idempotency import fingerprint
 from resolvers.messages import message_by_id
+from resolvers.outcome_unknown import settled_at
 from resolvers.owned import OwnedRun, ref_of, run_named_in
 from resolvers.paging import Edge
 from resolvers.runs import run_edge
@@ -29,21 +27,21 @@ from resolvers.streams.events import Delivery, Ended, Event, OnDisconnect, Start
 from resolvers.streams.log import Leave
 from resolvers.streams.stream import Stream, StreamRequest
 
-_OTIDS = uuid.UUID("6f1d8a52-2f0b-5d0e-9c1e-0d6a3f2b7c44")
-"""The namespace of the ids of sent messages."""
+_OTID_NAMESPACE = uuid.UUID("6f1d8a52-2f0b-5d0e-9c1e-0d6a3f2b7c44")
+
 
 UNCONFIRMED = (
-    "Letta did not confirm the message. Retry with the same key: the gateway looks for the message first, and sends it "
-    "only if Letta does not have it."
+    "Letta did not confirm the message. Retry with the same key: the gateway sends the message only if Letta does not "
+    "have the message."
 )
 
 
 async def recipient(context: RequestContext, agent_id: str | None, conversation_id: str | None) -> ConversationRef:
-    """Return the user's conversation that a message is sent to: an agent's default one, or another. Raises NotFound."""
+    """Return the conversation with the given id, or the given agent's default conversation. Raises NotFound."""
     if agent_id is not None:
         return ConversationRef((await context.access.agent(agent_id)).agent_id)
     if conversation_id is None:
-        raise BadUserInput("The message has no destination. Give an agent or a conversation.")
+        raise BadUserInput("The message has no recipient. Set `agentId` or `conversationId`.")
     return ref_of(await context.access.conversation(conversation_id))
 
 
@@ -57,41 +55,27 @@ async def send_message(
     key: str,
     reads: bool = True,
 ) -> AbstractAsyncContextManager[Stream]:
-    """Start a turn with the user's agent, or attach to the one that ``key`` has started.
-
-    Raises:
-        RateLimited: reason ``RATE_LIMIT_LLM``.
-        NotFound: the user has no such agent or conversation.
-    """
+    """Start a turn with the user's agent, or attach to the turn that was started with ``key``."""
     key = f"message:{checks.key(key)}"
     charged = await starts.charge(context, key)
     conversation = await recipient(context, agent_id, conversation_id)
     input_print = fingerprint(str(conversation), content)
     sent = SentMessage(content=content, otid=_otid(context, key, input_print))
-    return _start(
-        context,
-        conversation,
-        sent,
-        charged=charged,
-        on_disconnect=on_disconnect,
-        key=key,
-        input_print=input_print,
-        reads=reads,
-    )
+    return _start(context, conversation, sent, key, input_print, on_disconnect, charged=charged, reads=reads)
 
 
 def _start(
     context: RequestContext,
     conversation: ConversationRef,
     sent: SentMessage | SentDecision,
-    *,
-    charged: bool,
-    on_disconnect: OnDisconnect,
     key: str,
     input_print: str,
+    on_disconnect: OnDisconnect,
+    *,
+    charged: bool,
     reads: bool,
 ) -> AbstractAsyncContextManager[Stream]:
-    """Start a turn under a key. If the outcome of an earlier attempt is unknown, Letta is searched for it first."""
+    """Start a turn with a key. If an earlier attempt's outcome is unknown, the stream first searches Letta."""
     request = StreamRequest(
         owner=context.owner,
         kind="turn",
@@ -104,18 +88,17 @@ def _start(
         starter=context,
         on_reuse=starts.refund(context) if charged else None,
         unknown=UNCONFIRMED,
-        looks=True,
+        can_search=True,
     )
     return context.resources.streams.start(request)
 
 
 def _otid(context: RequestContext, key: str, input_print: str) -> str:
-    """Return the id of a sent message: the same at each attempt, also after a restart."""
-    return str(uuid.uuid5(_OTIDS, f"{context.principal.user_id}\n{key}\n{input_print}"))
+    """Return a message's ``otid``, which is the same for every attempt, even after a restart of the gateway."""
+    return str(uuid.uuid5(_OTID_NAMESPACE, f"{context.principal.user_id}\n{key}\n{input_print}"))
 
 
 def _attempt(context: RequestContext, key: str, conversation: ConversationRef) -> Attempt | None:
-    """Return the earlier attempt under a key that starts again."""
     stream = context.resources.streams.earlier(context.owner, key)
     if stream is None:
         return None
@@ -133,10 +116,9 @@ async def respond_to_approval(
     on_disconnect: OnDisconnect,
     key: str | None,
 ) -> AbstractAsyncContextManager[Stream]:
-    """Continue a turn that waits for a decision. Without a key, an approval request accepts one decision.
+    """Continue a turn that waits for the user's decision. By default, ``key`` is the approval request's id.
 
     Raises:
-        RateLimited: reason ``RATE_LIMIT_LLM``.
         NotFound: the user has no such message.
         BadUserInput: reason ``NO_APPROVAL``, if the message is not an approval request.
     """
@@ -147,22 +129,15 @@ async def respond_to_approval(
     request = await message_by_id(context, request_id)
     if not isinstance(request, ApprovalRequestMessage):
         raise BadUserInput(
-            "The message is not an approval request. Give the id of an `ApprovalRequestMessage`.",
+            "`requestId` must be the id of an `ApprovalRequestMessage`. Choose a different message.",
             reason=Reason.NO_APPROVAL,
         )
     calls = [call.tool_call_id for call in request.tool_calls if call.tool_call_id]
     input_print = fingerprint(request_id, approve, reason)
     otid = _otid(context, stream_key, input_print)
-    return _start(
-        context,
-        request.conversation,
-        SentDecision(tool_call_ids=calls, approve=approve, reason=reason, otid=otid),
-        charged=charged,
-        on_disconnect=on_disconnect,
-        key=stream_key,
-        input_print=input_print,
-        reads=False,
-    )
+    sent = SentDecision(tool_call_ids=calls, approve=approve, reason=reason, otid=otid)
+    conversation = request.conversation
+    return _start(context, conversation, sent, stream_key, input_print, on_disconnect, charged=charged, reads=False)
 
 
 async def events(
@@ -172,32 +147,30 @@ async def events(
     *,
     replayed: bool | None = None,
 ) -> AsyncIterator[Delivery[Event]]:
-    """Attach to a stream and read its events.
-
-    ``replayed`` says whether it was read before; by default, whether another operation has started it.
-    """
+    """Attach to a stream and read the stream's events."""
     streams = context.resources.streams
     async with attached as stream:
         if replayed is None:
             replayed = streams.is_replay(stream, context)
-        context.forget()  # each event has loaders of its own
+        context.reset_loaders()  # each event has its own loaders
         async for event in streams.events(stream, after, context.leave, replayed=replayed):
             yield event
 
 
 async def wait_started(context: RequestContext, stream: Stream) -> Started:
-    """Wait for the first event of a turn's stream, until the operation's deadline. The run exists by then.
+    """Wait for a turn's first event, at most until the operation's deadline.
 
     Raises:
-        GatewayError: Letta's late refusal, or the stream's failure.
-        Conflict: reason ``CANCELLED``, if the stream was cancelled; ``OUTCOME_UNKNOWN`` after the deadline, with the
-            same key attaching to the stream.
+        GatewayError: Letta refused the turn, or the stream failed.
+        Conflict: reason ``CANCELLED``, or ``OUTCOME_UNKNOWN`` after the deadline. A retry with the same key then
+            attaches to the stream.
     """
     try:
         async with asyncio.timeout(context.scope.deadline - time.monotonic()):
             await stream.log.more(0)
     except TimeoutError as error:
-        late = UpstreamTimeout("Letta did not begin the turn in time.", reason=Reason.DEADLINE, service=Service.LETTA)
+        message = "The turn did not begin in time. Retry the request."
+        late = UpstreamTimeout(message, reason=Reason.DEADLINE, service=Service.LETTA)
         raise outcome_unknown(UNCONFIRMED, late) from error
     stream.opened.result()
     first, ended = stream.log.started, stream.log.ended
@@ -205,16 +178,16 @@ async def wait_started(context: RequestContext, stream: Stream) -> Started:
         return first
     if ended is not None and ended.error is not None:
         raise ended.error.error()
-    raise Conflict("The stream was cancelled before the turn began.", reason=Reason.CANCELLED)
+    raise Conflict("The stream was cancelled before the turn began. Retry with a new key.", reason=Reason.CANCELLED)
 
 
 def _ran(ended: Ended) -> bool:
-    """Whether a stream that named no run at its start had one: Letta named it late, or not at all."""
+    """Return whether a stream had a run although its first event had no run id."""
     return ended.run_id is not None or ended.outcome is StreamOutcome.COMPLETED
 
 
 async def wait_ended(stream: Stream, seconds: float, leave: Leave | None = None) -> Ended | None:
-    """Wait for the stream's end, some seconds at most, or until readers are detached."""
+    """Wait for a stream's end, a timeout, or the reader's detachment. If the stream ended, return ``Ended``."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while stream.log.ended is None and (leave is None or leave.reason is None):
@@ -223,11 +196,11 @@ async def wait_ended(stream: Stream, seconds: float, leave: Leave | None = None)
 
 
 async def run_of(context: RequestContext, run_id: str | None) -> OwnedRun | None:
-    """Return the run of a stream of the user's."""
+    """Return the run of the user's stream, if the stream has a run."""
     return None if run_id is None else await context.access.run(run_id)
 
 
 async def run_edge_of(context: RequestContext, run_id: str | None) -> Edge[OwnedRun] | None:
-    """Return the run of a stream as an edge of its agent's runs."""
+    """Return the edge of the user's run in the list of the agent's runs."""
     run = await run_of(context, run_id)
     return None if run is None else run_edge(run)

@@ -1,7 +1,5 @@
 """The usage of the user's own LiteLLM key."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
@@ -20,14 +18,14 @@ MAX_DAYS = 366
 
 
 class UsageDimension(StrEnum):
-    """The dimensions by which usage is grouped."""
+    """The dimensions by which usage can be grouped."""
 
     DAY = "day"
     MODEL = "model"
 
 
 class UsageTotals(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums over calls."""
+    """The total tokens, cost and requests of several model calls."""
 
     requests: int
     failed_requests: int
@@ -38,14 +36,14 @@ class UsageTotals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UsageRow(UsageTotals, frozen=True, kw_only=True):
-    """The sums of a day, of a model, or of both. A dimension that rows are not grouped by is ``None``."""
+    """The totals of a group of calls. A dimension's field is ``None`` if the calls are not grouped by the dimension."""
 
     day: date | None
     model_name: str | None
 
 
 class UsageReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows of a range of days, and their sums."""
+    """A usage report for a range of days: the rows, and the totals of all rows."""
 
     first: date
     last: date
@@ -56,17 +54,11 @@ class UsageReport(msgspec.Struct, frozen=True, kw_only=True):
 async def usage(
     context: RequestContext, first: date, last: date, dimensions: Iterable[UsageDimension]
 ) -> UsageReport | None:
-    """Return the usage of the user's own key; ``None`` if the platform's key pays, since other users share that.
-
-    Raises:
-        BadUserInput: reason ``RANGE``, if the range is empty or too long.
-    """
+    """Return the usage of the user's LiteLLM key, or ``None`` if the user has no key."""
     if last < first:
-        raise BadUserInput("`to` is before `from`.", reason=Reason.RANGE)
+        raise BadUserInput("`to` is before `from`. Swap the dates.", reason=Reason.RANGE)
     if (last - first).days >= MAX_DAYS:
-        raise BadUserInput(
-            f"The period is too long: at most {MAX_DAYS} days can be requested at once.", reason=Reason.RANGE
-        )
+        raise BadUserInput(f"The period is too long. Request at most {MAX_DAYS} days at once.", reason=Reason.RANGE)
     key = (await context.access.profile()).litellm_key
     if key is None:
         return None
@@ -76,7 +68,7 @@ async def usage(
 
 
 def _rows(lines: list[UsageLine], by: frozenset[UsageDimension]) -> list[UsageRow]:
-    """Return the rows by day, then by model. Calls of unknown models are last."""
+    """Return the rows sorted by day and model. Calls of unknown models are last."""
     groups: dict[tuple[date | None, str | None], list[Counts]] = {}
     for line in lines:
         group = (line.day if UsageDimension.DAY in by else None, line.model if UsageDimension.MODEL in by else None)

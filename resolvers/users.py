@@ -1,6 +1,4 @@
-"""The signed-in user."""
-
-from __future__ import annotations
+"""Reads the signed-in user."""
 
 from datetime import datetime
 
@@ -21,34 +19,34 @@ async def name(user: Parent[Principal], info: Info) -> str | None:  # noqa: ARG0
     return (await info.context.access.profile()).name
 
 
-async def created_at(user: Parent[Principal], info: Info) -> datetime | None:  # noqa: ARG001 - as above
-    """Return when the user's profile was created."""
+async def created_at(user: Parent[Principal], info: Info) -> datetime | None:  # noqa: ARG001 - see ``name``
+    """Return the creation time of the user's profile."""
     return (await info.context.access.profile()).created_at
 
 
-async def default_agent(user: Parent[Principal], info: Info) -> OwnedAgent | None:  # noqa: ARG001 - as above
-    """Return the agent that AMS has as the user's first."""
+async def default_agent(user: Parent[Principal], info: Info) -> OwnedAgent | None:  # noqa: ARG001 - see ``name``
+    """Return the default agent in the user's AMS profile."""
     first = (await info.context.access.profile()).letta_agent_id
     return next((agent for agent in await info.context.access.agents() if agent.agent_id == first), None)
 
 
 async def budget(user: Parent[Principal], info: Info) -> KeyInfo | None:  # noqa: ARG001 - the parent is the principal
-    """Return the budget of the user's own key."""
+    """Return the budget of the user's LiteLLM key."""
     return await own_budget(info.context)
 
 
 async def own_budget(context: RequestContext) -> KeyInfo | None:
-    """Return the budget of the user's own key; ``None`` if the platform's key pays."""
+    """Return the budget of the user's LiteLLM key, or ``None`` if the user has no key."""
     key = (await context.access.profile()).litellm_key
     return None if key is None else await context.loaders.key_info.load(key)
 
 
 async def rate_limits(user: Parent[Principal], info: Info) -> list[RateLimitRecord]:
-    """Return the state of the user's rate limits."""
+    """Return the user's rate limits and remaining requests."""
     return await info.context.resources.limits.of(user.user_id)
 
 
 def streams(user: Parent[Principal], info: Info, active: bool | None = None) -> list[Stream]:
-    """Return the user's streams in this gateway, oldest first."""
+    """Return the user's streams in this process, oldest first."""
     streams = info.context.resources.streams.of(Owner(user.user_id))
     return [stream for stream in streams if active is None or (stream.log.ended is None) is active]

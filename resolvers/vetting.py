@@ -1,10 +1,8 @@
-"""Checks requests to models: tools must run in the client, and addresses must be of the public internet.
+"""Checks model requests to prevent SSRF. Tools must run in the client, and URLs must be public.
 
-LiteLLM and the providers fetch the addresses in a request: images, files, MCP servers, remote references of a JSON
-schema. Every endpoint that forwards a request checks it here (decision 0041).
+LiteLLM and the providers fetch the URLs in a request: images, files, MCP servers and references in JSON schemas. Every
+endpoint that forwards a request checks the request here (decision 0041).
 """
-
-from __future__ import annotations
 
 import re
 from typing import Any, NewType, TypeAlias
@@ -18,19 +16,19 @@ from resolvers.images import is_image
 from resolvers.public_urls import is_public, looks_like_address
 
 Path: TypeAlias = "tuple[str] | tuple[Path, str | int]"
-"""The path of a value: a parameter, or the path of the value's container with its name or index in that."""
+"""The path of a JSON value: a parameter's name, or the parent's path with a name or index."""
 
 Vetted = NewType("Vetted", dict[str, Any])
-"""A request body that passed the checks."""
+"""A request body that passed the SSRF checks."""
 
 MAX_ADDRESSES = 100
-"""The most addresses to fetch in one request."""
+
 
 _TOOL_TYPE = re.compile(
     r"function|custom|(?:computer|bash|text_editor|memory)_\d{8}|tool_search_tool_(?:regex|bm25)_\d{8}"
 )
-"""Tools that the client runs, or that search the request itself. With other types, LiteLLM or the provider calls an
-address, reads a store, calls a model or runs code: ``mcp``, ``url``, ``web_fetch``, ``file_search``, ``advisor``.
+"""The types of tools that the client runs, or that search only the request. For other types, such as ``mcp`` and
+``file_search``, LiteLLM or the provider fetches a URL, reads a store, calls a model or runs code.
 """
 
 _PARTS = frozenset({
@@ -39,7 +37,7 @@ _PARTS = frozenset({
     "input_text", "input_image", "input_file", "guarded_text", "content", "server_tool_use", "web_search_tool_result",
     "web_search_result", "compaction",
 })  # fmt: skip
-"""The types of parts that OpenAI, Anthropic and LiteLLM know. A part of another type must not have an address."""
+"""The types of parts that OpenAI, Anthropic and LiteLLM define. A part of another type must not contain a URL."""
 
 _WORDS = frozenset({
     "text", "content", "definition", "refusal", "name", "role", "type", "id", "arguments", "description", "title",
@@ -47,20 +45,20 @@ _WORDS = frozenset({
     "signature", "reasoning", "reasoning_content", "transcript", "context", "filename", "format", "detail",
     "media_type", "mime_type", "tool_call_id", "tool_use_id", "cited_text",
 })  # fmt: skip
-"""Fields of text that only a model reads, and that no upstream fetches."""
+"""Text fields that only a model reads, and that no service fetches."""
 
 _MEDIA = frozenset({
     "video_url", "audio_url", "file", "file_id", "file_data", "file_url", "file_uri", "url", "uri", "image", "images",
     "video", "audio", "data",
 })  # fmt: skip
-"""Fields with an address, an id of the provider, or bytes in base64. Only an address has a colon."""
+"""Fields with a URL, a provider's id or base64 data. Only a URL contains a colon."""
 
 _ECHOED = frozenset({"annotations", "citations", "input"})
-"""A model's citations and arguments of tool calls, which are sent back to the model."""
+"""Fields of a model's answer that clients send back to the model: citations and tool call arguments."""
 
 _SCHEMAS = frozenset({"parameters", "input_schema", "schema"})
 _FOUND = frozenset({"web_search_result", "url_citation", "web_search_result_location"})
-"""Objects whose ``url`` is the source of a text."""
+"""Types of objects whose ``url`` only names the source of a text."""
 
 _CHECKED = frozenset({"messages", "stop"})
 _PLAIN = frozenset({"role", "content", "name", "tool_call_id", "tool_calls"})
@@ -73,11 +71,11 @@ _SHOWN = 100
 
 
 def vet_chat(body: dict[str, Any]) -> Vetted:
-    """Check a chat completion request.
+    """Check a chat completion request to prevent SSRF.
 
     Raises:
-        BadUserInput: reason ``MODEL``, ``TOOLS``, ``IMAGE``, ``ADDRESS``, ``SCHEMA``, ``RANGE`` or ``REQUEST``; its
-            ``param`` is the path of the value.
+        BadUserInput: reason ``MODEL``, ``TOOLS``, ``IMAGE``, ``ADDRESS``, ``SCHEMA``, ``RANGE`` or ``REQUEST``. The
+            error's ``param`` is the path of the value.
     """
     _check_model(body["model"])
     _check_tool_types(body.get("tools") or [])
@@ -94,25 +92,23 @@ def vet_chat(body: dict[str, Any]) -> Vetted:
 
 
 def vet_embeddings(body: dict[str, Any]) -> Vetted:
-    """Check an embeddings request. Some models read an input such as ``s3://bucket/key`` as the platform.
-
-    Raises:
-        BadUserInput: reason ``MODEL`` or ``ADDRESS``.
-    """
+    """Check an embeddings request to prevent SSRF. Some models fetch ``s3://`` URLs with the platform's credentials."""
     _check_model(body["model"])
     inputs = body["input"]
     for index, text in enumerate(inputs if isinstance(inputs, list) else [inputs]):
         if isinstance(text, str) and _STORED.match(text):
             path: Path = (("input",), index) if isinstance(inputs, list) else ("input",)
-            message = f"{_written(path)} is an address of stored data, which is not allowed as a text."
+            message = f"{_written(path)} is the address of stored data, which is not allowed. Send the text instead."
             raise _refused(Reason.ADDRESS, path, message)
     return Vetted(body)
 
 
 def _check_model(model: str) -> None:
-    """Check the model's name. LiteLLM calls several models separated by commas, and an address at the end of a name."""
+    """Check the model's name, in which LiteLLM would accept a URL, or several models separated by commas."""
     if "," in model or "://" in model:
-        raise _refused(Reason.MODEL, ("model",), "`model` must be the name of one model, as in `models`.")
+        raise _refused(
+            Reason.MODEL, ("model",), "`model` must be the name of one model. Choose a model from the list of models."
+        )
 
 
 def _check_tool_types(tools: list[dict[str, Any]]) -> None:
@@ -128,7 +124,7 @@ def _check_tool_types(tools: list[dict[str, Any]]) -> None:
 
 
 def _without_functions(tools: Any) -> list[Any]:
-    """Return the tools that have to be checked, with ``None`` for plain functions."""
+    """Return the tools, with ``None`` for plain functions, which need no check."""
     return [None if _is_plain_function(tool) else tool for tool in tools]
 
 
@@ -138,7 +134,6 @@ def _is_plain_function(tool: dict[str, Any]) -> bool:
 
 
 def _is_plain(message: dict[str, Any]) -> bool:
-    """Whether a message has only text and function calls, as nearly all messages."""
     content, calls = message.get("content"), message.get("tool_calls")
     is_text = (content is None or isinstance(content, str)) and message.keys() <= _PLAIN
     return is_text and (calls is None or all(map(_is_plain_call, calls)))
@@ -152,20 +147,24 @@ def _is_plain_call(call: dict[str, Any]) -> bool:
 
 
 class _Visit:
-    """Checks all texts of one request that may be fetched, at any depth."""
+    """Checks all texts of one request that a service may fetch, at any depth."""
 
     def __init__(self) -> None:
         self.opaque = _ECHOED
         self._addresses = 0
 
     def check(self, value: Any, path: Path, field: str, depth: int = 0, *, known: bool = True) -> None:
-        """Check the texts in a JSON value. Raises BadUserInput, as ``vet_chat``.
+        """Check the texts in a JSON value. ``field`` is the name of the field that contains the value.
 
-        ``field`` is the name of the field that has the value, or its list. A field in a part of an unknown type is not
-        ``known``, and must not have an address.
+        ``known`` is False in a part of an unknown type, which must not contain a URL.
         """
         if depth > MAX_NESTING:
-            raise _refused(Reason.REQUEST, path, f"The request is nested more than {MAX_NESTING} levels deep.")
+            raise _refused(
+                Reason.REQUEST,
+                path,
+                f"The request has more than {MAX_NESTING} levels of nesting. Reduce the nesting to {MAX_NESTING} "
+                "levels.",
+            )
         exempt = self._exempt(value) if isinstance(value, dict) else ()
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
         for name, inner in pairs:
@@ -179,47 +178,54 @@ class _Visit:
                 self.check(inner, (path, name), inner_field, depth + 1, known=is_known)
 
     def _exempt(self, value: dict[str, Any]) -> frozenset[str]:
-        """Return the fields of an object without an address to fetch."""
         kind = _type(value)
         if kind in _FOUND:
             return self.opaque | {"url"}
-        return self.opaque | {"data"} if kind == "text" else self.opaque  # a plain-text document has its text in `data`
+        return self.opaque | {"data"} if kind == "text" else self.opaque  # `data` is the text of a plain-text document
 
     def _check_text(self, text: str, path: Path, field: str, *, known: bool) -> None:
         if field == "image_url":
             if not is_image(text):
-                message = f"{_written(path)} must be a public https URL, or a base64 data URL of an image."
+                message = (
+                    f"{_written(path)} must be a public https URL or a base64 data URL of a PNG, JPEG, GIF or WebP."
+                )
                 raise _refused(Reason.IMAGE, path, message)
         elif not ((field in _MEDIA and ":" in text) or looks_like_address(text)):
             return
         elif _DATA.match(text) is None and not is_public(text):
-            raise _refused(Reason.ADDRESS, path, f"{_written(path)} is an address, but not a public https URL.")
+            raise _refused(
+                Reason.ADDRESS,
+                path,
+                f"{_written(path)} is an address, but not a public https URL. Use a public https URL.",
+            )
         if not known:
-            message = f"{_written(path)} is an address in a part of an unknown type, which is not allowed."
+            message = f"{_written(path)} is an address in a part of an unknown type. Remove the part."
             raise _refused(Reason.ADDRESS, path, message)
         self._addresses += not text.startswith("data:")
         if self._addresses > MAX_ADDRESSES:
-            raise _refused(Reason.RANGE, path, f"The request has more than {MAX_ADDRESSES} addresses to fetch.")
+            raise _refused(
+                Reason.RANGE,
+                path,
+                f"The request has more than {MAX_ADDRESSES} URLs that a service would fetch. Send fewer URLs.",
+            )
 
 
 def _is_unknown_part(field: str, value: Any) -> bool:
-    """Whether a value is a part of a message, and of an unknown type."""
     return field == "content" and isinstance(value, dict) and _type(value) not in _PARTS
 
 
 def _type(value: dict[str, Any]) -> str:
-    """Return an object's type; empty if it has none."""
     kind = value.get("type")
     return kind if isinstance(kind, str) else ""
 
 
 def _check_references(value: Any, path: Path) -> None:
-    """Refuse references that do not begin with ``#``: a validator fetches them. They are rare, so text comes first."""
+    """Refuse JSON schema references that do not begin with ``#``, because validators fetch them."""
     try:
         text = msgspec.json.encode(value)
     except RecursionError as error:
-        raise _refused(Reason.REQUEST, path, f"{_written(path)} is nested too deeply.") from error
-    if b'ef":"' not in text:
+        raise _refused(Reason.REQUEST, path, f"{_written(path)} is nested too deeply. Reduce the nesting.") from error
+    if b'ef":"' not in text:  # most values have no references
         return
     left: list[tuple[Any, Path]] = [(value, path)]
     while left:
@@ -227,7 +233,9 @@ def _check_references(value: Any, path: Path) -> None:
         if isinstance(inner, dict):
             for name in _REFERENCES:
                 if isinstance(reference := inner.get(name), str) and not reference.startswith("#"):
-                    message = f"{_written((path, name))} refers to another document: it must begin with '#'."
+                    message = (
+                        f"{_written((path, name))} refers to another document. Use a reference that begins with '#'."
+                    )
                     raise _refused(Reason.SCHEMA, (path, name), message)
             left += ((each, (path, name)) for name, each in inner.items())
         elif isinstance(inner, list):

@@ -1,4 +1,4 @@
-"""Polls Letta for the runs of followed agents: once for all of a user's follows of an agent, never for two users."""
+"""Polls Letta for the runs of followed agents. All of a user's subscriptions to one agent share the polls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from resolvers.streams.events import StreamFailure
 from resolvers.streams.waiters import Waiters, woken
 
 MAX_FOLLOWS = 200
-"""The most follows of one user at a time."""
+
 
 _RETRY_SECONDS = 1.0
 
@@ -28,39 +28,39 @@ NEWEST_RUNS = 50
 """The number of runs that one poll reads."""
 
 PROVED_SECONDS = 30.0
-"""The time for which a proof of ownership holds."""
+"""The time for which an ownership check is valid, in seconds."""
 
 FRESH_SECONDS = 1.0
-"""The greatest age of the poll that a new follow begins with, and of a proof when the runs have changed."""
+"""The time for which polls and ownership checks count as recent, in seconds."""
 
 BUSY_POLLS = 20
-"""The number of polls without changes after which polls become rarer."""
+"""The number of polls without changes after which the poll interval grows."""
 
 MAX_SLOWDOWN = 5
-"""The factor by which polls of an idle agent become rarer."""
+"""The maximum factor by which the poll interval grows."""
 
 JITTER = 0.1
-"""The part of the interval by which a poll is early or late, so that polls of many agents spread out."""
+"""The maximum random change of the poll interval, as a fraction, so that polls do not coincide."""
 
 
 class AgentReads(Protocol):
-    """The upstream reads of a poll, about one agent and for its owner."""
+    """Reads one agent's runs, and checks whether the user owns a conversation."""
 
     owner_id: str
     agent_id: OwnedAgentId
 
     def renewed(self) -> Self:
-        """Return the same reads with a new deadline and new loaders."""
+        """Return a copy of this object with a new deadline and new loaders."""
 
     async def runs(self, limit: int) -> list[RunRecord]:
-        """Read the newest runs of the agent, newest first."""
+        """Read at most ``limit`` of the agent's newest runs, newest first."""
 
     async def prove(self, conversation: ConversationRef) -> None:
-        """Check that the user still has a conversation with the agent. Raises NotFound."""
+        """Check that the conversation belongs to the user. Raises NotFound."""
 
 
 class Poll(NamedTuple):
-    """The result of one poll. ``began`` is a ``time.monotonic()``; ``runs`` are newest first, of all conversations."""
+    """The result of one poll. ``began`` is a value of ``time.monotonic()``. ``runs`` has the newest run first."""
 
     began: float
     runs: list[OwnedRun]
@@ -68,8 +68,6 @@ class Poll(NamedTuple):
 
 
 class _Followed:
-    """A followed conversation: how often it is followed, when it was proved, its runs in the newest poll."""
-
     def __init__(self) -> None:
         self.follows = 0
         self.proved = 0.0
@@ -77,7 +75,7 @@ class _Followed:
         self.state: list[tuple[OwnedRunId, RunStatus]] | None = None
 
     async def prove(self, reads: AgentReads, conversation: ConversationRef) -> None:
-        """Record whether it exists and is the user's."""
+        """Record whether the conversation exists and belongs to the user."""
         try:
             await reads.prove(conversation)
         except NotFound:
@@ -86,7 +84,7 @@ class _Followed:
 
 
 class Watches:
-    """The watches of all followed agents, by user."""
+    """The ``Watch`` objects of all followed agents, by user and agent."""
 
     def __init__(self) -> None:
         self._watches: dict[tuple[str, str], Watch] = {}
@@ -94,15 +92,11 @@ class Watches:
 
     @contextmanager
     def following(self, reads: AgentReads, conversation: ConversationRef, interval: float) -> Iterator[Watch]:
-        """Follow a conversation while the context lasts, with polls every ``interval`` seconds.
-
-        Raises:
-            RateLimited: reason ``FOLLOWS``: the user has ``MAX_FOLLOWS``.
-        """
+        """Follow a conversation while the ``with`` block runs. Poll every ``interval`` seconds. Raises RateLimited."""
         owner, agent_id = reads.owner_id, reads.agent_id
         if not self._follows.has_room(owner):
             raise RateLimited(
-                f"You follow {MAX_FOLLOWS} conversations, which is the limit. End one of the subscriptions first.",
+                f"You have {MAX_FOLLOWS} conversation subscriptions, which is the maximum. End one subscription first.",
                 reason=Reason.FOLLOWS,
                 retry_after_seconds=_RETRY_SECONDS,
             )
@@ -110,18 +104,18 @@ class Watches:
         if watch is None:
             watch = self._watches[owner, agent_id] = Watch(reads, interval)
         self._follows.add(owner, 1)
-        watch.join(conversation)
+        watch.add_follow(conversation)
         try:
             yield watch
         finally:
-            watch.leave(conversation)
+            watch.remove_follow(conversation)
             if not watch.is_followed:
                 del self._watches[owner, agent_id]
             self._follows.add(owner, -1)
 
 
 class Watch:
-    """The polls of one agent for one user.
+    """Polls Letta for the runs of one user's agent.
 
     Attributes:
         newest: the newest poll; ``None`` before the first.
@@ -142,17 +136,17 @@ class Watch:
 
     @property
     def is_followed(self) -> bool:
-        """Whether there are follows."""
+        """Return whether any subscription follows the agent."""
         return bool(self._followed)
 
-    def join(self, conversation: ConversationRef) -> None:
-        """Add a follow of a conversation."""
+    def add_follow(self, conversation: ConversationRef) -> None:
+        """Add a subscription that follows a conversation."""
         known = self._followed.setdefault(conversation, _Followed())
         known.follows += 1
         known.proved, known.is_gone = time.monotonic(), False
 
-    def leave(self, conversation: ConversationRef) -> None:
-        """Remove a follow of a conversation."""
+    def remove_follow(self, conversation: ConversationRef) -> None:
+        """Remove a subscription that follows a conversation."""
         known = self._followed[conversation]
         known.follows -= 1
         if not known.follows:
@@ -160,7 +154,7 @@ class Watch:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Poll until the context ends; at the full rate first, since a turn has just ended or a reader attached."""
+        """Poll Letta while the ``with`` block runs. Begin with the shortest interval."""
         self._waiting += 1
         self._quiet = 0
         self._hasten(self._began + self._interval)
@@ -175,20 +169,20 @@ class Watch:
                 self._task = None
 
     async def fresh(self, conversation: ConversationRef) -> list[OwnedRun]:
-        """Return the newest runs, of a poll at most ``FRESH_SECONDS`` old. Raises the error of that poll."""
+        """Return the conversation's runs from a poll that is at most ``FRESH_SECONDS`` old. Raises the poll's error."""
         since = time.monotonic() - min(FRESH_SECONDS, self._interval)
         with self.waiting():
             while self.newest is None or self.newest.began < since:
                 self._hasten(0.0)
                 await woken(self.polled)
         if self.newest.failure is not None:
-            raise again(self.newest.failure)
+            raise copy_of(self.newest.failure)
         return self.runs(conversation)
 
     def runs(self, conversation: ConversationRef) -> list[OwnedRun]:
-        """Return a conversation's runs in the newest poll. Raises NotFound if it is not the user's any more."""
+        """Return the conversation's runs that the newest poll has found. Raises NotFound."""
         if self._followed[conversation].is_gone:
-            raise NotFound("The conversation does not exist.")
+            raise NotFound("The conversation does not exist, or you have no permission to read it. Check the id.")
         return [] if self.newest is None else self._of(self.newest.runs, conversation)
 
     @property
@@ -211,7 +205,7 @@ class Watch:
             self.polled.wake()
 
     async def poll(self) -> None:
-        """Poll now, and set when the next poll is due."""
+        """Poll Letta now, and set the time of the next poll."""
         began, runs, failure = time.monotonic(), [], None
         try:
             runs = await self._read(began)
@@ -223,7 +217,7 @@ class Watch:
         self.due = began + self._interval * slowdown * spread
 
     async def _read(self, began: float) -> list[OwnedRun]:
-        """Read the agent's runs. Prove changed conversations and, every ``PROVED_SECONDS``, all of them."""
+        """Read the agent's runs. Check a conversation's owner if its runs have changed."""
         reads = self._reads.renewed()
         runs = runs_of(reads.agent_id, await reads.runs(NEWEST_RUNS))
         have_changed = False
@@ -241,6 +235,6 @@ class Watch:
         return [run for run in runs if run.conversation_id == conversation.conversation_id]
 
 
-def again(failure: Exception) -> Exception:
-    """Return a copy of a failure, to raise for one of several followers."""
+def copy_of(failure: Exception) -> Exception:
+    """Return a copy of an error, because each follower raises a separate exception."""
     return StreamFailure.of(failure).error() if isinstance(failure, GatewayError) else failure

@@ -1,4 +1,4 @@
-"""Agents, and the types that only agents have."""
+"""Agents, and the types that only fields of agents return."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from resolvers.owned import OwnedAgent, OwnedConversation, OwnedRun
 from resolvers.paging import DEFAULT_PAGE, Page, window
 from resolvers.runs import AgentStatus
 from schema.arguments import After, Before, First, Last
-from schema.base import answered_by, derived, described, entity, enum, optional, reads
+from schema.base import answered_by, derived, described, entity, enum, optional, shows
 from schema.connections import CountedConnection, TwoWayEdge
 from schema.costs import LIMITED, PAGE, SHARED, TWO_WAY_PAGE, assumed, calls
 from schema.node import Node, template_slug
@@ -36,46 +36,52 @@ if TYPE_CHECKING:
 
 enum(
     AgentStatus,
-    "Whether an agent has a run in progress.",
-    IDLE="No run is in progress.",
-    RUNNING="At least one run is in progress.",
-    UNKNOWN="Letta reports a run status that the gateway does not know.",
+    "Whether an agent has a run in progress. A run is Letta's record of one answer.",
+    IDLE="The agent has no run in progress.",
+    RUNNING="The agent has at least one run in progress.",
+    UNKNOWN="Letta reported a run status that the gateway does not know.",
 )
 
 
-@entity(description="A block of an agent's core memory. Core memory is part of every prompt.")
-@reads(MemoryBlockRecord)
+@entity(
+    "A named text in an agent's core memory. All prompts of the agent include the core memory.",
+    MemoryBlockRecord,
+)
 class MemoryBlock(Node):
     label: str = described("The block's label, such as `human` or `persona`.")
     value: str = described("The block's text.")
     limit: int | None = described("Maximum length of `value`, in characters.")
-    description: str | None = described("The purpose of the block, as the agent reads it in its prompt.")
-    read_only: bool = described("Whether the agent cannot edit the block.")
+    description: str | None = described("The block's purpose. Letta includes this text in the agent's prompts.")
+    read_only: bool = described("Whether the block is read-only for the agent.")
 
 
-@entity(description="A tool that an agent can call.")
-@reads(ToolRecord)
+@entity("A tool that an agent can call.", ToolRecord)
 class Tool(Node):
-    name: str | None = described("The function name by which the model calls the tool.")
-    description: str | None = described("The description that the model receives.")
-    type: str | None = described("Letta's type of the tool, such as `custom` or `letta_core`.")
-    json_schema: JSON | None = described("The tool's parameters, as an OpenAI function schema.")
+    name: str | None = described("The function name with which the model calls the tool.")
+    description: str | None = described("The tool's description, as the model receives it.")
+    type: str | None = described("The tool's type in Letta, such as `custom` or `letta_core`.")
+    json_schema: JSON | None = described("The tool's definition, as an OpenAI function schema.")
     tags: list[str] = described("The tool's tags.")
     requires_approval: bool | None = described(
-        "Whether a call of the tool needs approval by default; an agent can override this. Null means no."
+        "Whether a call of the tool needs the user's approval by default. An agent can override this default. Null has "
+        "the same meaning as false."
     )
 
 
-@strawberry.input(description="Filters a list of agents. An agent must match every field that is set.")
+@strawberry.input(description="A filter for a list of agents. An agent must match all fields that are set.")
 class AgentFilter:
-    template_id: ID | None = optional("Return agents created from this template. Requires no further upstream call.")
+    template_id: ID | None = optional(
+        "Matches agents that were created from this template. This filter needs no additional call to a service."
+    )
     tag: str | None = optional(
-        "Return agents that have this tag. Requires one call to Letta per 100 matching agents. Does not find agents "
-        "created before the platform began to tag agents in Letta.",
+        "Matches agents that have this tag. The filter needs one call to Letta per 100 matching agents. Agents that "
+        "were created before the platform began to tag agents in Letta do not match.",
         costs=[calls()],
     )
     search: str | None = optional(
-        "Return agents whose name contains this text, ignoring case. Same cost and coverage as `tag`.", costs=[calls()]
+        "Matches agents whose name contains this text, ignoring case. The filter needs one call to Letta per "
+        "100 matching agents. Agents that were created before the platform began to tag agents in Letta do not match.",
+        costs=[calls()],
     )
 
     def criteria(self) -> agents.Criteria:
@@ -84,31 +90,40 @@ class AgentFilter:
         return agents.Criteria(template_slug=slug, tag=self.tag, search=self.search)
 
 
-@strawberry.type(name="UpgradeStep", description="One migration of an upgrade, from one version to the next.")
-@reads(UpgradeStep)
+@shows(
+    "A migration that an upgrade runs, from one template version to another.",
+    UpgradeStep,
+    name="UpgradeStep",
+)
 class UpgradeStepType:
-    from_version: str | None = described("The version that the migration starts from.")
-    to_version: str | None = described("The version that the migration results in.")
-    actions: list[str] = described("Types of the migration's actions, in order, such as `json_patch` and `script`.")
+    from_version: str | None = described("The template version before the migration.")
+    to_version: str | None = described("The template version after the migration.")
+    actions: list[str] = described("The types of the migration's actions, in order, such as `json_patch` and `script`.")
 
 
-@strawberry.type(name="UpgradeChange", description="A change to the Agent File, as a JSON Patch operation (RFC 6902).")
-@reads(UpgradeChange)
+@shows(
+    "A change to the agent's Agent File, as a JSON Patch operation (RFC 6902).",
+    UpgradeChange,
+    name="UpgradeChange",
+)
 class UpgradeChangeType:
     op: str = described("The operation: `add`, `replace` or `remove`.")
-    path: str = described("The location to change, as a JSON Pointer (RFC 6901).")
+    path: str = described("The location of the change, as a JSON Pointer (RFC 6901).")
     value: JSON | None = described("The new value. Null for `remove`.")
 
 
-@strawberry.type(name="UpgradePlan", description="A preview of an upgrade. Reading it changes nothing.")
-@reads(UpgradePlan)
+@shows(
+    "A preview of an agent's upgrade. Reading the preview does not change the agent.", UpgradePlan, name="UpgradePlan"
+)
 class UpgradePlanType:
     steps: list[UpgradeStepType] = described(
-        "The migrations that the upgrade runs, in order. Empty if the agent already has the version.",
+        "The upgrade's migrations, in order. Empty if the agent already has the target version.",
         costs=[assumed(20)],
     )
-    diff: list[UpgradeChangeType] = described("Changes to the Agent File, in order.", costs=[assumed(20)])
-    warnings: list[str] = described("Warnings to show before the upgrade.")
+    diff: list[UpgradeChangeType] = described(
+        "The changes that the upgrade makes to the Agent File, in order.", costs=[assumed(20)]
+    )
+    warnings: list[str] = described("Warnings to show to the user before the upgrade.")
 
 
 async def _conversations(
@@ -118,7 +133,9 @@ async def _conversations(
     after: After = None,
     search: Annotated[
         str | None,
-        strawberry.argument(description="Return conversations whose summary contains this text, matching case."),
+        strawberry.argument(
+            description="Returns only conversations whose summary contains this text. The search is case-sensitive."
+        ),
     ] = None,
 ) -> Page[OwnedConversation]:
     return await conversations.conversation_page(info.context, row.agent_id, window(first, after), search)
@@ -134,7 +151,7 @@ async def _search_memory(
     row: Parent[OwnedAgent],
     info: Info,
     query: Annotated[
-        str, strawberry.argument(description="The search text, in natural language, at most 2,000 characters.")
+        str, strawberry.argument(description="The search text in natural language, at most 2,000 characters.")
     ],
     limit: Annotated[
         int | None, strawberry.argument(description="Maximum number of results, 1 to 100.")
@@ -149,7 +166,8 @@ async def _runs(
     active: Annotated[
         bool | None,
         strawberry.argument(
-            description="`true` returns runs in progress, `false` runs that have ended. Null returns all."
+            description="`true` returns only runs in progress, and `false` returns only runs that have ended. Null "
+            "returns all runs."
         ),
     ] = None,
     first: First = None,
@@ -170,27 +188,30 @@ async def _messages(
     return await messages.message_page(info.context, ConversationRef(row.agent_id), page)
 
 
-@entity(description="An agent of the signed-in user. AMS records its owner; Letta stores its state.")
-@reads(AgentRow)
+@entity(
+    "An AI agent of the signed-in user. The Agent Management Service (AMS) records the agent's owner, and Letta stores "
+    "the agent's state.",
+    AgentRow,
+)
 class Agent(Node):
     owner: Annotated[User, strawberry.lazy("schema.user")] = derived(agents.owner, "The user who owns the agent.")
-    version: str | None = described("The version (SemVer) of the template that the agent runs.")
+    version: str | None = described("The version (SemVer) of the agent's template.")
     template: Template | None = answered_by(
         agents.template,
-        "The template that the agent was created from. Null if AMS names none.",
+        "The template from which the agent was created. Null if AMS reports no template.",
         optional=True,
         costs=[SHARED],
     )
     variables: JSON | None = answered_by(
         agents.variables,
-        "Values of the template's variables. Null if AMS does not expose them.",
+        "The agent's values for the template's variables. Null if AMS does not return variables.",
         optional=True,
         costs=[SHARED],
     )
     upgrade_plan: UpgradePlanType | None = answered_by(
         agents.upgrade_plan,
-        "A preview of `upgradeAgent`. Makes one call to AMS per agent. If no migration path leads to "
-        "the version, the field is an error with the reason NO_MIGRATION_PATH.",
+        "A preview of `upgradeAgent`. Each preview needs one call to AMS. If no migrations lead to the target "
+        "version, the field fails with the reason NO_MIGRATION_PATH.",
         arguments={"to": "The target version (SemVer). Default: the template's latest version."},
         costs=[calls(2)],
     )
@@ -200,13 +221,13 @@ class Agent(Node):
     )
     model_name: str | None = answered_by(
         agents.model_name,
-        "Name of the agent's chat model. Null if Letta names no model.",
+        "The name of the agent's chat model. Null if Letta reports no model.",
         optional=True,
         costs=[SHARED],
     )
     model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
         agents.model,
-        "The agent's chat model. Null if the user's key has no permission to call it.",
+        "The agent's chat model. Null if the user's LiteLLM key does not permit calls to the model.",
         optional=True,
         costs=[SHARED],
     )
@@ -218,11 +239,11 @@ class Agent(Node):
     memory_blocks: list[MemoryBlock] | None = answered_by(
         agents.memory_blocks,
         "The agent's core memory.",
-        arguments={"labels": "Return only blocks with these labels, such as `human`. Default: all blocks."},
+        arguments={"labels": "Returns only blocks with these labels, such as `human`. Default: all blocks."},
         costs=[SHARED, assumed(20)],
     )
     passages: Annotated[PassageConnection, strawberry.lazy("schema.passage")] | None = answered_by(
-        _passages, "The agent's archival memory, newest first.", costs=[calls(), PAGE]
+        _passages, "The passages (texts) in the agent's archival memory, newest first.", costs=[calls(), PAGE]
     )
     search_memory: list[Annotated[MemoryHit, strawberry.lazy("schema.passage")]] | None = answered_by(
         _search_memory,
@@ -230,16 +251,16 @@ class Agent(Node):
         costs=[calls(), LIMITED],
     )
     default_conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
-        agents.conversation_of, "The conversation that every agent has from its creation."
+        agents.conversation_of, "The agent's default conversation, which exists from the agent's creation."
     )
     conversations: Annotated[ConversationConnection, strawberry.lazy("schema.conversation")] | None = answered_by(
         _conversations,
-        "Conversations created with the agent, newest first. Does not include the default conversation.",
+        "Conversations between the user and the agent, newest first. The default conversation is not included.",
         costs=[calls(), PAGE],
     )
     messages: Annotated[MessageConnection, strawberry.lazy("schema.message")] | None = answered_by(
         _messages,
-        "Messages of the default conversation, oldest first. Without arguments: the 20 newest.",
+        "Messages of the default conversation, oldest first. Without arguments, the page has the 20 newest messages.",
         costs=[calls(), TWO_WAY_PAGE],
     )
     runs: Annotated[RunConnection, strawberry.lazy("schema.run")] | None = answered_by(

@@ -1,10 +1,8 @@
-"""How types are bound to records and fields to resolvers; the shared directives.
+"""Declarations of types, fields and enums, and the directive ``@semanticNonNull``.
 
-A GraphQL type is never instantiated. Resolvers return records; ``reads`` declares the record classes of a type, and
-abstract types are resolved by them. A field is either an attribute of the record or has one resolver.
+Resolvers return records, and never instances of GraphQL types. A type declares its record classes. A field is an
+attribute of the record, or has one resolver.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import EnumMeta
@@ -17,21 +15,21 @@ from strawberry.schema_directive import Location
 
 T = TypeVar("T", bound=type)
 
-LEVELS = "The positions that the directive covers: 0 is the field itself, 1 the items of its list."
-"""The description of the argument ``levels`` of ``@semanticNonNull``."""
+LEVELS = "The list depths that the directive covers: 0 is the field itself, 1 is each item of its list."
+"""The description of ``levels`` of ``@semanticNonNull``."""
 
 
 @strawberry.schema_directive(
     locations=[Location.FIELD_DEFINITION],
     name="semanticNonNull",
-    description="The field is null only if an error with its path is in `errors`.",
+    description="The field is null only if `errors` has an error with the field's path.",
 )
 class SemanticNonNull:
     levels: Sequence[int] = strawberry.field(default=(0,), graphql_type=list[int])
 
 
 def reads(*records: type) -> Callable[[T], T]:
-    """Bind a type to the record classes that it shows. A class decorator, applied below ``strawberry.type``."""
+    """Return a class decorator that binds a type to its record classes. It goes below ``strawberry.type``."""
 
     def bind(cls: T) -> T:
         cls.records = records  # type: ignore[attr-defined]
@@ -41,12 +39,17 @@ def reads(*records: type) -> Callable[[T], T]:
     return bind
 
 
-def entity(description: str) -> Callable[[T], T]:
-    """Declare a node type that other subgraphs can refer to by id. Replaces ``strawberry.type``.
+def shows(description: str, *records: type, name: str | None = None) -> Callable[[T], T]:
+    """Declare an object type with its record classes. Replaces ``strawberry.type``."""
+    return lambda cls: strawberry.type(reads(*records)(cls), name=name, description=description)
 
-    The type is an Apollo Federation entity, which ``schema.node.resolve`` reads by its id.
+
+def entity(description: str, *records: type) -> Callable[[T], T]:
+    """Declare an Apollo Federation entity with its record classes. Replaces ``strawberry.type``.
+
+    ``schema.node.resolve`` reads an entity by its id.
     """
-    return strawberry.federation.type(keys=["id"], description=description)
+    return lambda cls: strawberry.federation.type(reads(*records)(cls), keys=["id"], description=description)
 
 
 def answered_by(
@@ -64,7 +67,7 @@ def answered_by(
     Args:
         resolver: returns the field's value.
         description: the field's description.
-        optional: whether the value can be absent. Other fields have ``@semanticNonNull``.
+        optional: whether the value can be absent. If not, the field has ``@semanticNonNull``.
         levels: the list depths of ``@semanticNonNull``.
         arguments: descriptions of the resolver's arguments, by Python name.
         costs: directives of ``schema.costs``.
@@ -82,7 +85,7 @@ def derived(
     arguments: Mapping[str, str] = MappingProxyType({}),
     costs: Sequence[object] = (),
 ) -> Any:
-    """Declare a non-null field that is computed from the record alone. For the arguments see ``answered_by``."""
+    """Declare a field with a resolver and without ``@semanticNonNull``. For the arguments see ``answered_by``."""
     return _explained(strawberry.field(resolver=resolver, description=description, directives=costs), arguments)
 
 
@@ -93,20 +96,20 @@ def _explained(field: Any, arguments: Mapping[str, str]) -> Any:
 
 
 def described(description: str, *, costs: Sequence[object] = ()) -> Any:
-    """Declare a field that is an attribute of the record, or a required field of an input."""
+    """Declare a field that is an attribute of the record, or a required input field."""
     return strawberry.field(description=description, directives=costs)
 
 
 def optional(description: str, *, default: object = None, costs: Sequence[object] = ()) -> Any:
-    """Declare a field of an input that need not be set."""
+    """Declare an optional input field."""
     return strawberry.field(default=default, description=description, directives=costs)
 
 
 def enum(cls: EnumMeta, description: str, *, name: str | None = None, **values: str) -> None:
-    """Add an enum to the schema, with a description for each value.
+    """Declare an enum, with a description for each value.
 
     Raises:
-        TypeError: a value has no description, or a description no value.
+        TypeError: a value has no description, or a description has no value.
     """
     if values.keys() != cls.__members__.keys():
         raise TypeError(f"{cls.__name__}: {sorted(values.keys() ^ cls.__members__.keys())}")

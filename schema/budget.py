@@ -1,18 +1,15 @@
 """The budget of the user's LiteLLM key."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from decimal import Decimal
 
 import strawberry
 
 from clients.litellm import KeyInfo
-from schema.base import described, reads
+from schema.base import described, shows
 
 
-@strawberry.type(description="Spend and limits of the LiteLLM key that pays for the user's model calls.")
-@reads(KeyInfo)
+@shows("Spend and limits of the LiteLLM key that pays for the user's model calls.", KeyInfo)
 class Budget:
     spend_usd: Decimal = described("Amount spent in the current budget period, in US dollars.")
     max_usd: Decimal | None = described("Maximum spend per budget period, in US dollars. Null if unlimited.")
@@ -23,11 +20,11 @@ class Budget:
         name="resetsAt", description="When the next budget period begins. Null if the budget never resets."
     )
     rpm_limit: int | None = strawberry.field(
-        name="requestsPerMinute", description="Maximum number of requests per minute. Null if unlimited."
+        name="requestsPerMinute", description="Maximum number of model calls per minute. Null if unlimited."
     )
     tpm_limit: int | None = strawberry.field(
         name="tokensPerMinute", description="Maximum number of tokens per minute. Null if unlimited."
     )
     expires: datetime | None = strawberry.field(
-        name="expiresAt", description="When the key expires. Null if it does not expire."
+        name="expiresAt", description="When the LiteLLM key expires. Null if the LiteLLM key does not expire."
     )

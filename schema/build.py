@@ -1,6 +1,4 @@
-"""Builds the schema, once per process."""
-
-from __future__ import annotations
+"""Builds the schema."""
 
 from collections.abc import Iterator
 from copy import copy
@@ -24,23 +22,25 @@ from strawberry.federation.schema_directives import Cost
 from strawberry.schema.config import StrawberryConfig
 
 from clients.codes import ErrorCode
-from schema import message, outcomes, stream
 from schema.base import LEVELS
 from schema.federation import VERSION, federated
+from schema.message import Message
 from schema.mutation import Mutation
+from schema.outcomes import UserError
 from schema.query import Query
 from schema.scalars import DATE, DATE_TIME, DECIMAL
+from schema.stream import StreamEvent
 from schema.subscription import Subscription
 
 
 @cache
 def build_schema() -> strawberry.Schema:
-    """Build the whole schema. ``schema.federation`` prints it as SDL."""
+    """Build the schema, once per process."""
     schema = strawberry.federation.Schema(
         query=federated(Query),
         mutation=Mutation,
         subscription=Subscription,
-        types=[*message.KINDS, *stream.KINDS, *outcomes.KINDS, ErrorCode],
+        types=[kind for base in (Message, StreamEvent, UserError) for kind in base.__subclasses__()] + [ErrorCode],
         config=StrawberryConfig(auto_camel_case=True, scalar_map={Decimal: DECIMAL, date: DATE, datetime: DATE_TIME}),
         federation_version=VERSION,
     )
@@ -48,16 +48,16 @@ def build_schema() -> strawberry.Schema:
         _normalize(one)
     for kind in schema._schema.type_map.values():
         if isinstance(kind, GraphQLInputObjectType):
-            kind.is_one_of = kind.extensions["strawberry-definition"].is_one_of  # Strawberry checks by itself, late
+            kind.is_one_of = kind.extensions["strawberry-definition"].is_one_of  # Strawberry itself checks too late
         elif isinstance(kind, GraphQLInterfaceType):
             _leave_costs_to_objects(kind)
     for levels in [directive.args["levels"] for directive in schema._schema.directives if "levels" in directive.args]:
-        levels.description = LEVELS  # Strawberry drops it
+        levels.description = LEVELS  # Strawberry omits the description
     return schema
 
 
 def _leave_costs_to_objects(kind: GraphQLInterfaceType) -> None:
-    """Remove ``@cost`` from an interface's fields; composers accept it on objects alone."""
+    """Remove ``@cost`` from an interface's fields: composers accept the directive only on objects."""
     for field in kind.fields.values():
         shown = copy(field.extensions["strawberry-definition"])
         shown.directives = [one for one in shown.directives if not isinstance(one, Cost)]
@@ -65,7 +65,7 @@ def _leave_costs_to_objects(kind: GraphQLInterfaceType) -> None:
 
 
 def _arguments(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInputField]:
-    """Yield the arguments of all fields and directives, and the fields of all inputs."""
+    """Yield the arguments of all fields and directives, and all input fields."""
     yield from chain.from_iterable(directive.args.values() for directive in schema.directives)
     for kind in schema.type_map.values():
         if isinstance(kind, GraphQLInputObjectType):
@@ -75,7 +75,7 @@ def _arguments(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInput
 
 
 def _normalize(one: GraphQLArgument | GraphQLInputField) -> None:
-    """Remove a default of null, and give an undescribed input argument the description of its type."""
+    """Remove a null default, and describe an undescribed argument by its input type."""
     if one.default_value is None:
         one.default_value = Undefined  # the resolver's own default is None
     if one.description is None and isinstance(kind := get_named_type(one.type), GraphQLInputObjectType):

@@ -1,7 +1,5 @@
 """The input of a completion."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Any
 
@@ -14,6 +12,7 @@ from clients.errors import BadUserInput
 from resolvers.completion_input import checked
 from resolvers.vetting import Vetted
 from schema.base import described, enum, optional
+from schema.inputs import WHEN_LEFT
 from schema.parts import ContentPartInput
 from schema.stream_enums import OnDisconnect
 
@@ -30,16 +29,18 @@ enum(
     ChatRole,
     "The author of a message in a completion request.",
     SYSTEM="Instructions to the model.",
-    DEVELOPER="Instructions to the model; OpenAI's newer models use this role instead of `SYSTEM`.",
+    DEVELOPER="Instructions to the model. OpenAI's newer models use this role instead of `SYSTEM`.",
     USER="The user.",
     ASSISTANT="The model.",
     TOOL="The result of a tool call. `toolCallId` names the call.",
 )
 
 
-@strawberry.input(description="A tool call of an earlier answer, sent back to the model.")
+@strawberry.input(
+    description="A tool call that the model requested earlier. The client sends the call back to the model."
+)
 class ToolCallInput:
-    tool_call_id: ID = described("The call's id. The `TOOL` message with its result refers to it.")
+    tool_call_id: ID = described("The id of the call. The `TOOL` message with the result has the same `toolCallId`.")
     name: str = described("The tool's name.")
     arguments: str = described("The arguments, as the JSON text that the model wrote.")
 
@@ -52,9 +53,11 @@ class ToolCallInput:
 @strawberry.input(description="One message of a completion request. Set either `content` or `parts`.")
 class ChatMessageInput:
     role: ChatRole = described("The author of the message.")
-    content: str | None = optional("The message, if it is text alone.")
-    parts: list[ContentPartInput] | None = optional("The message as parts of text and images. Replaces `content`.")
-    name: str | None = optional("A name of the author, to tell several authors of the same role apart.")
+    content: str | None = optional("The message's text. To send images, set `parts` instead.")
+    parts: list[ContentPartInput] | None = optional(
+        "The message as a list of texts and images. Set `parts` instead of `content`."
+    )
+    name: str | None = optional("The author's name, which distinguishes several authors with the same role.")
     tool_call_id: ID | None = optional("The id of the tool call that a `TOOL` message answers.")
     tool_calls: list[ToolCallInput] | None = optional(
         "The tool calls of an `ASSISTANT` message, as `complete` returned them."
@@ -71,30 +74,32 @@ class ChatMessageInput:
         if self.parts is None:
             return self.content
         if self.content is not None or not self.parts:
-            raise BadUserInput("A message must have either `content` or `parts`.", reason=Reason.MESSAGE)
+            raise BadUserInput(
+                "A message must have either `content`, or `parts` with at least one part.", reason=Reason.MESSAGE
+            )
         return [part.openai() for part in self.parts]
 
 
 @strawberry.input(description="A chat completion request.")
 class CompletionInput:
     model: str = described("The model's name, as listed by `models`.")
-    messages: list[ChatMessageInput] = described("The messages so far, at most 2,000.")
-    temperature: float | None = optional("Sampling temperature, 0 to 2. Default: the model's.")
+    messages: list[ChatMessageInput] = described("All messages of the chat, oldest first, at most 2,000 messages.")
+    temperature: float | None = optional("Sampling temperature, 0 to 2. Default: the model's default.")
     top_p: float | None = optional(
-        "Nucleus sampling: the probability mass to sample from, 0 to 1. Default: the model's."
+        "Nucleus sampling: the probability mass to sample from, 0 to 1. Default: the model's default."
     )
     max_tokens: int | None = optional("Maximum number of tokens to generate.")
-    stop: list[str] | None = optional("Stop sequences, 1 to 16. The model stops before it generates one.")
-    seed: int | None = optional("Seed for reproducible sampling, on models that support it.")
-    tools: list[JSON] | None = optional("Tools that the model can call, at most 128, in OpenAI's format.")
-    tool_choice: JSON | None = optional("Controls which tool the model calls, in OpenAI's format.")
-    response_format: JSON | None = optional("The format of the answer, such as JSON mode, in OpenAI's format.")
-    on_disconnect: OnDisconnect | None = optional(
-        "What happens to the stream when its last reader detaches.", default=OnDisconnect.CANCEL
+    stop: list[str] | None = optional(
+        "1 to 16 stop sequences. The answer ends before the first stop sequence that the model generates."
     )
+    seed: int | None = optional("Seed for reproducible sampling. Not all models support a seed.")
+    tools: list[JSON] | None = optional("Tools that the model can call, at most 128, in OpenAI's format.")
+    tool_choice: JSON | None = optional("The rule for the model's choice of a tool, in OpenAI's format.")
+    response_format: JSON | None = optional("The answer's format, such as JSON, as an OpenAI `response_format` object.")
+    on_disconnect: OnDisconnect | None = optional(WHEN_LEFT, default=OnDisconnect.CANCEL)
     idempotency_key: str | None = optional(
-        "Required by `startCompletion` and `complete`; 1 to 200 characters. A repeated request with the same key makes "
-        "no second model call. The `completion` subscription uses its `streamKey` instead."
+        "A key of 1 to 200 characters, which `startCompletion` and `complete` require. A repeated request with the "
+        "same key makes no second model call. The `completion` subscription ignores this field and uses `streamKey`."
     )
 
     def when_left(self) -> OnDisconnect:

@@ -1,13 +1,11 @@
 """Generic connections and edges (Relay's GraphQL Cursor Connections Specification)."""
 
-from __future__ import annotations
-
 from typing import Generic, TypeVar
 
 import strawberry
 
 from resolvers import paging
-from schema.base import described, reads
+from schema.base import described, reads, shows
 
 T = TypeVar("T")
 
@@ -21,19 +19,17 @@ class PageInfo:
     end_cursor: str | None = described("The cursor of the page's last edge. Null if the page is empty.")
 
 
-@strawberry.type(description="A node of a connection with its cursor.")
-@reads(paging.Edge)
+@shows("A node of a connection with its cursor.", paging.Edge)
 class Edge(Generic[T]):
     node: T = described("The node.")
-    cursor: str = described("The node's position in the list, for `after`.")
+    cursor: str = described("The node's position in the list, for the argument `after`.")
 
 
-@strawberry.type(name="Edge", description="A node of a connection with its cursor.")
-@reads(paging.Edge)
+@shows("A node of a connection with its cursor.", paging.Edge, name="Edge")
 class TwoWayEdge(Edge[T]):
     """An edge of a connection that is also paged backwards."""
 
-    cursor: str = described("The node's position in the list, for `after` and `before`.")
+    cursor: str = described("The node's position in the list, for the arguments `after` and `before`.")
 
 
 @strawberry.type

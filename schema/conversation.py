@@ -15,7 +15,7 @@ from resolvers.info import Info
 from resolvers.owned import OwnedConversation, ref_of
 from resolvers.paging import Page, window
 from schema.arguments import After, Before, First, Last
-from schema.base import answered_by, described, entity, reads
+from schema.base import answered_by, described, entity
 from schema.connections import Connection, Edge
 from schema.costs import SHARED, TWO_WAY_PAGE, calls
 from schema.node import Node
@@ -38,8 +38,10 @@ async def _messages(
     return await messages.message_page(info.context, ref_of(record), page)
 
 
-@entity(description="A sequence of messages with an agent. A conversation runs one turn at a time.")
-@reads(ConversationRecord)
+@entity(
+    "A sequence of messages between the user and an agent. The agent answers one message of a conversation at a time.",
+    ConversationRecord,
+)
 class Conversation(Node):
     agent: Annotated[Agent, strawberry.lazy("schema.agent")] | None = answered_by(
         conversations.agent, "The conversation's agent."
@@ -47,11 +49,14 @@ class Conversation(Node):
     summary: str | None = described("A short description of the conversation's topic.")
     messages: Annotated[MessageConnection, strawberry.lazy("schema.message")] | None = answered_by(
         _messages,
-        "The conversation's messages, oldest first. Without arguments: the 20 newest.",
+        "The conversation's messages, oldest first. Without arguments, the page has the 20 newest messages.",
         costs=[calls(), TWO_WAY_PAGE],
     )
     active_run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
-        runs.active_run, "The run in progress. Null if the conversation is idle.", optional=True, costs=[SHARED]
+        runs.active_run,
+        "The conversation's run in progress. Null if no run is in progress.",
+        optional=True,
+        costs=[SHARED],
     )
     last_message_at: datetime | None = described("When the last message was stored. Null for a default conversation.")
     created_at: datetime | None = described("When the conversation was created. Null for a default conversation.")

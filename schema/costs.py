@@ -1,10 +1,8 @@
-"""The static cost of fields: weights of ``@cost``, sizes of ``@listSize`` (IBM's GraphQL Cost Directives).
+"""The static cost of fields: ``@cost`` and ``@listSize`` (IBM's GraphQL Cost Directives).
 
-The unit is one value: a call upstream takes about 50 times the CPU time of completing a value.
-``docs/calls.md`` lists the calls of each field.
+A value costs 1. An upstream call costs 50, because it takes about 50 times the CPU time of completing a value.
+``docs/calls.md`` lists the upstream calls of each field.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
@@ -21,51 +19,51 @@ from strawberry.federation.schema_directives import Cost, ListSize
 from resolvers.paging import DEFAULT_PAGE
 
 CALL = 50
-"""The weight of an upstream call that is made once per object."""
+"""The weight of one upstream call per object."""
 
 SHARED = Cost(weight=2)
-"""The cost of a field whose upstream call is made once for all objects of an operation."""
+"""The cost of a field if one upstream call serves all objects of an operation."""
 
 SIZED_BY = "sized_by"
-"""Metadata of a field: the argument whose length is the size of its list, which ``@listSize`` cannot express."""
+"""The metadata key for the argument whose length is the size of the list. ``@listSize`` cannot express it."""
 
 
 DEFINITIONS = '''
 """
-The static cost of resolving a field once, or of setting an argument. Default for fields: 1.
+The static cost of resolving a field once, or of setting an argument. A field costs 1 by default.
 """
 directive @cost(
-  """The cost. Completing a value costs 1, a call to a service 50."""
+  """The cost. A field costs 1 by default, and a call to a service costs 50."""
   weight: String!
 ) on ARGUMENT_DEFINITION | ENUM | FIELD_DEFINITION | INPUT_FIELD_DEFINITION | OBJECT | SCALAR
 
-"""How static cost analysis determines the size of a list."""
+"""The size of a list, for the static cost of operations."""
 directive @listSize(
-  """The size if no slicing argument is set."""
+  """The size of the list if no slicing argument is set."""
   assumedSize: Int
 
-  """Arguments that bound the size. The largest value is used."""
+  """Arguments that limit the size of the list. The largest value of these arguments is the size."""
   slicingArguments: [String!]
 
-  """Fields of the returned object that have the size. Without it, the field itself is the list."""
+  """Fields of the returned object that are lists of this size. Default: the field itself is the list."""
   sizedFields: [String!]
 
   """Whether exactly one slicing argument must be set."""
   requireOneSlicingArgument: Boolean = true
 ) on FIELD_DEFINITION
 '''
-"""The directives as IBM's specification defines them. Apollo's weights are numbers; composers know Apollo's."""
+"""The directives, as IBM's specification defines them. Apollo's composers require weights that are numbers instead."""
 
 _WEIGHT = re.compile(r"(?<=@cost\(weight: )\d+(?=\))")
 
 
 def with_text_weights(sdl: str) -> str:
-    """Return SDL whose weights are strings, as in IBM's specification."""
+    """Return SDL with weights as strings, as in IBM's specification."""
     return _WEIGHT.sub(r'"\g<0>"', sdl)
 
 
 def calls(number: int = 1) -> Cost:
-    """Return the cost of a number of upstream calls per object."""
+    """Return the cost of upstream calls per object."""
     return Cost(weight=number * CALL)
 
 
@@ -81,26 +79,26 @@ def _paged(arguments: list[str], fields: list[str] | Any) -> ListSize:
 
 
 PAGE = _paged(["first"], ["edges", "nodes"])
-"""A connection that is paged forwards."""
+"""The size of a connection that is paged forwards."""
 
 TWO_WAY_PAGE = _paged(["first", "last"], ["edges", "nodes"])
-"""A connection that is paged both ways."""
+"""The size of a connection that is paged forwards or backwards."""
 
 LIMITED = _paged(["limit"], UNSET)
-"""A list whose length is the argument ``limit``."""
+"""The size of a list whose length is the argument ``limit``."""
 
 _NONE: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldCost:
-    """The static cost of a field, see ``DEFINITIONS``.
+    """The static cost of a field, as its directives (``DEFINITIONS``) declare it.
 
     Attributes:
-        weight: the cost of resolving it once; ``None`` for the default.
-        arguments: the weights of its arguments, by name.
-        slicing: the arguments that give the length of its list.
-        sized_by: the argument whose length is the list's.
+        weight: the field's ``@cost``, or ``None``.
+        arguments: the ``@cost`` of arguments, by name.
+        slicing: the arguments that give the list's length.
+        sized_by: the argument whose length is the list's length.
     """
 
     weight: int | None = None
@@ -112,13 +110,13 @@ class FieldCost:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """A key that is equal for equal costs."""
+        """A hashable value that is equal for equal costs."""
         arguments = tuple(sorted(self.arguments.items()))
         return self.weight, arguments, self.assumed_size, self.slicing, self.sized_fields, self.sized_by
 
 
 Costs = Mapping[tuple[str, str], FieldCost]
-"""Costs by type and field. Fields of inputs have only a weight."""
+"""Costs by the names of type and field. Input fields have only a weight."""
 
 
 @cache

@@ -1,10 +1,8 @@
-"""The schema as an Apollo Federation 2.9 subgraph: its two fields, and its SDL.
+"""The schema as an Apollo Federation 2.9 subgraph: the fields ``_entities`` and ``_service``, and the SDL.
 
-Every type made with ``schema.base.entity`` is an entity. ``_entities`` reads in one batch and checks ownership, as
-``nodes`` does; each representation fails by itself.
+``_entities`` reads all representations in one batch and checks who owns them, as ``nodes`` does. A failed
+representation does not affect the others.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -30,15 +28,16 @@ from strawberry.tools import create_type
 from strawberry.types.union import StrawberryUnion
 
 from clients.codes import Reason
-from clients.errors import BadUserInput, NotFound
+from clients.errors import BadUserInput
 from resolvers.context import RequestContext
 from resolvers.info import Info
+from resolvers.owned import not_found
 from schema import costs
-from schema.base import SemanticNonNull, described, reads
+from schema.base import SemanticNonNull, described, shows
 from schema.node import MAX_NODES, Node, at_most, resolve_each
 
 VERSION: Literal["2.9"] = "2.9"
-"""The Federation version. Composers refuse a subgraph of a newer version than their own."""
+"""The Federation version. Composers refuse a subgraph that is newer than they are."""
 
 _DIRECTIVES = frozenset({"key", "shareable"})
 _MACHINERY = frozenset({"_Any", "_Entity", "_Service"})
@@ -46,7 +45,7 @@ _FIELDS = frozenset({"_entities", "_service"})
 
 
 def entities() -> dict[str, Any]:
-    """Return the entities of all imported modules, by GraphQL name."""
+    """Return all entity types by GraphQL name."""
     definitions = [kind.__strawberry_definition__ for kind in _below(Node)]
     return {one.name: one.origin for one in definitions if any(isinstance(d, Key) for d in one.directives or ())}
 
@@ -67,17 +66,23 @@ class _Representation(NamedTuple):
 def _represented(value: Any, kinds: dict[str, Any]) -> _Representation | BadUserInput:
     """Parse a representation; return an error if it is invalid."""
     if not isinstance(value, dict):
-        return BadUserInput("A representation must be an object.", reason=Reason.REPRESENTATION)
+        return BadUserInput(
+            "A representation must be an object with `__typename` and `id`.",
+            reason=Reason.REPRESENTATION,
+        )
     kind, node_id = value.get("__typename"), value.get("id")
     if not isinstance(kind, str) or kind not in kinds:
-        return BadUserInput("`__typename` must name an entity of this subgraph.", reason=Reason.REPRESENTATION)
+        return BadUserInput(
+            "`__typename` does not name an entity of this subgraph. Correct the name.",
+            reason=Reason.REPRESENTATION,
+        )
     if not isinstance(node_id, str):
-        return BadUserInput("`id` must be a string: it is the entity's key.", reason=Reason.REPRESENTATION)
+        return BadUserInput("`id` is not a string. Send the entity's global id.", reason=Reason.REPRESENTATION)
     return _Representation(kind, node_id)
 
 
 async def _resolved(context: RequestContext, values: Sequence[Any], kinds: dict[str, Any]) -> list[object]:
-    """Return the records of representations, in order. A failed one is an exception in its position."""
+    """Return the records of representations, in order, with exceptions for failed ones."""
     at_most(values)
     parsed = [_represented(value, kinds) for value in values]
     valid = [one for one in parsed if isinstance(one, _Representation)]
@@ -86,20 +91,19 @@ async def _resolved(context: RequestContext, values: Sequence[Any], kinds: dict[
 
 
 def _of_its_kind(record: object, kind: Any) -> object:
-    """Return the record, or ``NotFound`` if its type is not the representation's."""
+    """Return the record, or ``NotFound`` if the record is not of the representation's type."""
     if isinstance(record, Exception) or type(record) in kind.records:
         return record
-    return NotFound("The entity does not exist.")
+    return not_found("entity")
 
 
 class _Sdl(NamedTuple):
     sdl: str
 
 
-@strawberry.type(name="_Service", description="This graph as an Apollo Federation subgraph.")
-@reads(_Sdl)
+@shows("The description of this API as an Apollo Federation subgraph.", _Sdl, name="_Service")
 class _Service:
-    sdl: str = described("The subgraph's schema, for composition.")
+    sdl: str = described("The subgraph's schema in SDL, for composition into a supergraph.")
 
 
 def _service(info: Info) -> _Sdl:
@@ -107,15 +111,15 @@ def _service(info: Info) -> _Sdl:
 
 
 def federated(query: type) -> type:
-    """Add the two fields of an Apollo Federation subgraph to ``query``.
+    """Return ``query`` with the fields ``_entities`` and ``_service``.
 
-    Strawberry's own ``_entities`` has no bound, and fails as a whole if one ``__typename`` is unknown.
+    Strawberry's own ``_entities`` takes any number of representations, and fails if one ``__typename`` is unknown.
     """
     kinds = entities()
     union = StrawberryUnion(
         "_Entity",
         type_annotations=tuple(StrawberryAnnotation(kinds[name]) for name in sorted(kinds)),
-        description="An entity that other subgraphs can refer to.",
+        description="An object of this subgraph that other subgraphs can refer to.",
     )
 
     async def resolver(
@@ -123,7 +127,9 @@ def federated(query: type) -> type:
         representations: Annotated[
             list[FederationAny],
             strawberry.argument(
-                description="Objects that consist of `__typename` and `id`, at most 100.", directives=[costs.calls()]
+                description="At most 100 references to entities. Each reference is an object with `__typename` and "
+                "`id`.",
+                directives=[costs.calls()],
             ),
         ],
     ) -> list[object]:
@@ -133,7 +139,8 @@ def federated(query: type) -> type:
         name="_entities",
         graphql_type=list[union | None],  # type: ignore[valid-type]
         resolver=resolver,
-        description="Apollo Federation: returns entities by their keys, with the rules of `nodes`.",
+        description="Apollo Federation: returns entities by their keys. A failed item is null with an error at its "
+        "path, as in `nodes`.",
         directives=[SemanticNonNull(levels=[1]), costs.assumed(MAX_NODES)],
         metadata={costs.SIZED_BY: "representations"},
     )
@@ -141,7 +148,7 @@ def federated(query: type) -> type:
         name="_service",
         graphql_type=_Service,
         resolver=_service,
-        description="Apollo Federation: this graph as a subgraph.",
+        description="Apollo Federation: returns the subgraph's schema.",
     )
     ours = create_type(query.__name__, [entities_field, service_field])
     description = query.__strawberry_definition__.description  # type: ignore[attr-defined]
@@ -150,13 +157,13 @@ def federated(query: type) -> type:
 
 @cache
 def subgraph_sdl(schema: strawberry.Schema) -> str:
-    """Return the schema for composition, without the definitions that every subgraph has."""
+    """Return the SDL for composition, without the definitions that are in every subgraph."""
     return _without(schema.as_str(), _is_machinery)
 
 
 @cache
 def graph_sdl(schema: strawberry.Schema) -> str:
-    """Return the schema for clients, with IBM's cost directives and without federation."""
+    """Return the SDL for clients, with IBM's cost directives and without federation."""
     text = _without(schema.as_str(), lambda node: _is_machinery(node) or _is_for_composers(node))
     return costs.with_text_weights(text) + costs.DEFINITIONS
 
@@ -174,7 +181,7 @@ def _is_for_composers(node: AstNode) -> bool:
 
 
 def _without(text: str, dropped: Callable[[AstNode], bool]) -> str:
-    """Remove nodes from SDL and keep the remaining text unchanged."""
+    """Remove nodes from SDL, and leave the other text unchanged."""
     found: list[AstNode] = []
 
     class Find(Visitor):

@@ -1,7 +1,5 @@
 """The input of a message, and the check of required idempotency keys."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import strawberry
@@ -15,31 +13,40 @@ from schema.parts import ContentPartInput
 from schema.stream_enums import OnDisconnect
 
 MAX_TEXT = 200_000
-OPTIONAL_KEY = "Optional; 1 to 200 characters. A repeated request with the same key returns the first result."
+FIRST_RESULT = "A repeated request with the same key returns the first request's result."
+OPTIONAL_KEY = f"An optional key of 1 to 200 characters. {FIRST_RESULT}"
+ASCII_KEY = "An optional key of 1 to 200 printable ASCII characters."
+WHEN_LEFT = "What happens to the answer's stream when no client reads the stream any more."
+RUN_CONTINUES = f"{WHEN_LEFT} The run continues with `CANCEL` and with `CONTINUE`."
+ANSWER_STREAM = "The stream of the answer. Read the stream with the `stream` subscription."
 
 
 @strawberry.input(one_of=True, description="The recipient of a message. Set exactly one field.")
 class MessageTarget:
-    agent_id: ID | None = optional("Sends the message to this agent's default conversation.", default=UNSET)
-    conversation_id: ID | None = optional("Sends the message to this conversation.", default=UNSET)
+    agent_id: ID | None = optional(
+        "An agent's id. The message is sent to the agent's default conversation.", default=UNSET
+    )
+    conversation_id: ID | None = optional("The id of the conversation to which the message is sent.", default=UNSET)
 
 
-@strawberry.input(description="A message to an agent. It starts a turn.")
+@strawberry.input(description="A message to an agent. The message starts a turn, which ends with the agent's answer.")
 class SendMessageInput:
-    to: MessageTarget = described("The recipient.")
-    content: list[ContentPartInput] = described("The message, as parts of text and images.")
+    to: MessageTarget = described("The agent or conversation to which the message is sent.")
+    content: list[ContentPartInput] = described("The message, as a list of texts and images.")
     on_disconnect: OnDisconnect | None = optional(
-        "What happens to the stream when its last reader detaches. The run continues in either case.",
+        "What happens to the answer's stream when no client reads the stream any more. The run continues with "
+        "`CANCEL` and with `CONTINUE`.",
         default=OnDisconnect.CONTINUE,
     )
     wait_seconds: int | None = optional(
-        "How long `sendMessage` waits for the turn to end, in seconds, up to the gateway's LLM_TIMEOUT_SECONDS. 0 "
-        "returns as soon as the run exists. If the wait ends first, the payload's run is `RUNNING`, without an error.",
+        "How many seconds to wait for the end of the turn, up to the gateway's setting LLM_TIMEOUT_SECONDS. With 0, "
+        "`sendMessage` returns as soon as the run exists. If the turn takes longer than `waitSeconds`, `sendMessage` "
+        "returns the run with the status `RUNNING`, without an error.",
         default=0,
     )
     idempotency_key: str | None = optional(
-        "Required by `sendMessage`; 1 to 200 characters. A repeated request with the same key sends no second message. "
-        "The `message` subscription uses its `streamKey` instead."
+        "A key of 1 to 200 characters, which `sendMessage` requires. A repeated request with the same key sends no "
+        "second message. The `message` subscription ignores this field and uses `streamKey`."
     )
 
     def when_left(self) -> OnDisconnect:
@@ -50,17 +57,21 @@ class SendMessageInput:
         """Return the content in Letta's format. Raises BadUserInput."""
         said = [part.text or "" for part in self.content]
         if not any(text.strip() for text in said) and not any(part.image for part in self.content):
-            raise BadUserInput("The message is empty.", reason=Reason.EMPTY)
+            raise BadUserInput("The message is empty. Write a text or add an image.", reason=Reason.EMPTY)
         if sum(map(len, said)) > MAX_TEXT:
-            raise BadUserInput(f"The message has more than {MAX_TEXT} characters.", reason=Reason.TOO_LONG)
+            raise BadUserInput(
+                f"The message has more than {MAX_TEXT:,} characters. Shorten the message.", reason=Reason.TOO_LONG
+            )
         images = [part.image.image() for part in self.content if part.image]
         if sum(image.data is None for image in images) > MAX_ADDRESSES:
-            raise BadUserInput(f"The message has more than {MAX_ADDRESSES} addresses of images.", reason=Reason.RANGE)
+            raise BadUserInput(
+                f"The message has more than {MAX_ADDRESSES} image URLs. Send fewer URLs.", reason=Reason.RANGE
+            )
         return [part.letta() for part in self.content]
 
 
 def required_key(key: str | None) -> str:
-    """Return the key of a mutation that requires one. Raises BadUserInput if it is missing."""
+    """Return a required key. Raises BadUserInput if the key is missing."""
     if key is None:
-        raise BadUserInput("This mutation requires an `idempotencyKey`.", reason=Reason.KEY)
+        raise BadUserInput("This mutation requires an `idempotencyKey`. Set a unique key.", reason=Reason.KEY)
     return key

@@ -14,13 +14,14 @@ from clients.letta import tools
 from clients.letta.content import MessageImage as ImageRecord
 from clients.letta.messages import MessageRole
 from clients.letta.records import StepRecord
-from resolvers import conversations, runs, turns
+from resolvers import conversations, runs
 from resolvers.info import Info
-from resolvers.owned import OwnedConversation, OwnedRun
-from schema.base import answered_by, described, entity, enum, reads
+from resolvers.owned import OwnedConversation
+from schema.base import answered_by, described, entity, enum, shows
 from schema.connections import TwoWayConnection, TwoWayEdge
 from schema.costs import assumed, calls
 from schema.node import Node
+from schema.run import run_of
 
 if TYPE_CHECKING:
     from schema.conversation import Conversation
@@ -30,9 +31,9 @@ _FIRST_RETURN = "The first return alone: read `toolReturns`."
 
 enum(
     tools.ToolReturnStatus,
-    "The result of a tool call.",
+    "Whether a tool call succeeded.",
     SUCCESS="The tool returned a result.",
-    ERROR="The tool failed. `text` has the error.",
+    ERROR="The tool failed. `text` has the error message.",
     UNKNOWN="A status that the gateway does not know.",
 )
 enum(
@@ -50,10 +51,6 @@ async def _conversation(record: Parent[records.MessageRecord], info: Info) -> Ow
     return await conversations.by_ref(info.context, record.conversation)
 
 
-async def _run(record: Parent[records.MessageRecord], info: Info) -> OwnedRun | None:
-    return await turns.run_of(info.context, record.run_id)
-
-
 async def _step(record: Parent[records.MessageRecord], info: Info) -> StepRecord | None:
     return await runs.step_of(info.context, record.step_id)
 
@@ -63,115 +60,128 @@ async def _step(record: Parent[records.MessageRecord], info: Info) -> StepRecord
 )
 class Message(Node):
     role: MessageRole = described("The author of the message.")
-    text: str | None = described("The message's text. Null if it has none.")
-    created_at: datetime | None = described("When Letta stored the message. Null in a stream until it is stored.")
+    text: str | None = described("The message's text. Null if the message has no text.")
+    created_at: datetime | None = described(
+        "When Letta stored the message. In a stream, the field is null until Letta has stored the message."
+    )
     conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
         _conversation, "The conversation that contains the message.", costs=[calls()]
     )
     run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
-        _run, "The run that produced the message.", optional=True, costs=[calls()]
+        run_of, "The run that produced the message.", optional=True, costs=[calls()]
     )
     step: Annotated[Step, strawberry.lazy("schema.run")] | None = answered_by(
         _step,
-        "The model call that produced the message. Null if Letta has no record of it.",
+        "The model call that produced the message. Null if Letta has no record of the call.",
         optional=True,
         costs=[calls()],
     )
 
 
-@strawberry.type(description="A tool call that the model requests.")
-@reads(tools.ToolCall)
+@shows("A tool call that the model requested.", tools.ToolCall)
 class ToolCall:
-    tool_call_id: ID | None = described("The call's id. The tool's result refers to it.")
+    tool_call_id: ID | None = described("The id of the tool call. The call's `ToolReturn` has the same id.")
     name: str | None = described("The tool's name.")
-    arguments: str | None = described("The arguments, as the JSON text that the model wrote. It can be invalid JSON.")
+    arguments: str | None = described(
+        "The arguments, as the JSON text that the model wrote. The text can be invalid JSON."
+    )
 
 
-@strawberry.type(description="The result of one tool call.")
-@reads(tools.ToolReturn)
+@shows("The result of one tool call.", tools.ToolReturn)
 class ToolReturn:
     tool_call_id: ID | None = described("The id of the tool call.")
     status: tools.ToolReturnStatus | None = described("Whether the call succeeded.")
     text: str | None = described("The tool's output.")
 
 
-@strawberry.type(description="An image in a message.")
-@reads(ImageRecord)
+@shows("An image in a message.", ImageRecord)
 class MessageImage:
     url: str | None = described(
-        "The image's URL: the address that was sent, or a data URL after Letta has stored the image."
+        "The image's URL: the URL that the client sent, or a data URL after Letta has stored the image."
     )
-    media_type: str | None = described("The media type, such as `image/png`. Null if unknown.")
+    media_type: str | None = described("The image's media type, such as `image/png`. Null if unknown.")
 
 
-@entity(description="A message of the user.")
-@reads(records.UserMessage)
+@entity("A message from the user.", records.UserMessage)
 class UserMessage(Message):
-    images: list[MessageImage] = described("Images of the message.", costs=[assumed(3)])
+    images: list[MessageImage] = described("The images in the message.", costs=[assumed(3)])
 
 
-@entity(description="An answer of the agent.")
-@reads(records.AssistantMessage)
+@entity("An answer from the agent.", records.AssistantMessage)
 class AssistantMessage(Message):
-    """GraphQL type of the record of the same name."""
+    """Shows ``records.AssistantMessage``."""
 
 
-@entity("The model's reasoning before an answer or a tool call. `text` is null if the provider does not return it.")
-@reads(records.ReasoningMessage)
+@entity(
+    "The model's reasoning before an answer or a tool call. `text` is null if the provider does not return the "
+    "reasoning.",
+    records.ReasoningMessage,
+)
 class ReasoningMessage(Message):
-    """GraphQL type of the record of the same name."""
+    """Shows ``records.ReasoningMessage``."""
 
 
-@entity(description="Instructions to the agent, or a notice such as the compaction of its context.")
-@reads(records.SystemMessage)
+@entity(
+    "Instructions to the agent, or a notice about the conversation, such as a summary of earlier messages.",
+    records.SystemMessage,
+)
 class SystemMessage(Message):
-    """GraphQL type of the record of the same name."""
+    """Shows ``records.SystemMessage``."""
 
 
-@entity(description="Tool calls of the agent.")
-@reads(records.ToolCallMessage)
+@entity("Tool calls that the agent makes.", records.ToolCallMessage)
 class ToolCallMessage(Message):
     tool_calls: list[ToolCall] = described("The tool calls.", costs=[assumed(3)])
 
 
-@entity(description="Results of tool calls. `name`, `toolCallId`, `status` and `text` describe the first result alone.")
-@reads(records.ToolReturnMessage)
+@entity(
+    "Results of tool calls. `name`, `toolCallId`, `status` and `text` describe only the first result.",
+    records.ToolReturnMessage,
+)
 class ToolReturnMessage(Message):
-    name: str | None = described("Name of the tool.")
+    name: str | None = described("The name of the first tool.")
     tool_call_id: str | None = strawberry.field(
         description="The id of the tool call.", deprecation_reason=_FIRST_RETURN
     )
     status: str | None = strawberry.field(
-        description="Letta's status: `success` or `error`.", deprecation_reason=_FIRST_RETURN
+        description="The first tool call's status in Letta: `success` or `error`.",
+        deprecation_reason=_FIRST_RETURN,
     )
     tool_returns: list[ToolReturn] = described(
-        "One result per tool call. Parallel calls return in one message.", costs=[assumed(3)]
+        "One result per tool call. The message has the results of all parallel tool calls.", costs=[assumed(3)]
     )
 
 
-@entity(description="A request of the agent to approve tool calls. Answer it with `respondToApproval`.")
-@reads(records.ApprovalRequestMessage)
+@entity(
+    "The agent's request to approve tool calls. Answer the request with `respondToApproval`.",
+    records.ApprovalRequestMessage,
+)
 class ApprovalRequestMessage(Message):
     tool_calls: list[ToolCall] = described("The tool calls that need approval.", costs=[assumed(3)])
 
 
-@entity(description="The user's decision on an approval request.")
-@reads(records.ApprovalResponseMessage)
+@entity("The user's decision on an approval request.", records.ApprovalResponseMessage)
 class ApprovalResponseMessage(Message):
-    approve: bool | None = described("Whether the tool calls were approved. The decision covers all of them.")
-    reason: str | None = described("The reason for the decision, as the user gave it.")
+    approve: bool | None = described(
+        "Whether the user approved the tool calls. The decision applies to all tool calls of the request."
+    )
+    reason: str | None = described("The reason that the user gave for the decision.")
 
 
-@entity(description="An event of the conversation.")
-@reads(records.EventMessage)
+@entity(
+    "An event in the conversation, such as a summary of earlier messages.",
+    records.EventMessage,
+)
 class EventMessage(Message):
-    event_type: str | None = described("Letta's type of the event.")
+    event_type: str | None = described("The event's type in Letta.")
 
 
-@entity(description="A message of a type or form that the gateway does not know, as Letta returned it.")
-@reads(records.OpaqueMessage)
+@entity(
+    "A message whose type or format the gateway does not know. `json` has the message as Letta returned it.",
+    records.OpaqueMessage,
+)
 class OpaqueMessage(Message):
-    type: str = described("Letta's type of the message.")
+    type: str = described("The message's type in Letta.")
     json: JSON = described("The whole message, as JSON.")
 
 
@@ -181,16 +191,3 @@ class MessageConnection(TwoWayConnection[Message]):
 
 
 MessageEdge = TwoWayEdge[Message]
-
-KINDS = [
-    UserMessage,
-    AssistantMessage,
-    ReasoningMessage,
-    SystemMessage,
-    ToolCallMessage,
-    ToolReturnMessage,
-    ApprovalRequestMessage,
-    ApprovalResponseMessage,
-    EventMessage,
-    OpaqueMessage,
-]

@@ -1,18 +1,16 @@
 """Models."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from typing import Any
 
-import strawberry
 from strawberry import Parent
 
 from clients.litellm import ModelDetails, ModelMode, ModelRecord
 from clients.litellm import ModelSupports as ModelSupportsRecord
 from resolvers import models
 from resolvers.info import Info
-from schema.base import answered_by, described, entity, enum, reads
+from schema.base import answered_by, described, entity, enum, shows
 from schema.costs import SHARED
 from schema.node import Node
 
@@ -26,7 +24,7 @@ enum(
     AUDIO_TRANSCRIPTION="Speech to text.",
     AUDIO_SPEECH="Text to speech.",
     RERANK="Ranking documents by relevance to a query.",
-    UNKNOWN="LiteLLM names no mode, or one that the gateway does not know.",
+    UNKNOWN="LiteLLM reports no mode, or a mode that the gateway does not know.",
 )
 
 
@@ -37,10 +35,12 @@ def _supports(read: Callable[[ModelDetails], bool | None]) -> Callable[..., Awai
     return resolver
 
 
-@strawberry.type(description="Features of a model. A field is also false if LiteLLM has no information on the feature.")
-@reads(ModelSupportsRecord)
+@shows(
+    "The features that a model supports. If LiteLLM has no information on a feature, the field is false.",
+    ModelSupportsRecord,
+)
 class ModelSupports:
-    # fields without a resolver are of the model's group and need no call; the others share one
+    # one call to LiteLLM reads all fields that have a resolver
     tools: bool = described("Whether the model supports tool calling (`tools`).")
     parallel_tools: bool = described("Whether the model can make several tool calls in one answer.")
     vision: bool = described("Whether the model accepts images.")
@@ -48,7 +48,7 @@ class ModelSupports:
     web_search: bool = described("Whether the model has a built-in web search.")
     json_schema: bool | None = answered_by(
         _supports(lambda details: details.supports_response_schema),
-        "Whether the model supports structured output: `responseFormat` of type `json_schema`.",
+        "Whether the model supports structured output (a `responseFormat` of the type `json_schema`).",
         costs=[SHARED],
     )
     prompt_caching: bool | None = answered_by(
@@ -77,10 +77,19 @@ async def _dimensions(record: Parent[ModelRecord], info: Info) -> int | None:
     return (await models.details(info.context, record.name)).embedding_dimensions
 
 
-@entity("A model that the user's key has permission to call.")
-@reads(ModelRecord)
+def called_model(description: str) -> Any:
+    """Declare a field for the model with the record's ``model_name``."""
+    permission = "Null if the user's LiteLLM key does not permit calls to the model."
+    return answered_by(_called, f"{description} {permission}", optional=True, costs=[SHARED])
+
+
+async def _called(record: Parent[Any], info: Info) -> ModelRecord | None:
+    return await models.model_if_callable(info.context, record.model_name)
+
+
+@entity("A model that the user can call with the user's LiteLLM key.", ModelRecord)
 class Model(Node):
-    name: str = described("The model's name, as requests use it.")
+    name: str = described("The model's name. Requests use this name as `model`.")
     provider: str | None = described("The model's provider.")
     mode: ModelMode = described("The task that the model performs.")
     context_window: int | None = described("Maximum number of input tokens.")

@@ -1,7 +1,5 @@
 """The root type of mutations."""
 
-from __future__ import annotations
-
 import strawberry
 
 from schema.mutations.agents import AgentMutations
@@ -13,8 +11,8 @@ from schema.mutations.turns import MessageMutations, TurnMutations
 
 
 @strawberry.type(
-    description="The root of mutations. Payloads report outcomes that a user can act on "
-    "in `errors`; all other failures are GraphQL errors."
+    description="The root type of mutations. A payload's `errors` has failures that the user can resolve. All other "
+    "failures are GraphQL errors."
 )
 class Mutation(
     AgentMutations,
@@ -25,4 +23,4 @@ class Mutation(
     TurnMutations,
     MemoryMutations,
 ):
-    """The root of mutations, in the order of its parts."""
+    """The fields have the order of the base classes."""

@@ -1,10 +1,8 @@
-"""Global ids: one stable, opaque string per object.
+"""Global ids.
 
-An upstream id that is global and typed is used as it is. Other ids get a prefix, so that another subgraph can compute
-them.
+If an upstream id is globally unique and shows the object's type, it is the global id. Other upstream ids get a prefix,
+so that other subgraphs can compute the global ids.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +12,7 @@ from strawberry import ID, Parent
 
 from clients.ams import AgentRow, TemplateRecord, TemplateVersionRecord
 from clients.codes import Reason
-from clients.errors import BadUserInput, NotFound
+from clients.errors import BadUserInput
 from clients.letta.messages import MessageRecord
 from clients.letta.records import (
     ConversationRecord,
@@ -28,6 +26,7 @@ from clients.litellm import ModelRecord
 from resolvers import agents, checks, messages, models, passages, templates
 from resolvers.context import RequestContext
 from resolvers.loading import settled
+from resolvers.owned import not_found
 from resolvers.principal import Principal
 from resolvers.streams.stream import Stream
 from schema.base import derived
@@ -35,7 +34,7 @@ from schema.base import derived
 USER, MODEL, TEMPLATE = "user:", "model:", "template:"
 
 MAX_NODES = 100
-"""The maximum number of nodes of one field."""
+"""The maximum number of ids in one ``nodes`` or ``_entities`` field."""
 
 
 def global_id(record: Parent[Any]) -> ID:
@@ -64,7 +63,7 @@ def global_id(record: Parent[Any]) -> ID:
 
 @strawberry.interface(description="An object with a global id (GraphQL Global Object Identification).")
 class Node:
-    id: ID = derived(global_id, "The object's global id: stable and opaque.")
+    id: ID = derived(global_id, "The object's global id. The id is stable. Clients must not parse the id.")
 
 
 async def resolve(context: RequestContext, node_id: str) -> object:
@@ -97,7 +96,7 @@ async def resolve(context: RequestContext, node_id: str) -> object:
 
 
 async def _template(context: RequestContext, slug: str) -> object:
-    """Return a template by ``<slug>``, or a version by ``<slug>@<version>``."""
+    """Return a template by its slug, or a version by ``<slug>@<version>``."""
     name, _, number = slug.rpartition("@")
     if name and checks.is_version(number):
         return await templates.version_by_number(context, name, number)
@@ -105,7 +104,7 @@ async def _template(context: RequestContext, slug: str) -> object:
 
 
 async def resolve_each(context: RequestContext, node_ids: Sequence[str]) -> list[object | Exception]:
-    """Return the records of global ids, in order. A failed one is an exception in its position.
+    """Return the records of global ids, in order, with exceptions for failed ones.
 
     Raises:
         BadUserInput: there are more than ``MAX_NODES`` ids.
@@ -118,7 +117,8 @@ def at_most(items: Sequence[object]) -> None:
     """Raise BadUserInput if there are more than ``MAX_NODES`` items."""
     if len(items) > MAX_NODES:
         raise BadUserInput(
-            f"{len(items)} objects are requested: at most {MAX_NODES} are allowed at once.", reason=Reason.TOO_MANY
+            f"{len(items)} objects are requested: at most {MAX_NODES} objects are allowed at once.",
+            reason=Reason.TOO_MANY,
         )
 
 
@@ -126,5 +126,5 @@ def template_slug(node_id: str) -> str:
     """Return the slug in a template's id. Raises NotFound for any other id."""
     slug = node_id.removeprefix(TEMPLATE)
     if not node_id.startswith(TEMPLATE) or not checks.is_slug(slug):
-        raise NotFound("The node does not exist.")
+        raise not_found("node")
     return slug

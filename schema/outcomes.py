@@ -1,32 +1,27 @@
-"""Payloads and their ``errors``: the outcomes of mutations that a user can act on."""
-
-from __future__ import annotations
+"""Mutation payloads and their ``errors``: failures that the user can resolve."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import wraps
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import strawberry
-from strawberry import Parent
 
 from clients.errors import GatewayError
-from resolvers import outcomes, turns, users
+from resolvers import outcomes, users
 from resolvers.info import Info
 from resolvers.outcomes import Outcome, outcome_of
-from resolvers.owned import OwnedRun
 from schema import costs
-from schema.base import answered_by, described, reads
-
-if TYPE_CHECKING:
-    from schema.run import Run
+from schema.base import answered_by, described, shows
+from schema.run import Run, run_of
 
 P = TypeVar("P", bound="PayloadRecord")
+T = TypeVar("T", bound=type)
 
 
 class PayloadRecord(msgspec.Struct, kw_only=True):
-    """Base of payload records. All fields have defaults, because a payload of errors has no other field."""
+    """Base of payload records. All fields have defaults, because a payload with errors has no other values."""
 
     errors: list[Outcome] = []
 
@@ -34,14 +29,14 @@ class PayloadRecord(msgspec.Struct, kw_only=True):
 def done_by(
     record: type[P], resolver: Callable[..., Awaitable[P]], description: str, *outcomes: type, calls: int
 ) -> Any:
-    """Declare a mutation, its possible outcomes and its number of upstream calls.
+    """Declare a mutation, its possible ``errors`` and its number of upstream calls.
 
-    The resolver does not reuse reads of earlier mutations. An error that is an outcome becomes a payload ``record``.
+    The resolver does not reuse earlier reads. An error that has an outcome becomes the ``errors`` of a ``record``.
     """
 
     @wraps(resolver)
     async def done(info: Info, **arguments: Any) -> P:
-        info.context.forget()
+        info.context.reset_loaders()
         try:
             return await resolver(info, **arguments)
         except GatewayError as error:
@@ -51,11 +46,21 @@ def done_by(
             return record(errors=[outcome])
 
     names = ", ".join(f"`{kind.__name__}`" for kind in outcomes)
-    description = f"{description} Outcomes: {names}." if names else description
+    description = f"{description} Possible `errors`: {names}." if names else description
     return strawberry.field(resolver=done, description=description, directives=[costs.calls(calls)])
 
 
-@strawberry.interface(description="An outcome of a mutation that the user can act on.")
+def payload(record: type) -> Callable[[T], T]:
+    """Declare a payload type with its record class. The class is named for its mutation."""
+
+    def declare(cls: T) -> T:
+        name = cls.__name__.removesuffix("Payload")
+        return shows(f"The result of `{name[0].lower()}{name[1:]}`.", record)(cls)
+
+    return declare
+
+
+@strawberry.interface(description="A failure of a mutation that the user can resolve.")
 class UserError:
     message: str = described("An explanation that can be shown to the user.")
 
@@ -63,30 +68,22 @@ class UserError:
 @strawberry.type
 class Payload:
     errors: list[UserError] = described(
-        "Outcomes that the user can act on; the mutation's description lists the possible types. Empty on success.",
+        "Failures that the user can resolve. The mutation's description lists the possible types. Empty on success.",
         costs=[costs.assumed(5)],
     )
 
 
-async def _busy_run(record: Parent[outcomes.Busy], info: Info) -> OwnedRun | None:
-    return await turns.run_of(info.context, record.run_id)
-
-
-@strawberry.type(description="The conversation has a run in progress. Wait for it to end, or cancel it.")
-@reads(outcomes.Busy)
+@shows("The conversation has a run in progress. Wait for the run to end, or cancel the run.", outcomes.Busy)
 class ConversationBusy(UserError):
-    run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
-        _busy_run, "The run in progress.", costs=[costs.calls()]
-    )
+    run: Run | None = answered_by(run_of, "The conversation's run in progress.", costs=[costs.calls()])
 
 
-async def _resets_at(record: Parent[outcomes.BudgetSpent], info: Info) -> datetime | None:  # noqa: ARG001 - the viewer's
+async def _resets_at(info: Info) -> datetime | None:
     budget = await users.own_budget(info.context)
     return None if budget is None else budget.budget_reset_at
 
 
-@strawberry.type(description="The budget for the user's model calls is exhausted.")
-@reads(outcomes.BudgetSpent)
+@shows("The budget for the user's model calls is exhausted.", outcomes.BudgetSpent)
 class BudgetExceeded(UserError):
     resets_at: datetime | None = answered_by(
         _resets_at,
@@ -96,28 +93,24 @@ class BudgetExceeded(UserError):
     )
 
 
-@strawberry.type(description="This version of the template is already published. Publish under a new version number.")
-@reads(outcomes.VersionExists)
+@shows(
+    "This version of the template is already published. Publish the Agent File under a new version number.",
+    outcomes.VersionExists,
+)
 class VersionExists(UserError):
-    """A Conflict with the reason VERSION_EXISTS, as data."""
+    """The type for a ``Conflict`` with the reason ``VERSION_EXISTS``."""
 
 
-@strawberry.type(description="No migration path leads from the agent's version to the requested one.")
-@reads(outcomes.NoMigrationPath)
+@shows("The template has no migrations from the agent's version to the requested version.", outcomes.NoMigrationPath)
 class NoMigrationPath(UserError):
-    """A Conflict with the reason NO_MIGRATION_PATH, as data."""
+    """The type for a ``Conflict`` with the reason ``NO_MIGRATION_PATH``."""
 
 
-@strawberry.type(description="The Agent File is invalid and was not published.")
-@reads(outcomes.BadTemplate)
+@shows("The Agent File is invalid and was not published.", outcomes.BadTemplate)
 class TemplateInvalid(UserError):
-    problems: list[str] = described("The problems found, one per item.")
+    problems: list[str] = described("The problems of the Agent File. Each item describes one problem.")
 
 
-@strawberry.type(description="The variables do not match the template.")
-@reads(outcomes.BadVariables)
+@shows("The given `variables` do not match the variables that the template declares.", outcomes.BadVariables)
 class VariablesInvalid(UserError):
-    problems: list[str] = described("Missing and invalid variables, one per item.")
-
-
-KINDS = [ConversationBusy, BudgetExceeded, VersionExists, NoMigrationPath, TemplateInvalid, VariablesInvalid]
+    problems: list[str] = described("The problems of `variables`. Each item describes one missing or invalid variable.")

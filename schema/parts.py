@@ -1,7 +1,5 @@
 """The parts of a message: text and images."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from typing import Any
 
@@ -21,17 +19,19 @@ class ImageDetail(StrEnum):
 enum(
     ImageDetail,
     "The resolution at which the model processes an image. Higher resolution costs more tokens.",
-    AUTO="The model chooses.",
+    AUTO="The model chooses the resolution.",
     LOW="Low resolution.",
     HIGH="High resolution.",
 )
 
 
-@strawberry.input(description="An image, for models with `supports { vision }`.")
+@strawberry.input(description="An image. Use a model whose `supports { vision }` is true.")
 class ImageInput:
-    url: str = described("A data URL (`data:image/png;base64,…`; PNG, JPEG, GIF or WebP) or a public https address.")
+    url: str = described(
+        "A public https URL, or a data URL of a PNG, JPEG, GIF or WebP image, such as `data:image/png;base64,…`."
+    )
     detail: ImageDetail | None = optional(
-        "The resolution at which the model processes the image. Default: the model's."
+        "The resolution at which the model processes the image. Default: the model's default."
     )
 
     def image(self) -> images.Image:
@@ -41,7 +41,7 @@ class ImageInput:
 
 @strawberry.input(one_of=True, description="One part of a message. Set exactly one field.")
 class ContentPartInput:
-    text: str | None = optional("Text.", default=UNSET)
+    text: str | None = optional("A text.", default=UNSET)
     image: ImageInput | None = optional("An image.", default=UNSET)
 
     def openai(self) -> dict[str, Any]:

@@ -1,19 +1,16 @@
 """Archival memory."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 import strawberry
 
 from clients.letta import records
-from schema.base import described, entity, reads
+from schema.base import described, entity, shows
 from schema.connections import Connection, Edge
 from schema.node import Node
 
 
-@entity(description="A text in an agent's archival memory. The agent reads it only through a search.")
-@reads(records.PassageRecord)
+@entity("A text in an agent's archival memory. The agent finds passages only by search.", records.PassageRecord)
 class Passage(Node):
     text: str = described("The passage's text.")
     tags: list[str] = described("The passage's tags.")
@@ -28,10 +25,10 @@ class PassageConnection(Connection[Passage]):
 PassageEdge = Edge[Passage]
 
 
-@strawberry.type(description="A result of `searchMemory`.")
-@reads(records.MemoryHit)
+@shows("A result of `searchMemory`.", records.MemoryHit)
 class MemoryHit:
-    passage: Passage = described("The passage.")
+    passage: Passage = described("The passage that was found.")
     score: float | None = described(
-        "Similarity to the query: higher is closer. Comparable only within one search. Null if Letta returns no scores."
+        "Similarity to the query: a higher score is a closer match. Scores of different searches are not comparable. "
+        "Null if Letta returns no scores."
     )

@@ -1,56 +1,53 @@
-"""The gateway and its services."""
-
-from __future__ import annotations
-
-import strawberry
+"""The gateway and the services behind it."""
 
 from clients.breaker import BreakerState
 from clients.errors import Service
 from resolvers import platform
 from resolvers.platform import HealthStatus
-from schema.base import described, enum, reads
+from schema.base import described, enum, shows
 from schema.costs import assumed
 
 enum(
     Service,
     "A service behind the gateway.",
     name="ServiceName",
-    AMS="Agent Management Service: ownership of agents, and templates.",
-    LETTA="Agents: their state, memory and runs.",
-    LITELLM="Models, budgets and spend.",
-    SUPABASE="Sign-in.",
-    REDIS="State that gateway processes share, such as rate limits.",
+    AMS="The Agent Management Service (AMS), which stores templates and the owners of agents.",
+    LETTA="Letta, which runs agents and stores their state and memory.",
+    LITELLM="LiteLLM, which calls models and tracks budgets and spend.",
+    SUPABASE="Supabase, which signs users in.",
+    REDIS="Redis, in which the gateway stores nothing. The gateway checks whether Redis is available.",
 )
 enum(
     BreakerState,
     "The state of a circuit breaker.",
-    CLOSED="Calls are made.",
-    OPEN="Calls are refused at once, because recent calls failed.",
-    HALF_OPEN="One trial call is admitted. Its result closes or reopens the breaker.",
+    CLOSED="The gateway makes calls to the service.",
+    OPEN="The gateway refuses calls at once, because recent calls failed.",
+    HALF_OPEN="The gateway admits one trial call, whose result closes or reopens the breaker.",
 )
 enum(
     HealthStatus,
     "Whether a service is available.",
     OK="The service answers.",
-    DOWN="The service does not answer, or its breaker is open.",
+    DOWN="The service does not answer, or its circuit breaker is open.",
 )
 
 
-@strawberry.type(description="The health of one service.")
-@reads(platform.ServiceHealth)
+@shows("The health of one service.", platform.ServiceHealth)
 class ServiceHealth:
     service: Service = described("The service.")
-    status: HealthStatus = described("The result of a health check made for this request.")
-    breaker: BreakerState | None = described("The breaker for all calls to the service. Null if the service has none.")
-    embedded: bool = described("Whether the gateway uses its embedded replacement of the service.")
+    status: HealthStatus = described("The result of a health check that the gateway made for this request.")
+    breaker: BreakerState | None = described(
+        "The state of the circuit breaker for all calls to the service. Null if the service has no breaker."
+    )
+    embedded: bool = described("Whether the gateway uses a built-in replacement of the service.")
     note: str | None = described(
-        "An explanation of a failure or of a missing feature, such as why `resumable` is false. Null if there is none."
+        "Why the service fails or lacks a feature, for example why `StreamStarted.resumable` is false. Null if there "
+        "is nothing to explain."
     )
 
 
-@strawberry.type(description="The gateway and its services.")
-@reads(platform.PlatformRecord)
+@shows("The gateway and the services behind it.", platform.PlatformRecord)
 class Platform:
     version: str = described("The gateway's version (SemVer).")
-    degraded: bool = described("Whether a service is down or some calls to a service are refused.")
+    degraded: bool = described("Whether a service is down, or the gateway refuses some calls to a service.")
     services: list[ServiceHealth] = described("The health of each service.", costs=[assumed(5)])

@@ -1,7 +1,5 @@
 """The root type of queries."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import strawberry
@@ -94,36 +92,39 @@ async def _template_validation(
 async def _models(
     info: Info,
     mode: Annotated[
-        ModelMode | None, strawberry.argument(description="Return only models of this mode. Default: all modes.")
+        ModelMode | None,
+        strawberry.argument(description="Returns only models of this mode. Default: models of all modes."),
     ] = None,
 ) -> list[ModelRecord]:
     return await models.models(info.context, mode)
 
 
 async def _platform(info: Info) -> PlatformRecord:
-    return await info.context.resources.health.look(info.context.scope)
+    return await info.context.resources.health.probe(info.context.scope)
 
 
 @strawberry.type(
-    description="The root query type. Another user's object is treated as missing: null, with a NOT_FOUND error."
+    description="The root type of queries. If an object does not exist or belongs to another user, the field is null "
+    "and has a NOT_FOUND error."
 )
 class Query:
     viewer: User = derived(_viewer, "The signed-in user.")
     node: Node | None = answered_by(_node, "Returns a node by its global id.", costs=[calls()])
     nodes: list[Node | None] = answered_by(
         _nodes,
-        "Returns nodes by their global ids, in the order of the ids. A failed item is null with an error at its path.",
+        "Returns nodes by their global ids, in the order of the ids. An item that fails is null, and `errors` has an "
+        "error with the item's path.",
         levels=[1],
         costs=[assumed(MAX_NODES)],
         metadata={SIZED_BY: "ids"},
     )
-    agent: Agent | None = answered_by(_agent, "Returns an agent of the user.", costs=[SHARED])
+    agent: Agent | None = answered_by(_agent, "Returns one of the user's agents.", costs=[SHARED])
     conversation: Conversation | None = answered_by(
-        _conversation, "Returns a conversation with an agent of the user.", costs=[calls()]
+        _conversation, "Returns a conversation with one of the user's agents.", costs=[calls()]
     )
-    run: Run | None = answered_by(_run, "Returns a run of an agent of the user.", costs=[calls()])
+    run: Run | None = answered_by(_run, "Returns a run of one of the user's agents.", costs=[calls()])
     stream: Stream | None = answered_by(
-        _stream, "Returns a stream of the user. A stream can be read until `expiresAt`; after that, it is NOT_FOUND."
+        _stream, "Returns one of the user's streams. After the stream's `expiresAt`, the field fails with NOT_FOUND."
     )
     template: Template | None = answered_by(
         _template, "Returns a template that the user has permission to use.", costs=[SHARED]
@@ -135,6 +136,8 @@ class Query:
         _template_validation, "Validates an Agent File without publishing it.", costs=[calls()]
     )
     models: list[Model] | None = answered_by(
-        _models, "Models that the user's key has permission to call, sorted by name.", costs=[SHARED, assumed(100)]
+        _models,
+        "Models that the user can call with the user's LiteLLM key, sorted by name.",
+        costs=[SHARED, assumed(100)],
     )
-    platform: Platform = derived(_platform, "The gateway and its services.", costs=[calls(3)])
+    platform: Platform = derived(_platform, "The state of the gateway and of the services behind it.", costs=[calls(3)])

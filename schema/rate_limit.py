@@ -1,34 +1,31 @@
 """The user's rate limits."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
-import strawberry
-
 from resolvers.limits import LimitKind, RateLimitRecord
-from schema.base import described, enum, reads
+from schema.base import described, enum, shows
 
 enum(
     LimitKind,
-    "What a rate limit counts.",
+    "The requests that a rate limit counts.",
     name="RateLimitKind",
     GENERAL="GraphQL operations and requests to `/v1`.",
-    LLM="Operations and requests that start model work: messages, approval decisions, completions, embeddings.",
+    LLM="Operations and requests that start model work: messages, approval decisions, completions and embeddings.",
     PROXY="Model calls that Letta makes through the gateway for the user's agents.",
 )
 
 
-@strawberry.type(
-    description="The state of one rate limit of the user. Requests over the limit are RATE_LIMITED "
-    "and have `retryAfterSeconds`."
+@shows(
+    "The state of one of the user's rate limits. A request over the limit fails with RATE_LIMITED and "
+    "`retryAfterSeconds`.",
+    RateLimitRecord,
 )
-@reads(RateLimitRecord)
 class RateLimit:
-    kind: LimitKind = described("What the limit counts.")
+    kind: LimitKind = described("The requests that the limit counts.")
     limit: int = described("Maximum number of requests per window.")
     window_seconds: int = described("Length of the sliding window, in seconds.")
-    remaining: int = described("Number of requests that can be made now.")
+    remaining: int = described("Number of requests that the user can make now.")
     resets_at: datetime | None = described(
-        "When the full limit is available again if no further request is made. Null if nothing is used."
+        "When the full limit is available again, if the user sends no further requests. Null if the full limit is "
+        "available now."
     )

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 from strawberry import Parent
 
 from clients.letta.records import RunRecord, RunStatus, StepRecord, StepStatus
-from clients.litellm import ModelRecord
-from resolvers import models, runs, turns
+from resolvers import runs, turns
 from resolvers.info import Info
 from resolvers.owned import OwnedAgent, OwnedConversation, OwnedRun, default_conversation
-from schema.base import answered_by, described, entity, enum, reads
+from schema.base import answered_by, described, entity, enum
 from schema.connections import Connection, Edge
-from schema.costs import SHARED, assumed, calls
+from schema.costs import assumed, calls
+from schema.model import Model, called_model
 from schema.node import Node
 
 if TYPE_CHECKING:
     from schema.agent import Agent
     from schema.conversation import Conversation
-    from schema.model import Model
     from schema.stream import Stream, Usage
 
 enum(
@@ -30,7 +29,7 @@ enum(
     CREATED="The run has not started.",
     RUNNING="The run is in progress.",
     COMPLETED="The run has ended, or waits for a decision on tool calls.",
-    FAILED="The run failed. See `stopReason`.",
+    FAILED="The run failed. `stopReason` has the reason.",
     CANCELLED="The run was cancelled.",
     UNKNOWN="A status that the gateway does not know.",
 )
@@ -39,7 +38,7 @@ enum(
     "The status of a step.",
     PENDING="The step is in progress.",
     SUCCESS="The model answered.",
-    FAILED="The model call failed. See `stopReason`.",
+    FAILED="The model call failed. `stopReason` has the reason.",
     CANCELLED="The step was cancelled.",
     UNKNOWN="A status that the gateway does not know.",
 )
@@ -55,47 +54,41 @@ async def _conversation(record: Parent[OwnedRun], info: Info) -> OwnedConversati
     return await info.context.access.conversation(record.conversation_id)
 
 
-async def _step_run(record: Parent[StepRecord], info: Info) -> OwnedRun | None:
+async def run_of(record: Parent[Any], info: Info) -> OwnedRun | None:
+    """Return the run with the record's ``run_id``."""
     return await turns.run_of(info.context, record.run_id)
 
 
-async def _step_model(record: Parent[StepRecord], info: Info) -> ModelRecord | None:
-    return await models.model_if_callable(info.context, record.model_name)
-
-
-@entity(description="One model call of a run.")
-@reads(StepRecord)
+@entity("One call to a model within a run.", StepRecord)
 class Step(Node):
     status: StepStatus = described("The step's status.")
-    stop_reason: str | None = described("Letta's reason why the step ended, such as `end_turn` or `llm_api_error`.")
-    model_name: str | None = described("Name of the model that was called.")
-    model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
-        _step_model,
-        "The model that was called. Null if the user's key has no permission to call it.",
-        optional=True,
-        costs=[SHARED],
+    stop_reason: str | None = described(
+        "Letta's reason for the end of the step, such as `end_turn` or `llm_api_error`."
     )
+    model_name: str | None = described("The name of the model that was called.")
+    model: Model | None = called_model("The model that was called.")
     provider: str | None = described("The model's provider, as Letta names it.")
-    usage: Annotated[Usage, strawberry.lazy("schema.stream")] = described("Tokens of the step.")
+    usage: Annotated[Usage, strawberry.lazy("schema.stream")] = described("The step's token counts.")
     run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
-        _step_run, "The step's run.", optional=True, costs=[calls()]
+        run_of, "The step's run.", optional=True, costs=[calls()]
     )
 
 
-@entity(description="Letta's record of one turn, from the message that started it to the end of the answer.")
-@reads(RunRecord)
+@entity("Letta's record of one turn, from the message that started the turn to the end of the answer.", RunRecord)
 class Run(Node):
     status: RunStatus = described("The run's status.")
-    stop_reason: str | None = described("Letta's reason why the run ended, such as `end_turn`.")
+    stop_reason: str | None = described("Letta's reason for the end of the run, such as `end_turn`.")
     agent: Annotated[Agent, strawberry.lazy("schema.agent")] | None = answered_by(_agent, "The run's agent.")
     conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
         _conversation, "The run's conversation.", costs=[calls()]
     )
     stream: Annotated[Stream, strawberry.lazy("schema.stream")] | None = answered_by(
-        runs.stream, "The stream of the run's answer. Null after it has expired.", optional=True
+        runs.stream,
+        "The stream of the run's answer. Null if the stream has expired or never existed.",
+        optional=True,
     )
     usage: Annotated[Usage, strawberry.lazy("schema.stream")] | None = answered_by(
-        runs.usage, "Tokens of all steps so far.", costs=[calls()]
+        runs.usage, "The token counts of all the run's steps so far.", costs=[calls()]
     )
     steps: list[Step] | None = answered_by(
         runs.steps, "The run's first 100 model calls, oldest first.", costs=[calls(), assumed(5)]

@@ -1,6 +1,4 @@
-"""Which subscriptions only read, so that GET can request them (RFC 9110, section 9.2.1)."""
-
-from __future__ import annotations
+"""Marks the subscriptions that only read. GET, a safe method (RFC 9110, section 9.2.1), can request only these."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +8,10 @@ from graphql import GraphQLField
 _KEY = "reads"
 
 READS: Mapping[Any, Any] = {_KEY: True}
-"""Metadata of a subscription that starts nothing. All others require POST or a WebSocket."""
+"""Metadata of a subscription that only reads. All other subscriptions require POST or a WebSocket."""
 
 
 def only_reads(field: GraphQLField) -> bool:
-    """Return whether a subscription field is declared to start nothing."""
+    """Return whether a subscription field has the metadata ``READS``."""
     definition = field.extensions.get("strawberry-definition")
     return bool(definition is not None and definition.metadata.get(_KEY))

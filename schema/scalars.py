@@ -1,7 +1,5 @@
 """Custom scalars."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -13,7 +11,7 @@ from clients.timestamps import in_utc
 
 DECIMAL = strawberry.scalar(
     name="Decimal",
-    description='An exact decimal number as a string, such as `"0.000125"`. Never in scientific notation.',
+    description='An exact decimal number as a string, such as `"0.000125"`. The string never has an exponent.',
     serialize=lambda value: format(value, "f"),
     parse_value=Decimal,
 )
@@ -33,6 +31,6 @@ def _rfc_3339(moment: datetime) -> str:
 DATE_TIME = replace(
     DateTimeDefinition,
     serialize=_rfc_3339,
-    description="A date and time in UTC (RFC 3339), such as `2026-03-02T09:30:00+00:00`. Includes "
-    "fractions of a second if they are known.",
+    description="A date and time in UTC (RFC 3339), such as `2026-03-02T09:30:00+00:00`. The value has fractions of a "
+    "second if the gateway knows them.",
 )

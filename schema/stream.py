@@ -24,11 +24,11 @@ from resolvers.sources.turn_events import MessageAdded as MessageAddedEvent
 from resolvers.sources.turn_events import TurnStarted, sent_message, user_message
 from resolvers.streams import events
 from resolvers.streams.stream import Stream as StreamRecord
-from schema.base import answered_by, derived, described, reads
+from schema.base import answered_by, derived, described, shows
 from schema.costs import calls
 from schema.message import MessageEdge
 from schema.node import Node
-from schema.run import Run, RunEdge
+from schema.run import Run, RunEdge, run_of
 from schema.stream_enums import DetachReason, ErrorCode, FinishReason, StreamOutcome, StreamStatus
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=type)
 
-
-async def _run(stream: Parent[StreamRecord], info: Info) -> OwnedRun | None:
-    return await turns.run_of(info.context, stream.run_id)
+_RUN = "The stream's run. Null for a completion."
+_MESSAGE_ID = "The id of the message that contains the text. Null in a completion."
+_APPEND = "Text to append to the text of earlier events with the same type and `messageId`."
 
 
 async def _user_message_edge(stream: Parent[StreamRecord]) -> Edge[MessageRecord] | None:
@@ -46,26 +46,28 @@ async def _user_message_edge(stream: Parent[StreamRecord]) -> Edge[MessageRecord
     return None if message is None else message_edge(message)
 
 
-@strawberry.type(description="The events of one answer. A stream can be replayed while it runs and until `expiresAt`.")
-@reads(StreamRecord)
+@shows(
+    "The events of one answer by an agent or model. Clients can read the stream until `expiresAt`.",
+    StreamRecord,
+)
 class Stream(Node):
     status: StreamStatus = described("The stream's status.")
     started_at: datetime = described("When the stream started.")
-    expires_at: datetime | None = described("When the stream expires. Null while it runs.")
-    run: Run | None = answered_by(_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()])
+    expires_at: datetime | None = described("When the stream expires. Null while the stream runs.")
+    run: Run | None = answered_by(run_of, _RUN, optional=True, costs=[calls()])
     user_message_edge: MessageEdge | None = derived(
         _user_message_edge,
-        "The message that started the turn, for appending to `messages` if it is not there. Null for a completion, "
-        "and for a turn that was not started through this gateway.",
+        "The message that started the turn, as an edge. If `messages` does not contain the message, clients can add "
+        "the edge. Null for a completion, or if the turn was not started through this gateway.",
     )
     text: str = described(
-        "The text of the answer so far, up to `lastCursor`: show it, then subscribe with `after: lastCursor`."
+        "The answer's text so far, up to the event with the cursor `lastCursor`. To continue, subscribe to `stream` "
+        "with `after: lastCursor`."
     )
     last_cursor: str = described("The cursor of the last event that `text` includes.")
 
 
-@strawberry.type(description="Token counts and cost.")
-@reads(UsageRecord)
+@shows("Token counts and cost.", UsageRecord)
 class Usage:
     prompt_tokens: int | None = described("Number of input tokens.")
     completion_tokens: int | None = described("Number of output tokens.")
@@ -75,18 +77,17 @@ class Usage:
     cost_usd: Decimal | None = described("Cost in US dollars. Null if unknown.")
 
 
-@strawberry.type(description="The error that ended a stream.")
-@reads(events.StreamFailure)
+@shows("The error that ended a stream.", events.StreamFailure)
 class StreamFailure:
-    code: ErrorCode = described("The error code, as in `extensions.code`.")
-    reason: str | None = described("The detailed reason, as in `extensions.reason`.")
+    code: ErrorCode = described("The error code, as in a GraphQL error's `extensions.code`.")
+    reason: str | None = described("The detailed reason, as in a GraphQL error's `extensions.reason`.")
     message: str = described("An explanation that can be shown to the user.")
     retryable: bool = described(
-        "Whether a retry can succeed. The same key resumes a turn whose stream broke off. After a failure of Letta or "
-        "the model, use a new key."
+        "Whether a retry can succeed. If the connection to a service broke, a retry with the same idempotency key or "
+        "stream key continues the turn. If Letta or the model failed, retry with a new key."
     )
     retry_after_seconds: float | None = described(
-        "Seconds to wait before a retry, as in `extensions.retryAfterSeconds`."
+        "Seconds to wait before a retry, as in a GraphQL error's `extensions.retryAfterSeconds`."
     )
 
 
@@ -94,17 +95,17 @@ class EventField(StrawberryField):
     """A field that is an attribute of a delivery's event."""
 
     def get_result(self, source: events.Delivery[events.Event], *_: object, **__: object) -> object:
-        """Read it."""
+        """Return the event's attribute."""
         return getattr(source.event, self.python_name)
 
 
 def _of_event(description: str) -> Any:
-    """A field that is an attribute of a delivery's event; see ``described``."""
+    """Declare a field that is an attribute of a delivery's event."""
     return EventField(description=description)
 
 
 def _delivers(*events: type[events.Event]) -> Callable[[T], T]:
-    """Class decorator, as ``reads``: the type shows deliveries of exactly these events."""
+    """Return a class decorator that binds a type to the deliveries of event classes."""
 
     def bind(cls: T) -> T:
         cls.records = events  # type: ignore[attr-defined]
@@ -123,7 +124,8 @@ async def _event_run(
 @strawberry.interface(description="An event of a stream.")
 class StreamEvent:
     cursor: str = described(
-        "The event's position in the stream. Subscribe with it as `after` to resume without gaps or duplicates."
+        "The event's position in the stream. To resume without gaps or duplicates, subscribe with this cursor as "
+        "`after`."
     )
 
 
@@ -145,47 +147,47 @@ def _sent_message_edge(delivery: Parent[events.Delivery[events.Started]]) -> Edg
 @_delivers(events.Started, TurnStarted)
 class StreamStarted(StreamEvent):
     stream: Stream = derived(_stream, "The stream that has started.")
-    run: Run | None = answered_by(
-        _event_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()]
-    )
+    run: Run | None = answered_by(_event_run, _RUN, optional=True, costs=[calls()])
     run_edge: RunEdge | None = answered_by(
         _started_run_edge,
-        "The run as an edge, for prepending to `runs` if it is not there. Null for a completion.",
+        "The run as an edge. If `runs` does not contain the run, clients can add the edge at the start. Null for a "
+        "completion.",
         optional=True,
         costs=[calls()],
     )
     user_message_edge: MessageEdge | None = derived(
         _sent_message_edge, "The message that started the turn. Null for a completion."
     )
-    resumable: bool = _of_event("Whether the answer can be resumed if this gateway process stops.")
+    resumable: bool = _of_event("Whether clients can resume the answer after this gateway process has stopped.")
     replayed: bool = described(
-        "Whether the following events may have been sent before. If true, discard the text received so far."
+        "Whether the client may have received the following events before. If true, discard all text of the answer "
+        "that the client received before this event."
     )
 
 
 @strawberry.type(description="A piece of the answer's text.")
 @_delivers(events.TextDelta)
 class TextDelta(StreamEvent):
-    message_id: ID | None = _of_event("The id of the message that the text belongs to. Null in a completion.")
-    text: str = _of_event("Text to append.")
+    message_id: ID | None = _of_event(_MESSAGE_ID)
+    text: str = _of_event(_APPEND)
 
 
 @strawberry.type(description="A piece of the model's reasoning.")
 @_delivers(events.ReasoningDelta)
 class ReasoningDelta(StreamEvent):
-    message_id: ID | None = _of_event("The id of the message that the text belongs to. Null in a completion.")
-    text: str = _of_event("Text to append.")
+    message_id: ID | None = _of_event(_MESSAGE_ID)
+    text: str = _of_event(_APPEND)
 
 
-@strawberry.type(description="A piece of a tool call.")
+@strawberry.type(description="A piece of a tool call that the model requests.")
 @_delivers(events.ToolCallDelta)
 class ToolCallDelta(StreamEvent):
-    message_id: ID | None = _of_event("The id of the message that the call belongs to. Null in a completion.")
+    message_id: ID | None = _of_event("The id of the message that contains the tool call. Null in a completion.")
     index: int = _of_event(
-        "Identifies one of several parallel calls: deltas with the same index belong to the same call."
+        "The position of the tool call in the answer. Deltas with the same index belong to the same call."
     )
-    tool_call_id: ID | None = _of_event("The call's id. Sent once per call, usually in its first delta.")
-    name: str | None = _of_event("The tool's name. Sent once per call, usually in its first delta.")
+    tool_call_id: ID | None = _of_event("The call's id. Only one delta of each call has the id, usually the first.")
+    name: str | None = _of_event("The tool's name. Only one delta of each call has the name, usually the first.")
     arguments_delta: str = _of_event("JSON text to append to the call's arguments.")
 
 
@@ -193,61 +195,48 @@ def _edge(delivery: Parent[events.Delivery[MessageAddedEvent]]) -> Edge[MessageR
     return message_edge(delivery.event.message)
 
 
-@strawberry.type(description="A message is complete and has its final id.")
+@strawberry.type(description="A message in the answer is complete and has its final id.")
 @_delivers(MessageAddedEvent)
 class MessageAdded(StreamEvent):
     edge: MessageEdge = derived(_edge, "The message as an edge of `messages`.")
 
 
-@strawberry.type(description="The turn waits for a decision on tool calls. Answer with `respondToApproval`.")
+@strawberry.type(description="The turn waits for the user's decision on tool calls. Answer with `respondToApproval`.")
 @_delivers(ApprovalRequestedEvent)
 class ApprovalRequested(StreamEvent):
     edge: MessageEdge = derived(_edge, "The `ApprovalRequestMessage` as an edge of `messages`.")
-    run: Run | None = answered_by(_event_run, "The run that waits.", costs=[calls()])
+    run: Run | None = answered_by(_event_run, "The run that waits for the decision.", costs=[calls()])
 
 
 async def _ended_conversation(delivery: Parent[events.Delivery[events.Ended]], info: Info) -> OwnedConversation | None:
     conversation = delivery.event.conversation
     if not isinstance(conversation, ConversationRef):
         return None
-    return await conversations.by_ref_if_kept(info.context, conversation)
+    return await conversations.by_ref_or_none(info.context, conversation)
 
 
-@strawberry.type(description="The last event of every stream. It is sent exactly once.")
+@strawberry.type(description="The last event of every stream, sent exactly once.")
 @_delivers(events.Ended)
 class StreamEnded(StreamEvent):
     outcome: StreamOutcome = _of_event("How the stream ended.")
     finish_reason: FinishReason | None = _of_event(
         "Why the model or the turn stopped, such as `STOP`, `END_TURN` or `REQUIRES_APPROVAL`."
     )
-    usage: Usage | None = _of_event("Token counts and cost, as far as known.")
+    usage: Usage | None = _of_event("The answer's token counts and cost. Unknown values are null.")
     error: StreamFailure | None = _of_event("The error, if `outcome` is `FAILED`.")
-    run: Run | None = answered_by(
-        _event_run, "The stream's run. Null for a completion.", optional=True, costs=[calls()]
-    )
+    run: Run | None = answered_by(_event_run, _RUN, optional=True, costs=[calls()])
     conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
         _ended_conversation,
-        "The conversation after the turn. Null for a completion, and if the conversation was deleted.",
+        "The conversation after the turn. Null for a completion, or if the conversation was deleted.",
         optional=True,
         costs=[calls()],
     )
 
 
 @strawberry.type(
-    description="The gateway detached this reader; the stream continues. Subscribe again with this cursor as `after`."
+    description="The gateway ended this subscription, and the stream continues. Subscribe again with this event's "
+    "`cursor` as `after`."
 )
 @_delivers(events.Detached)
 class ReaderDetached(StreamEvent):
-    reason: DetachReason = _of_event("Why the reader was detached.")
-
-
-KINDS = [
-    StreamStarted,
-    TextDelta,
-    ReasoningDelta,
-    ToolCallDelta,
-    MessageAdded,
-    ApprovalRequested,
-    StreamEnded,
-    ReaderDetached,
-]
+    reason: DetachReason = _of_event("Why the gateway ended the subscription.")

@@ -1,7 +1,5 @@
 """The root type of subscriptions."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncGenerator
 from typing import Annotated
 
@@ -21,12 +19,12 @@ from schema.stream import StreamEvent
 
 
 @strawberry.type(
-    description="The root of subscriptions. A subscription to a stream completes after its `StreamEnded` event."
+    description="The root type of subscriptions. A subscription to one stream completes after the `StreamEnded` event."
 )
 class Subscription:
     @strawberry.subscription(
         directives=[SHARED],
-        description="Reads a stream of the user, from its start or after a cursor. It starts nothing.",
+        description="Returns the events of one of the user's streams, without starting a turn or completion.",
         metadata=READS,
     )
     async def stream(
@@ -43,13 +41,13 @@ class Subscription:
 
     @strawberry.subscription(
         directives=[calls(6)],
-        description="Sends a message and reads the answer. A repeated subscription with the same `streamKey` attaches "
-        "to the stream that the key started, so a client that reconnects sends no second message.",
+        description="Sends a message to an agent and returns the events of the answer. If the `streamKey` was used "
+        "before, the subscription sends no second message, and reads the existing stream.",
     )
     async def message(
         self, info: Info, input: SendMessageInput, stream_key: StreamKey
     ) -> AsyncGenerator[StreamEvent, None]:
-        """Start a turn, or attach to it."""
+        """Start a turn, or attach to its stream."""
         context = info.context
         attached = await turns.send_message(
             context,
@@ -62,12 +60,14 @@ class Subscription:
         return turns.events(context, attached)  # type: ignore[return-value]
 
     @strawberry.subscription(
-        directives=[calls(2)], description="Starts a completion and reads it. `streamKey` works as in `message`."
+        directives=[calls(2)],
+        description="Starts a completion and returns the events of the answer. If the `streamKey` was used before, "
+        "the subscription reads the existing stream.",
     )
     async def completion(
         self, info: Info, input: CompletionInput, stream_key: StreamKey
     ) -> AsyncGenerator[StreamEvent, None]:
-        """Start a completion, or attach to it."""
+        """Start a completion, or attach to its stream."""
         context = info.context
         attached = await completing.start_completion(
             context, body=input.body(), on_disconnect=input.when_left(), key=stream_key
@@ -76,9 +76,10 @@ class Subscription:
 
     @strawberry.subscription(
         directives=[calls(2)],
-        description="Follows a conversation: sends the events of every turn, including turns that other clients "
-        "start, each from `StreamStarted` to `StreamEnded`. It continues until the client ends it. To resume, "
-        "subscribe with the last cursor as `after`; cursors of `stream` are not valid here.",
+        description="Returns the events of a conversation's turns, including turns that other clients start. Each "
+        "turn begins with `StreamStarted` and ends with `StreamEnded`. The subscription continues until the client "
+        "ends it. To resume, subscribe with the last cursor as `after`. Cursors from the `stream` subscription are "
+        "not valid.",
         metadata=READS,
     )
     async def conversation(

@@ -10,7 +10,7 @@ from strawberry import Parent
 
 from clients.ams import TemplateFormat, TemplateRecord, TemplateValidation, TemplateVersionRecord
 from resolvers import templates
-from schema.base import answered_by, derived, described, entity, enum, reads
+from schema.base import answered_by, derived, described, entity, enum, shows
 from schema.connections import Connection, Edge
 from schema.costs import SHARED, calls
 from schema.node import Node
@@ -18,9 +18,9 @@ from schema.node import Node
 enum(
     TemplateFormat,
     "The format of an Agent File.",
-    YAML="YAML.",
-    JSON="JSON.",
-    UNKNOWN="A format that the gateway does not know.",
+    YAML="The file is YAML.",
+    JSON="The file is JSON.",
+    UNKNOWN="AMS reported a format that the gateway does not know.",
 )
 
 
@@ -28,35 +28,31 @@ def _slug(record: Parent[TemplateRecord]) -> str:
     return record.id
 
 
-@entity(description="A published version of a template. It is immutable.")
-@reads(TemplateVersionRecord)
+@entity("A published version of a template. A published version never changes.", TemplateVersionRecord)
 class TemplateVersion(Node):
     number: str = described("The version number (SemVer).")
     checksum: str | None = described("A digest of `source`, for comparing files.")
     is_latest: bool = described("Whether this is the template's latest version.")
-    source: str | None = described("The Agent File, as it was published.")
+    source: str | None = described("The Agent File that was published as this version.")
     published_at: datetime | None = described("When the version was published.")
     template: Annotated[Template, strawberry.lazy("schema.template")] | None = answered_by(
         templates.template_of, "The version's template.", costs=[SHARED]
     )
 
 
-@entity(description="A template from which agents are created. It has one or more published versions.")
-@reads(TemplateRecord)
+@entity("A template from which agents are created. A template has one or more published versions.", TemplateRecord)
 class Template(Node):
-    slug: str = derived(_slug, "The template's short name, unique on the platform.")
+    slug: str = derived(_slug, "The template's short name, which is unique on the platform.")
 
     name: str | None = described("The template's display name.")
     description: str | None = described("The purpose of agents created from the template.")
     tags: list[str] = described("The template's tags.")
-    is_public: bool | None = described(
-        "Whether all users have permission to use the template. Null if AMS does not report it."
-    )
-    latest_version: str | None = described("Number of the latest version (SemVer).")
-    versions: list[str] = described("Numbers of all versions (SemVer).")
+    is_public: bool | None = described("Whether all users have permission to use the template. Null if unknown.")
+    latest_version: str | None = described("The number of the latest version (SemVer).")
+    versions: list[str] = described("The numbers of all versions (SemVer).")
     version: TemplateVersion | None = answered_by(
         templates.version,
-        "Returns a version by its number. Null if AMS does not expose versions.",
+        "Returns a version by its number. Null if AMS does not return versions.",
         optional=True,
         arguments={"number": "The version number (SemVer)."},
         costs=[calls()],
@@ -71,11 +67,10 @@ class TemplateConnection(Connection[Template]):
 TemplateEdge = Edge[Template]
 
 
-@strawberry.type(name="TemplateValidation", description="The result of validating an Agent File.")
-@reads(TemplateValidation)
+@shows("The result of validating an Agent File.", TemplateValidation, name="TemplateValidation")
 class TemplateValidationType:
     valid: bool = described(
-        "Whether the file is valid. Whether its version is already published is checked only by `publishTemplate`."
+        "Whether the Agent File is valid. Only `publishTemplate` checks whether the version is already published."
     )
-    format: TemplateFormat = described("The detected format.")
-    problems: list[str] = described("The problems found, one per item.")
+    format: TemplateFormat = described("The Agent File's format, as AMS detected it.")
+    problems: list[str] = described("The problems of the Agent File. Each item describes one problem.")

@@ -6,7 +6,6 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import strawberry
-from strawberry import Parent
 
 from resolvers import agents, users
 from resolvers import usage as usages
@@ -16,7 +15,7 @@ from resolvers.paging import Page, window
 from resolvers.principal import Principal, Role
 from resolvers.usage import UsageDimension
 from schema.arguments import After, Before, First, Last
-from schema.base import answered_by, derived, described, entity, enum, reads
+from schema.base import answered_by, derived, described, entity, enum
 from schema.budget import Budget
 from schema.costs import SHARED, TWO_WAY_PAGE, assumed, calls
 from schema.node import Node
@@ -30,15 +29,15 @@ if TYPE_CHECKING:
 enum(
     Role,
     "The permissions of a user.",
-    USER="Access to the user's own objects.",
-    ADMIN="Also permission to publish templates.",
+    USER="The user can access only the user's own objects.",
+    ADMIN="The user can publish templates, and can access only the user's own objects.",
 )
 
+_OWN_KEY = "user's own LiteLLM key. Null if the platform's key pays for the user's model calls."
 _BY_DAY = [UsageDimension.DAY]
 
 
 async def _agents(
-    user: Parent[Principal],  # noqa: ARG001 - agents are always the principal's
     info: Info,
     first: First = None,
     after: After = None,
@@ -51,7 +50,6 @@ async def _agents(
 
 
 async def _usage(
-    user: Parent[Principal],  # noqa: ARG001 - usage is always the principal's
     info: Info,
     first: Annotated[date, strawberry.argument(name="from", description="The first date, in UTC.")],
     last: Annotated[
@@ -61,39 +59,42 @@ async def _usage(
         ),
     ],
     group_by: Annotated[
-        list[UsageDimension] | None, strawberry.argument(description="Dimensions of each row. Null means the default.")
+        list[UsageDimension] | None,
+        strawberry.argument(description="The dimensions by which the rows are grouped. Null means `[DAY]`."),
     ] = _BY_DAY,
 ) -> usages.UsageReport | None:
     return await usages.usage(info.context, first, last, _BY_DAY if group_by is None else group_by)
 
 
-@entity(description="The signed-in user.")
-@reads(Principal)
+@entity("The signed-in user.", Principal)
 class User(Node):
     email: str | None = described("The user's email address.")
     role: Role = described("The user's role.")
     name: str | None = answered_by(users.name, "The user's display name.", optional=True, costs=[SHARED])
     budget: Budget | None = answered_by(
         users.budget,
-        "Spend and limits of the user's own LiteLLM key. Null if the platform's key pays for the user.",
+        f"Spend and limits of the {_OWN_KEY}",
         optional=True,
         costs=[calls()],
     )
     usage: UsageReport | None = answered_by(
         _usage,
-        "Usage of the user's own LiteLLM key. Null if the platform's key pays for the user.",
+        f"Usage of the {_OWN_KEY}",
         optional=True,
         costs=[calls()],
     )
     rate_limits: list[RateLimit] = derived(
         users.rate_limits,
-        "The user's rate limits; disabled limits are omitted. This query counts as an operation.",
+        "The user's rate limits. Disabled limits are omitted. The current query counts as an operation.",
         costs=[assumed(3)],
     )
     streams: list[Annotated[Stream, strawberry.lazy("schema.stream")]] = derived(
         users.streams,
-        "Streams of the user in this gateway process, oldest first.",
-        arguments={"active": "`true` returns running streams, `false` streams that have ended. Null returns both."},
+        "The user's streams in this gateway process, oldest first.",
+        arguments={
+            "active": "`true` returns only running streams, and `false` returns only streams that have ended. "
+            "Null returns all streams."
+        },
         costs=[assumed(50)],
     )
     agents: Annotated[AgentConnection, strawberry.lazy("schema.agent")] | None = answered_by(
@@ -101,10 +102,13 @@ class User(Node):
     )
     default_agent: Annotated[Agent, strawberry.lazy("schema.agent")] | None = answered_by(
         users.default_agent,
-        "The user's first agent, as the platform records it. Null if the user has no agent.",
+        "The agent that the platform records as the user's first agent. Null if the user has no agent.",
         optional=True,
         costs=[SHARED],
     )
     created_at: datetime | None = answered_by(
-        users.created_at, "When the user's profile was created. Null if there is none.", optional=True, costs=[SHARED]
+        users.created_at,
+        "When the user's profile was created. Null if the user has no profile.",
+        optional=True,
+        costs=[SHARED],
     )

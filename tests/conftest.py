@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that may take longest, so that at the end no process waits for one of them."""
+    """Run the slowest tests first, so that no worker process has a long test left at the end."""
     items.sort(key=_seconds, reverse=True)
 
 
@@ -39,14 +39,14 @@ def _seconds(item: pytest.Item) -> float:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """Leave what was imported and collected out of every later garbage collection."""
+    """Exclude imported modules and collected tests from later garbage collections."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What the shell happens to export (HOST, PORT, …) is no input of a test; the real upstreams' addresses are."""
+    """Remove the environment variables that the gateway reads, unless the services are real."""
     from app.settings import Settings
 
     with pytest.MonkeyPatch.context() as environment:
@@ -59,7 +59,7 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 @pytest.fixture
 async def stack() -> AsyncIterator[Stack]:
-    """A gateway and what stands behind it, each on a port of its own."""
+    """Run a gateway and the services behind it, each on its own port."""
     from tests.support.stack import embedded_stack, real_stack
 
     async with real_stack() if REAL else embedded_stack() as running:

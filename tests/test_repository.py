@@ -35,7 +35,7 @@ def test_no_file_names_a_machines_folder_or_a_package_registry() -> None:
     assert [name for name in FILES if re.search(words.encode(), (ROOT / name).read_bytes())] == []
 
 
-def test_an_env_file_with_an_empty_host_does_not_deafen_the_image() -> None:
+def test_the_image_listens_even_if_the_env_file_has_an_empty_host() -> None:
     text = (ROOT / "Dockerfile").read_text()
     assert "HOST=" not in text
     assert 'CMD ["serve", "--host", "0.0.0.0"]' in text

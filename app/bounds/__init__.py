@@ -1,1 +1,1 @@
-"""Every bound on what a client can send, hold or receive."""
+"""Lists the bounds that ``docs/limits.md`` documents."""

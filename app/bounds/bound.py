@@ -1,6 +1,4 @@
-"""A bound and its row in ``docs/limits.md``."""
-
-from __future__ import annotations
+"""Describes the gateway's limits for ``docs/limits.md``."""
 
 from dataclasses import dataclass
 
@@ -10,46 +8,52 @@ from clients.codes import ErrorCode, Reason
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A bound on requests, resources or answers of a client.
+    """Describes a maximum for ``docs/limits.md``, such as a request body's maximum size.
 
     Attributes:
-        key: the name in tests: a test at the bound and one beyond it are marked ``bound(key)``.
+        key: identifies the bound in tests. The tests of a bound are marked ``bound(key)``.
         what: the bounded quantity.
-        past: the effect beyond the bound.
-        amount: the bound as text; empty if ``setting`` has it.
+        past: what happens beyond the bound.
+        amount: the bound with its unit. ``{}`` stands for the default of ``setting``.
         setting: the field of ``Settings`` that sets the bound.
     """
 
     key: str
     what: str
     past: str
-    amount: str = ""
+    amount: str = "{}"
     setting: str | None = None
 
-    def row(self) -> str:
-        """Return the row of the table."""
-        amount = self.amount or f"{Settings.model_fields[self.setting or ''].default:,}"
-        setting = f"`{self.setting.upper()}`" if self.setting else ""
-        return f"| {self.what} | {amount} | {setting} | {self.past} |\n"
+    def most(self) -> str:
+        """Format the maximum, and the name of the setting that changes the maximum."""
+        if self.setting is None:
+            return self.amount
+        default = f"{Settings.model_fields[self.setting].default:,}".removesuffix(".0")
+        return f"{self.amount.format(default)} (`{self.setting.upper()}`)"
+
+
+def shared(what: str, past: str, **amounts: str) -> tuple[Bound, ...]:
+    """Return several bounds on one quantity. Each keyword argument gives one bound's key and amount."""
+    return tuple(Bound(key.replace("_", "-"), what, past, amount) for key, amount in amounts.items())
 
 
 def refused(code: ErrorCode, reason: Reason | None = None) -> str:
-    """Format a refusal with code and reason."""
+    """Format an error code and an optional reason as Markdown."""
     return f"`{code.value}`" if reason is None else f"`{code.value}`, `{reason}`"
 
 
 def bad(reason: Reason) -> str:
-    """Format a refusal of bad input with its reason."""
+    """Format the error code ``BAD_USER_INPUT`` and a reason as Markdown."""
     return refused(ErrorCode.BAD_USER_INPUT, reason)
 
 
 def too_complex(reason: Reason) -> str:
-    """Format a refusal of a document or operation with its reason."""
+    """Format the error code ``QUERY_TOO_COMPLEX`` and a reason as Markdown."""
     return refused(ErrorCode.QUERY_TOO_COMPLEX, reason)
 
 
 def size(count: int) -> str:
-    """Format a number of bytes."""
+    """Format a number of bytes in MiB, KiB or bytes."""
     for unit, bytes_ in (("MiB", 2**20), ("KiB", 2**10)):
         if count % bytes_ == 0:
             return f"{count // bytes_:,} {unit}"

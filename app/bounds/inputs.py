@@ -1,25 +1,26 @@
-"""Bounds on the inputs of mutations and completions."""
-
-from __future__ import annotations
+"""Describes the bounds on the inputs of mutations and completions."""
 
 from app.bounds.bound import Bound, bad
 from clients.codes import Reason
 from resolvers import checks, completing, completion_input, images, passages, public_urls, vetting
 from schema.inputs import MAX_TEXT
 
+_EMBED = "the input of `embed`"
+_IMAGE = "an image"
+
 COMPLETIONS = (
-    Bound("message", "the text of a message", bad(Reason.TOO_LONG), f"{MAX_TEXT:,} characters"),
-    Bound("completion-messages", "messages of a completion", bad(Reason.RANGE), f"{completion_input.MAX_MESSAGES:,}"),
-    Bound("completion-tools", "tools of a completion", bad(Reason.TOOLS), str(completion_input.MAX_TOOLS)),
-    Bound("completion-stops", "stop sequences of a completion", bad(Reason.STOP), str(completion_input.MAX_STOPS)),
-    Bound("embed-inputs", "inputs of `embed`", bad(Reason.RANGE), str(completing.MAX_INPUTS)),
-    Bound("embed-text", "all inputs of `embed` together", bad(Reason.TOO_LONG), f"{completing.MAX_INPUT:,} characters"),
-    Bound("embed-dimensions", "`dimensions` of `embed`", bad(Reason.RANGE), f"{completing.MAX_DIMENSIONS:,}"),
-    Bound("image-address", "an image's address", bad(Reason.IMAGE), f"{public_urls.MAX_URL:,} characters"),
-    Bound("image-data", "an image's data URL", bad(Reason.IMAGE), f"{images.MAX_DATA_URL:,} characters"),
+    Bound("message", "a message's text", bad(Reason.TOO_LONG), f"{MAX_TEXT:,} characters"),
+    Bound("completion-messages", "messages in a completion", bad(Reason.RANGE), f"{completion_input.MAX_MESSAGES:,}"),
+    Bound("completion-tools", "tools in a completion", bad(Reason.TOOLS), str(completion_input.MAX_TOOLS)),
+    Bound("completion-stops", "stop sequences in a completion", bad(Reason.STOP), str(completion_input.MAX_STOPS)),
+    Bound("embed-inputs", _EMBED, bad(Reason.RANGE), f"{completing.MAX_INPUTS} texts"),
+    Bound("embed-dimensions", _EMBED, bad(Reason.RANGE), f"{completing.MAX_DIMENSIONS:,} `dimensions`"),
+    Bound("embed-text", "all texts of `embed` together", bad(Reason.TOO_LONG), f"{completing.MAX_INPUT:,} characters"),
+    Bound("image-address", _IMAGE, bad(Reason.IMAGE), f"{public_urls.MAX_URL:,} characters in its https URL"),
+    Bound("image-data", _IMAGE, bad(Reason.IMAGE), f"{images.MAX_DATA_URL:,} characters in its data URL"),
     Bound(
         "addresses",
-        "addresses in one completion or message that a service may fetch",
+        "URLs that a service may fetch, in one completion or message",
         bad(Reason.RANGE),
         str(vetting.MAX_ADDRESSES),
     ),
@@ -31,22 +32,31 @@ COMPLETIONS = (
     ),
 )
 
+_DATA = "a passage, search query, Agent File or JSON value"
+_TEXT = "a description, summary or search text"
+_TAGS = "the tags of an agent or passage"
+
 AGENTS = (
     Bound(
         "agent-name",
-        "an agent's name, of letters, digits, spaces, hyphens, underscores and apostrophes",
+        "an agent's name; only letters, digits, spaces, hyphens, underscores and apostrophes are allowed",
         bad(Reason.NAME),
         f"{checks.MAX_NAME} characters",
     ),
-    Bound("description", "an agent's description", bad(Reason.TEXT), f"{checks.MAX_DESCRIPTION:,} characters"),
-    Bound("tags", "tags of an agent or passage", bad(Reason.TAG), str(checks.MAX_TAGS)),
-    Bound("tag", "a tag", bad(Reason.TAG), f"{checks.MAX_TAG} characters"),
-    Bound("search", "a search by name", bad(Reason.TEXT), f"{checks.MAX_SEARCH} characters"),
-    Bound("summary", "a conversation's summary", bad(Reason.TEXT), f"{checks.MAX_SUMMARY:,} characters"),
-    Bound("passage", "a passage's text", bad(Reason.TOO_LONG), f"{passages.MAX_TEXT:,} characters"),
-    Bound("memory-query", "a query of `searchMemory`", bad(Reason.TOO_LONG), f"{passages.MAX_QUERY:,} characters"),
-    Bound("agent-file", "an Agent File", bad(Reason.TOO_LONG), f"{checks.MAX_SOURCE_BYTES:,} bytes"),
-    Bound("variables", "an agent's variables as JSON", bad(Reason.TOO_LONG), f"{checks.MAX_VARIABLES_BYTES:,} bytes"),
+    Bound("description", _TEXT, bad(Reason.TEXT), f"{checks.MAX_DESCRIPTION:,} characters for an agent's description"),
+    Bound("summary", _TEXT, bad(Reason.TEXT), f"{checks.MAX_SUMMARY:,} characters for a conversation's summary"),
+    Bound("search", _TEXT, bad(Reason.TEXT), f"{checks.MAX_SEARCH} characters for a search by name"),
+    Bound("tags", _TAGS, bad(Reason.TAG), f"{checks.MAX_TAGS} tags"),
+    Bound("tag", _TAGS, bad(Reason.TAG), f"{checks.MAX_TAG} characters in a tag"),
+    Bound("passage", _DATA, bad(Reason.TOO_LONG), f"{passages.MAX_TEXT:,} characters for a passage"),
+    Bound("memory-query", _DATA, bad(Reason.TOO_LONG), f"{passages.MAX_QUERY:,} characters for `searchMemory(query:)`"),
+    Bound("agent-file", _DATA, bad(Reason.TOO_LONG), f"{checks.MAX_SOURCE_BYTES:,} bytes for an Agent File"),
+    Bound(
+        "variables",
+        _DATA,
+        bad(Reason.TOO_LONG),
+        f"{checks.MAX_VARIABLES_BYTES:,} bytes for an agent's variables as JSON",
+    ),
     Bound(
         "variables-depth", "the depth of an agent's variables", bad(Reason.VARIABLES), f"{checks.MAX_NESTING} levels"
     ),

@@ -1,8 +1,6 @@
-"""Bounds on streams and upstream calls."""
+"""Describes the bounds on streams and upstream calls."""
 
-from __future__ import annotations
-
-from app.bounds.bound import Bound, refused, size
+from app.bounds.bound import Bound, refused, shared, size
 from clients.breakers import MAX_PARTS
 from clients.calls import AnswerSize, UpstreamLimits
 from clients.codes import ErrorCode, Reason
@@ -18,144 +16,142 @@ from resolvers.watch import MAX_FOLLOWS
 
 _STREAMS, _UPSTREAM = StreamLimits(), UpstreamLimits()
 
+_EVICTS = (
+    "the gateway evicts the user's oldest answers; a retry with an evicted answer's key gets "
+    f"{refused(ErrorCode.CONFLICT, Reason.ANSWER_DROPPED)}; if no answer can be evicted, "
+)
+_UPSTREAM_ANSWER = "upstream answer that is not streamed"
+
 STREAMS = (
     Bound(
         "streams",
-        "running streams of one user; and as many of the user's agents at the proxy",
+        "one user's running streams; the user's agents can run the same number of streams through the proxy",
         refused(ErrorCode.RATE_LIMITED, Reason.STREAMS),
         str(_STREAMS.max_streams_per_user),
     ),
     Bound(
         "follows",
-        "conversations followed by one user",
+        "conversations that one user follows at a time",
         refused(ErrorCode.RATE_LIMITED, Reason.FOLLOWS),
         str(MAX_FOLLOWS),
     ),
-    Bound(
-        "answer-text",
-        "the text of a streamed answer in UTF-8, with reasoning, tool arguments and messages",
-        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, Reason.TOO_LARGE)}",
-        size(_STREAMS.max_log),
+    *shared(
+        "a streamed answer",
+        f"the stream ends with {refused(ErrorCode.UPSTREAM_ERROR, Reason.TOO_LARGE)}",
+        answer_text=f"{size(_STREAMS.max_log)} of UTF-8 text, including reasoning, tool arguments and messages",
+        answer_memory=f"{size(_STREAMS.max_memory)} of memory",
     ),
-    Bound(
-        "answer-memory",
-        "the memory of a streamed answer",
-        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, Reason.TOO_LARGE)}",
-        size(_STREAMS.max_memory),
-    ),
-    Bound(
-        "stream-event",
+    *shared(
         "one event of a stream from LiteLLM or Letta",
-        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, Reason.DECODE)}",
-        size(MAX_EVENT_BYTES),
-    ),
-    Bound(
-        "stream-event-parts",
-        "lines, and objects, in such an event",
-        f"ends: {refused(ErrorCode.UPSTREAM_ERROR, Reason.DECODE)}",
-        f"{MAX_EVENT_PARTS:,}",
+        f"the stream ends with {refused(ErrorCode.UPSTREAM_ERROR, Reason.DECODE)}",
+        stream_event=size(MAX_EVENT_BYTES),
+        stream_event_parts=f"{MAX_EVENT_PARTS:,} lines; {MAX_EVENT_PARTS:,} JSON objects",
     ),
     Bound(
         "delta",
-        "a delta in GraphQL; whole messages are not split",
-        "is split, each part with its cursor",
+        "a delta in GraphQL; `MessageAdded` is not split",
+        "the gateway splits the delta; each part has its own cursor",
         size(MAX_FRAME_BYTES),
     ),
     Bound(
         "readers",
-        "streams read by one user at a time",
+        "streams that one user reads at a time",
         refused(ErrorCode.RATE_LIMITED, Reason.READERS),
         str(_STREAMS.max_readers_per_user),
     ),
     Bound(
         "reader-waiting",
-        f"data that waits for a reader that takes more than {_STREAMS.slow_after:g} seconds for a frame",
-        "`ReaderDetached`, `SLOW`",
+        f"unread data of a reader that takes more than {_STREAMS.slow_after:g} seconds for a frame",
+        "the reader gets `ReaderDetached` with the reason `SLOW`",
         size(_STREAMS.max_waiting),
     ),
     Bound(
         "source-lead",
-        "data read ahead of the fastest reader of a stream with `onDisconnect: CANCEL`",
-        "pauses the upstream connection",
+        "with `onDisconnect: CANCEL`, data that the gateway reads ahead of the stream's fastest reader",
+        "the gateway pauses the upstream connection",
         size(_STREAMS.max_lead),
     ),
     Bound(
         "stream-memory",
-        "the memory of all streams that run or can be read again, in bytes",
+        "the memory of all streams that run or can be replayed",
         refused(ErrorCode.OVERLOADED, Reason.STREAM_MEMORY),
+        "{} bytes",
         setting="stream_memory_bytes",
     ),
     Bound(
         "stream-memory-user",
-        "the same of one user, with the requests of running streams",
-        "evicts the user's oldest answers, whose keys are then "
-        f"{refused(ErrorCode.CONFLICT, Reason.ANSWER_DROPPED)}; "
-        f"else {refused(ErrorCode.RATE_LIMITED, Reason.STREAM_MEMORY)}",
-        f"1/{OWNERS} of it",
+        "the memory of one user's streams, including the requests of running streams",
+        f"{_EVICTS}{refused(ErrorCode.RATE_LIMITED, Reason.STREAM_MEMORY)}",
+        f"1/{OWNERS} of `STREAM_MEMORY_BYTES`",
     ),
     Bound(
         "answers-kept",
-        f"answers under idempotency keys without a stream; one user gets 1/{idempotency.OWNERS}",
-        "evicts the user's oldest, whose keys are then "
-        f"{refused(ErrorCode.CONFLICT, Reason.ANSWER_DROPPED)}; else {refused(ErrorCode.RATE_LIMITED, Reason.KEYS)}; "
-        f"for all users: {refused(ErrorCode.OVERLOADED, Reason.KEYS)}",
-        size(idempotency.MAX_KEPT_BYTES),
+        "stored answers to requests that have an idempotency key and no stream",
+        f"{_EVICTS}{refused(ErrorCode.RATE_LIMITED, Reason.KEYS)}; if all users together exceed the maximum, "
+        f"{refused(ErrorCode.OVERLOADED, Reason.KEYS)}",
+        f"{size(idempotency.MAX_KEPT_BYTES)}; 1/{idempotency.OWNERS} of this maximum for one user",
     ),
     Bound(
         "keys-under-way",
-        "requests in progress with such a key, of one user",
+        "one user's requests in flight that have an idempotency key and no stream",
         refused(ErrorCode.RATE_LIMITED, Reason.KEYS),
-        str(idempotency.MAX_UNDER_WAY),
+        str(idempotency.MAX_IN_FLIGHT),
     ),
     Bound(
         "made",
-        "recent conversations and passages of one user, kept for "
-        f"{CREATED_KEPT_FOR.total_seconds() / 3600:g} hour to find one whose answer was lost",
-        f"evicts the user's oldest; a retry of an older one is {refused(ErrorCode.CONFLICT, Reason.OUTCOME_UNKNOWN)}",
-        f"{MAX_CREATED:,}; of all users, {MAX_ALL_CREATED:,}",
+        "stored ids of conversations and passages that the gateway has created within the last "
+        f"{CREATED_KEPT_FOR.total_seconds() / 3600:g} hour; a search after a lost answer skips these objects",
+        f"the gateway evicts the user's oldest ids; a retry of a request that is older than an evicted id gets "
+        f"{refused(ErrorCode.CONFLICT, Reason.OUTCOME_UNKNOWN)}",
+        f"{MAX_CREATED:,} for one user; {MAX_ALL_CREATED:,} for all users",
     ),
 )
 
 UPSTREAM_CALLS = (
     Bound(
         "bulkhead",
-        "concurrent calls of one replica to one service: reads, and model calls; one user gets a quarter",
-        f"queues; {refused(ErrorCode.UPSTREAM_UNAVAILABLE, Reason.BULKHEAD_FULL)}",
-        f"{_UPSTREAM.max_concurrent:,} and {_UPSTREAM.max_model_calls:,}",
+        "a replica's concurrent calls to one service",
+        f"a further call queues, and can get {refused(ErrorCode.UPSTREAM_UNAVAILABLE, Reason.BULKHEAD_FULL)}",
+        f"{_UPSTREAM.max_concurrent:,} reads and {_UPSTREAM.max_model_calls:,} model calls; "
+        "a quarter of each number for one user",
     ),
     Bound(
         "upstream-body",
-        "an upstream answer that is not streamed, decoded, in bytes: all of it for embeddings, "
-        f"1/{AnswerSize.LIST.share} for lists and completions, 1/{AnswerSize.RECORD.share} for AMS and records",
+        f"a decoded {_UPSTREAM_ANSWER}; lists and completions can have 1/{AnswerSize.LIST.share} of the maximum; "
+        f"AMS's answers and single records can have 1/{AnswerSize.RECORD.share} of the maximum",
         refused(ErrorCode.UPSTREAM_ERROR, Reason.TOO_LARGE),
+        "{} bytes",
         setting="max_upstream_bytes",
     ),
     Bound(
         "upstream-values",
-        "objects, and values, in such an answer, with braces and commas in texts; "
-        f"{AnswerSize.RECORD.objects:,} objects for AMS and embeddings",
+        f"the objects and values in an {_UPSTREAM_ANSWER}, counted by braces and commas",
         refused(ErrorCode.UPSTREAM_ERROR, Reason.TOO_LARGE),
-        f"{AnswerSize.LIST.objects:,}, and {AnswerSize.LIST.values:,}",
+        f"{AnswerSize.LIST.objects:,} objects, but {AnswerSize.RECORD.objects:,} in AMS's answers and in embeddings; "
+        f"{AnswerSize.LIST.values:,} values",
     ),
     Bound(
         "upstream-records",
-        f"records in an upstream list; {MAX_PAGE_RECORDS:,} in a page of Letta",
+        "records in an upstream list",
         refused(ErrorCode.UPSTREAM_ERROR, Reason.DECODE),
-        f"{MAX_RECORDS:,}",
+        f"{MAX_RECORDS:,} records; {MAX_PAGE_RECORDS:,} in a page from Letta",
     ),
     Bound(
-        "upstream-refusal", "the body of an upstream error", "is not read; the status decides", size(MAX_REFUSAL_BYTES)
+        "upstream-refusal",
+        "the body of an upstream error",
+        "the gateway ignores the body and uses the status",
+        size(MAX_REFUSAL_BYTES),
     ),
     Bound(
         "upstream-headers",
-        f"headers of an upstream answer, of {MAX_HEADER_BYTES:,} bytes each",
+        "headers of an upstream answer",
         refused(ErrorCode.UPSTREAM_ERROR, Reason.CUT),
-        str(MAX_HEADERS),
+        f"{MAX_HEADERS} headers; {MAX_HEADER_BYTES:,} bytes in a header",
     ),
     Bound(
         "breaker-parts",
-        "breakers of parts of one service",
-        "evicts a closed one, else one of the same user",
+        "one service's breakers for models and kinds of calls",
+        "the gateway evicts a closed breaker; if no breaker is closed, the gateway evicts a breaker of the same user",
         f"{MAX_PARTS:,}",
     ),
 )

@@ -1,1 +1,1 @@
-"""One module per command, imported by ``app.cli`` when the command runs."""
+"""The commands of ``agentgraph``. ``app.cli`` imports a command's module only when the command runs."""

@@ -1,6 +1,4 @@
-"""The data file of the embedded platform, and ``agentgraph reset``, which deletes it."""
-
-from __future__ import annotations
+"""Opens the embedded platform's data file. ``agentgraph reset`` deletes the file."""
 
 import argparse
 import sys
@@ -19,7 +17,7 @@ def store_path() -> Path:
 
 
 def opened_store() -> Store:
-    """Open the embedded platform's data. Raises UsageError if it cannot be used."""
+    """Open the embedded platform's data file. Raise UsageError if the file cannot be opened."""
     try:
         return open_store(store_path())
     except StoreError as error:
@@ -29,7 +27,7 @@ def opened_store() -> Store:
 
 
 def reset(options: argparse.Namespace) -> None:
-    """Delete the data file, after a confirmation."""
+    """Delete the embedded platform's data file after the user has confirmed the deletion."""
     path = store_path()
     if not path.exists():
         print(f"Nothing to delete: {path} does not exist")

@@ -1,6 +1,4 @@
-"""``agentgraph embedded``: the embedded platform without the gateway."""
-
-from __future__ import annotations
+"""``agentgraph embedded``: runs the embedded platform without the gateway."""
 
 import argparse
 import asyncio
@@ -15,7 +13,7 @@ from app.usage import UsageError
 
 
 def run(options: argparse.Namespace) -> None:
-    """Serve until a signal arrives, then apply that signal's default effect."""
+    """Run the embedded platform until a signal arrives. Then perform the signal's default action."""
     if (ended_by := asyncio.run(_serve(options, Settings.load()))) == signal.SIGINT:
         raise KeyboardInterrupt
     signal.raise_signal(ended_by)
@@ -44,7 +42,7 @@ async def _serve(options: argparse.Namespace, settings: Settings) -> signal.Sign
 
 
 def _first_signal() -> asyncio.Future[signal.Signals]:
-    """Return the first stop signal. A second one has its default effect."""
+    """Return a future for the first SIGINT or SIGTERM. A second signal has its default action."""
     loop = asyncio.get_running_loop()
     first: asyncio.Future[signal.Signals] = loop.create_future()
     handled = (signal.SIGINT, signal.SIGTERM)

@@ -1,7 +1,5 @@
 """``agentgraph schema``: prints or checks the GraphQL schema."""
 
-from __future__ import annotations
-
 import argparse
 import difflib
 
@@ -11,7 +9,7 @@ from schema.federation import graph_sdl, subgraph_sdl
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the schema, or compare it with a file. Raises UsageError if they differ."""
+    """Print the GraphQL schema, or compare the schema with a file. Raise UsageError if the file and schema differ."""
     text = (subgraph_sdl if options.federation else graph_sdl)(build_schema())
     if options.check is None:
         print(text, end="")

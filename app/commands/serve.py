@@ -1,7 +1,5 @@
 """``agentgraph serve``: runs the gateway."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import socket
@@ -22,7 +20,7 @@ from app.version import VERSION
 
 
 def run(options: argparse.Namespace) -> None:
-    """Serve until a signal arrives."""
+    """Run the gateway until a signal arrives."""
     settings = Settings.load()
     if settings.host is None and options.host:
         settings = settings.model_copy(update={"host": options.host})

@@ -1,7 +1,5 @@
 """``agentgraph settings``: prints all settings."""
 
-from __future__ import annotations
-
 import argparse
 
 from app import settingsdocs

@@ -1,6 +1,4 @@
-"""``agentgraph token`` and ``agentgraph agent-secret``."""
-
-from __future__ import annotations
+"""``agentgraph token`` and ``agentgraph agent-secret``: print a user's development token or agent secret."""
 
 import argparse
 import uuid
@@ -15,12 +13,14 @@ from app.usage import UsageError
 def token(options: argparse.Namespace) -> None:
     """Print a development token."""
     if not Settings.load().development_tokens:
-        raise UsageError("development tokens are not accepted: Supabase is configured, or ENVIRONMENT is production")
+        raise UsageError(
+            "development tokens are not accepted, because Supabase is configured or ENVIRONMENT is production"
+        )
     print(development_token(options.user, hours=options.hours, admin=options.admin))
 
 
 def development_token(user: str, *, hours: float = devtokens.LIFETIME_SECONDS / 3600, admin: bool = False) -> str:
-    """Return a development token for a user, given by name or id. Raises UsageError if there is no such user."""
+    """Return a development token for a user. ``user`` is a name or id. Raise UsageError if no such user exists."""
     user_id, email = _person(user)
     secret = devtokens.dev_secret()
     return devtokens.make_token(secret, user_id=user_id, email=email, lifetime_seconds=hours * 3600, admin=admin)
@@ -37,9 +37,8 @@ def secret(options: argparse.Namespace) -> None:
 
 
 def _person(user: str) -> tuple[str, str | None]:
-    """Return the id of a user given by name or id, and the email address of a named user."""
     user_id, email, _ = PEOPLE.get(user.lower(), (user, None, None))
     try:
         return str(uuid.UUID(user_id)), email
     except ValueError as error:
-        raise UsageError(f"no such user: {user}. Use {', '.join(PEOPLE)} or a UUID.") from error
+        raise UsageError(f"the user {user} does not exist. Use {', '.join(PEOPLE)} or a UUID.") from error

@@ -1,1 +1,1 @@
-"""The embedded platform: AMS, Letta and LiteLLM in small, on loopback sockets. Imports no other room."""
+"""The embedded platform: small versions of AMS, Letta and LiteLLM on loopback sockets."""

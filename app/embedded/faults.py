@@ -1,4 +1,4 @@
-"""Fault injection and the log of calls, in front of each embedded service."""
+"""Fault injection into the embedded services, and the log of the requests that they receive."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from app.embedded.state import State
 
 MAX_CALLS = 5000
 TRANSPORT = "agentgraph.transport"
-"""The scope extension with a connection's transport."""
+"""The ASGI scope extension with the connection's transport."""
 
 
 @dataclass
 class Fault:
-    """The fault of a service. ``latency`` is in seconds, ``cut_after`` in bytes of body.
+    """A fault of a service.
 
-    ``path`` limits the fault to requests of that path.
+    Attributes:
+        latency: seconds before the response.
+        cut_after: the body bytes after which the connection is aborted.
+        path: the only path that has the fault; ``None`` for every path.
     """
 
     down: bool = False
@@ -36,7 +39,7 @@ class Fault:
 
 
 class FaultSwitch:
-    """A service with fault injection, whose calls are logged."""
+    """A service with fault injection and a log of its requests."""
 
     def __init__(self, app: ASGIApp, service: str, faults: dict[str, Fault], state: State) -> None:
         self._app = app
@@ -45,7 +48,7 @@ class FaultSwitch:
         self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one call, with the fault."""
+        """Serve one request, with the service's fault."""
         if scope["type"] != "http":
             return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
@@ -76,7 +79,6 @@ class FaultSwitch:
 
 
 def _drop(scope: Scope) -> None:
-    """Abort the connection."""
     scope["extensions"][TRANSPORT].abort()
 
 
@@ -104,7 +106,7 @@ PAGE_HEADERS = {
 
 
 def routes(path: str, faults: dict[str, Fault], services: frozenset[str], state: State) -> list[Route]:
-    """Return the fault page at a path that contains a secret, and the endpoints that it and the tests use."""
+    """Return the routes of the fault page and of its endpoints, whose ``path`` contains a secret."""
 
     async def page(_: Request) -> Response:
         text = files("app.embedded").joinpath("page.html").read_text("utf-8")
@@ -128,7 +130,7 @@ def routes(path: str, faults: dict[str, Fault], services: frozenset[str], state:
 
 
 def _control(faults: dict[str, Fault], services: frozenset[str]) -> Any:
-    """Return the endpoint of the faults: GET lists, PUT ``{"service": …, "down": true, …}`` sets, DELETE clears."""
+    """Return the endpoint for faults: GET lists, PUT ``{"service": …, "down": true, …}`` sets, DELETE clears faults."""
 
     async def switch(request: Request) -> Response:
         if request.method == "DELETE":
@@ -137,11 +139,10 @@ def _control(faults: dict[str, Fault], services: frozenset[str]) -> Any:
             try:
                 body = orjson.loads(await request.body())
                 service = body.pop("service")
-                known_service = {name: name for name in services}[service]
-                faults[known_service] = Fault(**body)
+                faults[{name: name for name in services}[service]] = Fault(**body)
             except (ValueError, TypeError, KeyError, AttributeError):
-                known = ", ".join(sorted(services))
-                return JSONResponse({"error": f"service (one of {known}) and the fields of a fault"}, 400)
+                names = ", ".join(sorted(services))
+                return JSONResponse({"error": f"The body must have `service` ({names}) and fields of a fault."}, 400)
         return JSONResponse({name: asdict(fault) for name, fault in faults.items()})
 
     return switch

@@ -1,7 +1,7 @@
 """Protects the embedded platform from web pages.
 
-Any web page can send requests to a port of this machine. With a name that resolves to this machine (DNS rebinding) it
-could also read the responses.
+A web page in the user's browser can send requests to the platform's port. If a domain of the page resolves to 127.0.0.1
+(DNS rebinding), the page could also read the responses.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _OWN_NAME = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.I
 
 
 class OwnNameOnly:
-    """Serves requests with one ``Host``, a loopback name at any port; answers others with 421 (RFC 9110, 15.5.20)."""
+    """Serves requests whose ``Host`` is a loopback name, and answers other requests with 421 (RFC 9110, 15.5.20)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -23,7 +23,7 @@ class OwnNameOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
         if scope["type"] == "http" and not _is_by_own_name(scope):
-            refusal = PlainTextResponse("The embedded services are reached as 127.0.0.1 or localhost alone.\n", 421)
+            refusal = PlainTextResponse("The embedded services can only be reached as 127.0.0.1 or localhost.\n", 421)
             await refusal(scope, receive, send)
             return
         await self._app(scope, receive, send)

@@ -11,7 +11,7 @@ import httpx
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Return the TLS context, cached: it takes long to read the trusted certificates."""
+    """Return the TLS context, cached because reading the trusted certificates is slow."""
     return httpx.create_ssl_context()
 
 

@@ -1,9 +1,9 @@
 """A deterministic model that streams words at a human pace.
 
-Directives in the last user message control it, for tests and demonstrations:
+Directives in the last user message control the model, for tests and demonstrations:
 ``[[tokens=5 delay=0.01 first=0 error=429|400|500|503|ctx|hang|cut reasoning=1 tool=NAME,NAME approve=1]]``. With
-``tokens`` the answer is ``tok0 tok1 …``. With ``tool`` it calls these tools first, each once per user message, and
-then answers with their results. With ``approve`` the call needs an approval. Invalid numbers are ignored.
+``tokens``, the answer is ``tok0 tok1 …``. With ``tool``, the model calls each named tool once per user message, and
+then answers with the tools' results. With ``approve``, the call needs an approval. The model ignores invalid numbers.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _CHOICES = ("anyOf", "oneOf", "allOf")
 _MAX_TOKENS = 200_000
 _MAX_SECONDS = 86_400.0
 _MAX_DEPTH = 8
-"""The most levels to which a recursive schema is followed."""
+"""The maximum depth to which a recursive schema is followed."""
 _SHOWN = 200
-"""The most characters of a tool's result that an answer repeats."""
+"""The maximum length of a tool's result in an answer."""
 _OPENINGS = (
     "Good question.",
     "Let me think that through with you.",
@@ -39,7 +39,7 @@ _CLOSINGS = (
 
 
 class ModelFailure(Exception):
-    """The model fails; ``kind`` is the directive's ``error``."""
+    """The error for a failed model. ``kind`` is a value of the ``error`` directive."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
@@ -48,10 +48,10 @@ class ModelFailure(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """The model's answer, and its pace.
+    """The model's answer and its pace.
 
     Attributes:
-        tools: those that the user message requests and that have no result yet.
+        tools: the tools that the user message requests and that have no result yet.
         answered: the tools that have a result since the last user message.
     """
 
@@ -67,11 +67,11 @@ class Answer:
 
     @property
     def words(self) -> list[str]:
-        """The words of the text."""
+        """The words of ``text``."""
         return _WORDS.findall(self.text)
 
     def after(self, tool: str, *, approve: bool) -> Answer:
-        """Return the answer after the decision about a call. A text from ``tokens`` stays."""
+        """Return the answer after the decision about a tool call. A text from ``tokens`` is not changed."""
         if self.text.startswith("tok0"):
             return self
         opening = (
@@ -91,7 +91,7 @@ def text_of(message: Json) -> str:
 
 @dataclass(frozen=True)
 class ToolResult:
-    """The result of a tool. ``name`` is empty if no call of the conversation has the result's id."""
+    """A tool's result. ``name`` is empty if no call in the conversation has the result's id."""
 
     name: str
     text: str
@@ -104,7 +104,7 @@ def answer_to(messages: list[Json], *, words_per_second: float) -> Answer:
     if (tokens := _number(directives.get("tokens"), _MAX_TOKENS)) is not None:
         text = "tok" + " tok".join(str(n) for n in range(int(tokens)))
     else:
-        text = _summary(results) if results else _reply(prompt)
+        text = _answer_from(results) if results else _reply(prompt)
     return Answer(
         reasoning="They want something; I will be brief and concrete." if directives.get("reasoning") else "",
         text=text,
@@ -119,7 +119,6 @@ def answer_to(messages: list[Json], *, words_per_second: float) -> Answer:
 
 
 def _number(text: str | None, most: float) -> float | None:
-    """Return the number of a directive, at most ``most``; ``None`` if it is invalid."""
     try:
         number = float(text or "")
     except ValueError:
@@ -128,7 +127,7 @@ def _number(text: str | None, most: float) -> float | None:
 
 
 def _directives(prompt: str) -> tuple[dict[str, str], list[str]]:
-    """Return the directives of a message, and the tools that they name, in order."""
+    """Return a message's directives, and the tools that the directives name, in order."""
     values: dict[str, str] = {}
     tools: list[str] = []
     for directive in _DIRECTIVE.findall(prompt):
@@ -141,7 +140,7 @@ def _directives(prompt: str) -> tuple[dict[str, str], list[str]]:
 
 
 def results_of(messages: list[Json]) -> list[ToolResult]:
-    """Return the results of tools since the last user message, in order."""
+    """Return the tool results since the last user message, in order."""
     since = next((at for at in range(len(messages), 0, -1) if messages[at - 1].get("role") == "user"), 0)
     names: dict[object, str] = {}
     results = []
@@ -159,14 +158,14 @@ def results_of(messages: list[Json]) -> list[ToolResult]:
 
 
 def _without_result(tools: list[str], results: list[ToolResult]) -> tuple[str, ...]:
-    """Return the tools without a result. A result without a name counts for the first tool."""
-    left = list(tools)
+    """Return the tools that have no result. A result without a name counts as the first tool's."""
+    remaining = list(tools)
     for result in results:
-        if result.name in left:
-            left.remove(result.name)
+        if result.name in remaining:
+            remaining.remove(result.name)
         elif not result.name:
-            del left[:1]
-    return tuple(left)
+            del remaining[:1]
+    return tuple(remaining)
 
 
 def prompt_of(messages: list[Json]) -> str:
@@ -175,7 +174,7 @@ def prompt_of(messages: list[Json]) -> str:
 
 
 def instance_of(schema: Any, text: str) -> Any:
-    """Return an instance of a JSON schema, with ``text`` as its strings."""
+    """Return an instance of a JSON schema, whose strings are ``text``."""
     return _instance(schema, text, schema, 0)
 
 
@@ -207,7 +206,7 @@ def _instance(schema: Any, text: str, root: Any, depth: int) -> Any:
 
 
 def _resolved(schema: Any, root: Any, depth: int) -> Any:
-    """Resolve references, and choices to the first one, or to the last one if the schema is nested too deeply."""
+    """Replace ``$ref`` by its target, and ``anyOf`` by its first schema, or by its last at the maximum depth."""
     for _ in range(_MAX_DEPTH):
         if not isinstance(schema, dict):
             break
@@ -221,7 +220,6 @@ def _resolved(schema: Any, root: Any, depth: int) -> Any:
 
 
 def _referred(reference: str, root: Any) -> Any:
-    """Return the schema that ``#/$defs/Name`` refers to."""
     for name in reference.removeprefix("#").split("/")[1:]:
         root = root.get(name) if isinstance(root, dict) else None
     return root
@@ -231,8 +229,7 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _summary(results: list[ToolResult]) -> str:
-    """Return an answer that repeats the results of tools."""
+def _answer_from(results: list[ToolResult]) -> str:
     sentences = []
     for result in results:
         text = re.sub(r"\s+", " ", result.text).strip()
@@ -252,7 +249,7 @@ def _reply(prompt: str) -> str:
 
 
 async def generate(answer: Answer, stats: ModelStats) -> AsyncIterator[str]:
-    """Yield the words of an answer at its pace. Raises ModelFailure at once or, for ``cut``, in the middle."""
+    """Yield an answer's words at the answer's pace. Raises ModelFailure first, or midway for the error ``cut``."""
     stats.total += 1
     stats.inflight += 1
     ended = False

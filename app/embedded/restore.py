@@ -1,4 +1,4 @@
-"""Restores the state from a store."""
+"""Restores the state of the embedded platform from its store."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from app.embedded.state import Agent, Json, Run, State, User, now
 
 
 def restore(state: State) -> None:
-    """Fill an empty state from its store. A run that was active when the process died is marked as failed."""
-    lost: list[Run] = []
+    """Fill an empty state from its store. A run that was active when the process died becomes ``failed``."""
+    interrupted: list[Run] = []
     rows: dict[str, list[Json]] = {}
     loaders: dict[str, Callable[[str, Any], None]] = {
         "user": lambda key, body: state.users.__setitem__(key, User(**body, litellm_key=None)),
@@ -19,7 +19,7 @@ def restore(state: State) -> None:
         "agent": lambda key, body: state.agents.__setitem__(key, Agent(**body)),
         "conversation": lambda key, body: state.agents[body["agent_id"]].conversations.__setitem__(key, body),
         "message": lambda _, body: _message(state, body),
-        "run": lambda _, body: _run(state, body, lost),
+        "run": lambda _, body: _run(state, body, interrupted),
         "spend": lambda _, body: state.spend.append(body),
         **{kind: records.__setitem__ for kind, records in _records(state).items()},
     }
@@ -28,7 +28,7 @@ def restore(state: State) -> None:
     for user in state.users.values():
         user.rows = rows.get(f"{user.id} {state.letta}", [])
     with state.store.together():
-        for run in lost:
+        for run in interrupted:
             state.keep_run(run)
 
 
@@ -50,10 +50,10 @@ def _message(state: State, body: Json) -> None:
     state.append_group(state.agents[body["agent_id"]], body["scope"], body["group"])
 
 
-def _run(state: State, body: Json, lost: list[Run]) -> None:
+def _run(state: State, body: Json, interrupted: list[Run]) -> None:
     run = Run(**body)
     state.runs[run.id] = run
     if not run.over:
         run.over = run.lost = True
         run.body |= {"status": "failed", "stop_reason": "error", "completed_at": now().rstrip("Z")}
-        lost.append(run)
+        interrupted.append(run)

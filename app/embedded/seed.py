@@ -1,4 +1,4 @@
-"""The first users, agents and conversations of the embedded platform, equal at every start."""
+"""The embedded platform's initial users, agents and conversations, which have the same ids in every store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TEMPLATES = (
     *(("researcher", version) for version in ("1.0.0", "2.0.0", "2.0.1")),
     ("concierge", "1.0.0"),
 )
-"""The Agent Files in ``ams/seeds``, in the order of their publication."""
+"""The Agent Files in ``ams/seeds``, in the order in which they are published."""
 
 _AGENTS = {
     ADA: [
@@ -66,7 +66,7 @@ _COMMON: Json = {
     "health_checked_at": None,
 }
 BUDGET_USD = 5.0
-"""The budget of each user's key."""
+"""The budget of each user's virtual key."""
 
 _CONVERSATIONS: list[tuple[str, list[tuple[str, str]]]] = [
     (
@@ -106,7 +106,7 @@ def seed_people(state: State, user_key: str) -> None:
 
 @cache
 def read_seed(template_id: str, version: str) -> AgentFile:
-    """Read an Agent File of the platform."""
+    """Read an Agent File from ``ams/seeds``."""
     source = files("app.embedded.ams").joinpath("seeds", f"{template_id}-{version}.yaml")
     return read(source.read_text("utf-8"))
 
@@ -145,7 +145,6 @@ def _group(facts: Json) -> Json:
 
 @cache
 def _id(kind: str, *parts: object) -> str:
-    """Return an id, the same at every start."""
     return f"{kind}-{uuid.uuid5(_NAMESPACE, '/'.join(map(str, parts)))}"
 
 
@@ -223,14 +222,14 @@ def _add_messages(state: State, agent: Agent, scope: str, lines: list[tuple[str,
 
 
 def _add_run(state: State, agent: Agent, scope: str, first: int, at: datetime, texts: list[str]) -> None:
-    """Add the run of a turn that begins with the line ``first``, with one step."""
+    """Add a run with one step, for the turn that begins with line ``first``."""
     counts = {"prompt_tokens": 200 + len(texts[0]), "completion_tokens": sum(len(text) // 4 for text in texts[1:])}
     counts["total_tokens"] = sum(counts.values())
     handle, began = str(agent.body["model"]), at.isoformat().replace("+00:00", "Z")
-    own = {"agent_id": agent.id, "stop_reason": "end_turn"}
-    step = {**STEP, **own, **counts, "id": _id("step", scope, first), "run_id": _id("run", scope, first)}
+    common = {"agent_id": agent.id, "stop_reason": "end_turn"}
+    step = {**STEP, **common, **counts, "id": _id("step", scope, first), "run_id": _id("run", scope, first)}
     step |= {"model": handle.split("/", 1)[-1], "model_handle": handle, "status": "success"}
-    body = {**RUN, **own, "id": step["run_id"], "status": "completed", "background": False, "created_at": began}
+    body = {**RUN, **common, "id": step["run_id"], "status": "completed", "background": False, "created_at": began}
     body |= {
         "conversation_id": scope if scope in agent.conversations else None,
         "completed_at": (at + timedelta(seconds=2)).isoformat().removesuffix("+00:00"),

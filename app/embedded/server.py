@@ -25,12 +25,12 @@ from app.embedded.letta import EmbeddedLetta
 from app.embedded.litellm import EmbeddedLiteLLM
 from app.embedded.restore import restore
 from app.embedded.state import State, User
-from app.embedded.store import Memory, Store
+from app.embedded.store import Store
 
 ALL = frozenset({"ams", "letta", "litellm"})
 
 ADOPT_SECONDS = 3.0
-"""The most time that the start waits for a real Letta's agents, and the interval of later attempts."""
+"""The maximum wait for a real Letta's agents at the start, and the interval between later attempts."""
 
 
 def _key() -> str:
@@ -39,12 +39,12 @@ def _key() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedOptions:
-    """Which services are embedded, and their keys.
+    """The embedded services, and their keys.
 
     Attributes:
-        gateway: the proxy for the model calls of agents.
-        letta_url: a real Letta, in which AMS makes agents.
-        letta_own_key: the key that the embedded Letta sends without an agent's secret, as the real Letta its
+        gateway: the proxy to which agents send model calls.
+        letta_url: the URL of a real Letta, in which AMS makes agents.
+        letta_own_key: the key that the embedded Letta sends for agents without a secret. The real Letta sends its
             OPENAI_API_KEY.
     """
 
@@ -63,7 +63,7 @@ class EmbeddedOptions:
 
 
 class StoppableServer(uvicorn.Server):
-    """A uvicorn server without signal handlers, with an event for its start, that stops without delay."""
+    """A uvicorn server that handles no signals, sets ``is_up`` when it listens, and stops without delay."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -85,7 +85,7 @@ class StoppableServer(uvicorn.Server):
                     await self._wake.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close listeners and connections, without the delay of uvicorn if none are open."""
+        """Close listeners and connections. If no connection is open, uvicorn's delay is skipped."""
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
         if self.force_exit:
@@ -114,12 +114,12 @@ class StoppableServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
+        """Install no signal handlers."""
         yield
 
 
 class _Protocol(HttpToolsProtocol):
-    """Puts the transport in the scope, for faults that abort the connection."""
+    """Adds the connection's transport to the ASGI scope, so that a fault can abort the connection."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -159,7 +159,7 @@ class LoopbackServer:
         await self._server.is_up.wait()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. Cancellations by ``stop`` end here: uvicorn would log them as errors."""
+        """Serve one request, and suppress a cancellation by ``stop``, which uvicorn would log as an error."""
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:
@@ -175,17 +175,17 @@ class LoopbackServer:
 
 
 class EmbeddedPlatform:
-    """The services, each behind its fault switch, at ``/ams``, ``/letta``, ``/litellm`` of one port.
+    """The services at ``/ams``, ``/letta`` and ``/litellm`` of one port, each with fault injection.
 
-    The state, with its keys, is restored from ``store``; without one it is kept in memory only. ``page_url`` is the
-    fault page's address, which contains a secret of this process.
+    The state, with its keys, is restored from ``store``. Without a store, the state is in memory only. ``page_url`` is
+    the fault page's address, which contains a secret of this process.
     """
 
     def __init__(self, options: EmbeddedOptions | None = None, store: Store | None = None) -> None:
         options = options or EmbeddedOptions()
-        self.state = State(store=store or Memory(), letta=options.letta_url or "")
+        self.state = State(store=store or Store(), letta=options.letta_url or "")
         restore(self.state)
-        self.options = options = _with_kept_keys(self.state, options)
+        self.options = options = _with_stored_keys(self.state, options)
         self.faults: dict[str, Fault] = {}
         self._letta = EmbeddedLetta(
             self.state,
@@ -213,7 +213,7 @@ class EmbeddedPlatform:
         self._adopting: list[asyncio.Task[None]] = []
 
     def _seed(self) -> None:
-        """Add the seeds at the first start only: what a user has deleted does not come back."""
+        """Add the initial data at the first start only, so that data which a user has deleted stays deleted."""
         state, options = self.state, self.options
         seed.seed_models(state)
         with state.store.together():
@@ -228,22 +228,22 @@ class EmbeddedPlatform:
             user.litellm_key = None if options.litellm_is_real else keys.get(user.id)
 
     def service(self, name: str) -> ASGIApp:
-        """Return one service behind its fault switch."""
+        """Return one service with its fault injection."""
         return FaultSwitch(self._apps[name], name, self.faults, self.state)
 
     def reach_gateway(self, gateway: ProxyTarget | None, letta_own_key: str | None = None) -> None:
-        """Set the proxy for the model calls of new agents, and Letta's own key."""
-        self.ams.reach_gateway(gateway)
+        """Set the proxy for new agents' model calls, and Letta's own key."""
+        self.ams.agents.models.gateway = gateway
         if letta_own_key is not None:
             self._letta.model_calls.key = letta_own_key
 
     def reach_letta(self, url: str, key: str) -> None:
-        """Set the address and key of Letta for AMS."""
+        """Set the URL and key with which AMS calls Letta."""
         self._to_letta.base_url = httpx.URL(url)
         self._to_letta.headers["authorization"] = f"Bearer {key}"
 
     async def start(self) -> None:
-        """Serve. In a real Letta, the users' agents are those with their tags."""
+        """Start the server. If Letta is real, each user gets the agents with the user's tag."""
         await self._server.start()
         self.urls = {name: f"{self._server.url}/{name}" for name in self.options.services}
         self.page_url = f"{self._server.url}{self._page_path}"
@@ -252,10 +252,10 @@ class EmbeddedPlatform:
             await self._adopt()
         else:
             self.reach_letta(f"{self._server.url}/letta", self.options.letta_key)
-        await self.ams.start()
+        await self.ams.agents.start()
 
     async def _adopt(self) -> None:
-        """Adopt a real Letta's agents, now or later, when Letta can be reached."""
+        """Give the users their agents in a real Letta. If Letta does not answer, retry in the background."""
         tries = [(user, asyncio.create_task(self._try_adopt(user))) for user in self.state.users.values()]
         if tries:
             await asyncio.wait([task for _, task in tries], timeout=ADOPT_SECONDS)
@@ -268,9 +268,9 @@ class EmbeddedPlatform:
             adopted = await self._try_adopt(user)
 
     async def _try_adopt(self, user: User) -> bool:
-        """Adopt a user's agents. Return whether Letta has answered as a Letta."""
+        """Make rows for a user's agents in Letta, and return whether Letta has answered as expected."""
         try:
-            await self.ams.adopt_agents(user)
+            await self.ams.agents.adopt(user)
         except (httpx.HTTPError, ValueError, TypeError, KeyError):
             return False
         return True
@@ -282,12 +282,12 @@ class EmbeddedPlatform:
         self.state.store.close()
 
     async def stop_runs(self) -> None:
-        """Stop what runs without a server: turns, queued upgrades, and AMS's client of Letta."""
+        """Stop the turns, the queued upgrades and AMS's client of Letta, which need no running server."""
         for task in self._adopting:
             task.cancel()
         await asyncio.gather(*self._adopting, return_exceptions=True)
         await self._letta.stop()
-        await self.ams.stop()
+        await self.ams.agents.stop()
         await self._to_letta.aclose()
 
     def _app(self) -> ASGIApp:
@@ -296,11 +296,11 @@ class EmbeddedPlatform:
         return OwnNameOnly(Starlette(routes=[*switches, *services]))
 
 
-def _with_kept_keys(state: State, options: EmbeddedOptions) -> EmbeddedOptions:
-    """Return the options with the keys of the store, so that clients with these keys continue to work."""
+def _with_stored_keys(state: State, options: EmbeddedOptions) -> EmbeddedOptions:
+    """Return the options with the keys from the store, so that clients with these keys continue to work."""
     names = ("ams_key", "letta_key", "user_key")
-    kept = state.marks.get("keys")
-    if kept is None:
-        kept = {name: getattr(options, name) for name in names}
-        state.mark("keys", kept)
-    return replace(options, **kept)
+    keys = state.marks.get("keys")
+    if keys is None:
+        keys = {name: getattr(options, name) for name in names}
+        state.mark("keys", keys)
+    return replace(options, **keys)

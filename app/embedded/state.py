@@ -1,4 +1,4 @@
-"""The state of the embedded platform, in memory. Every change is written to the store (``app.embedded.store``)."""
+"""The embedded platform's state in memory. Every change is also written to the store (``app.embedded.store``)."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from app.embedded.store import Memory, Store
+from app.embedded.store import Store
 
 Json = dict[str, Any]
 
 MAX_REPLAYABLE = 200
-"""The most finished background runs that keep their frames. The real Letta drops frames after some hours."""
+"""The maximum number of finished background runs with frames. The real Letta drops frames after some hours."""
 
 
 def now() -> str:
-    """Return the time as in Letta's records."""
+    """Return the current time in the format of Letta's records."""
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
 def now_of_message() -> str:
-    """Return the time as in Letta's messages, to the second."""
+    """Return the current time in the format of Letta's messages, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def new_id(kind: str) -> str:
-    """Make a Letta id."""
+    """Make an id in Letta's format."""
     return f"{kind}-{uuid.uuid4()}"
 
 
 @dataclass
 class User:
-    """A user of AMS. ``shape`` is the form of the agents in ``/me``: ``list``, ``object`` or ``single``."""
+    """A user of AMS. ``shape`` is the form that ``/me`` has for agents: ``list``, ``object`` or ``single``."""
 
     id: str
     email: str
@@ -45,13 +45,13 @@ class User:
 
 @dataclass
 class Agent:
-    """An agent in Letta.
+    """An agent in Letta. A *scope* is the id of a conversation, or the agent's id for the default conversation.
 
     Attributes:
-        body: the fields of its representation, without blocks and tools.
-        approvals: whether calls of a tool need approval, by the tool's name; overrides the tool's default.
-        pending: the call that waits for a decision, by scope.
-        messages: groups of messages that share an id, oldest first, by scope.
+        body: the fields of the agent's representation, without blocks and tools.
+        approvals: by a tool's name, whether calls need an approval. The value overrides the tool's default.
+        pending: by scope, the call that waits for a decision.
+        messages: by scope, groups of messages with the same id, oldest first.
     """
 
     body: Json
@@ -64,21 +64,21 @@ class Agent:
 
     @property
     def id(self) -> str:
-        """``agent-…``."""
+        """The agent's id."""
         return str(self.body["id"])
 
 
 @dataclass
 class Run:
-    """A run.
+    """Letta's record of a turn. A response that is not streamed uses ``messages``, ``error`` and ``reason``.
 
     Attributes:
-        body: the fields of its representation.
-        frames: server-sent events, in order. Those of a background run can be replayed.
-        messages: for a response that is not streamed.
-        error: of a failed model call, for a response that is not streamed.
-        reason: the stop reason, for a response that is not streamed.
-        lost: whether its frames are lost, or were dropped.
+        body: the fields of the run's representation.
+        frames: server-sent events, in order. The frames of a background run can be replayed.
+        error: the error of a failed model call.
+        reason: the stop reason.
+        over: whether the run has ended.
+        lost: whether the run's frames have been lost or dropped.
     """
 
     body: Json
@@ -96,7 +96,7 @@ class Run:
 
     @property
     def id(self) -> str:
-        """``run-…``."""
+        """The run's id."""
         return str(self.body["id"])
 
     @property
@@ -105,7 +105,7 @@ class Run:
         return bool(self.body["status"] != "created")
 
     def emit(self, frame: str) -> None:
-        """Add a frame."""
+        """Add a server-sent event."""
         self.frames.append(frame)
         self.notify()
 
@@ -117,7 +117,7 @@ class Run:
 
 @dataclass
 class ModelStats:
-    """Counts of model calls. ``disconnected`` are those whose reader left before their end."""
+    """Counts of model calls. ``disconnected`` counts the calls whose client disconnected before the end."""
 
     inflight: int = 0
     total: int = 0
@@ -129,19 +129,19 @@ class State:
     """The state of all services.
 
     Attributes:
-        templates: by id.
+        templates: AMS's templates, by id.
         releases: the published versions of templates, by ``id@version``.
-        keys: LiteLLM's virtual keys, by the key itself.
-        providers: those added to Letta, each with its key.
+        keys: the records of LiteLLM's virtual keys, by key.
+        providers: the providers that were added to Letta, each with a key.
         spend: LiteLLM's log of calls with their costs, oldest first.
-        created: responses by user and idempotency key.
-        upgrades: queued upgrades, by agent.
-        marks: the platform's own data, such as its keys and what has been seeded.
-        order: the position of each message of Letta among all messages.
-        letta: the URL of Letta, empty for the embedded one. A user has separate rows for each Letta.
+        created: AMS's responses, by user and idempotency key.
+        upgrades: queued upgrades, by agent id.
+        marks: the platform's own data, such as its keys.
+        order: the position of each Letta message among all messages, by id.
+        letta: the URL of a real Letta; empty for the embedded Letta. A user has separate rows for each URL.
     """
 
-    store: Store = field(default_factory=Memory)
+    store: Store = field(default_factory=Store)
     users: dict[str, User] = field(default_factory=dict)
     templates: dict[str, Json] = field(default_factory=dict)
     releases: dict[str, Json] = field(default_factory=dict)
@@ -171,64 +171,64 @@ class State:
         return None
 
     def active_run(self, scope: str) -> Run | None:
-        """Return the active run of a scope."""
+        """Return the run that is active in a scope."""
         return next((run for run in self.runs.values() if run.scope == scope and not run.over), None)
 
     def mark(self, name: str, value: Any) -> None:
-        """Keep a mark."""
+        """Set and store one of ``marks``."""
         self.marks[name] = value
         self.store.put("mark", name, value)
 
     def keep_user(self, user: User) -> None:
-        """Keep a user, without the rows."""
+        """Store a user, without the rows of the user's agents."""
         self.users[user.id] = user
         body = {"id": user.id, "email": user.email, "name": user.name, "shape": user.shape}
         self.store.put("user", user.id, body)
 
     def keep_rows(self, user: User) -> None:
-        """Keep a user's rows for the current Letta."""
+        """Store the rows of a user's agents in the current Letta."""
         self.store.put("rows", f"{user.id} {self.letta}", user.rows)
 
     def keep_agent(self, agent: Agent) -> None:
-        """Keep an agent, without its conversations and messages."""
+        """Store an agent, without its conversations and messages."""
         self.agents[agent.id] = agent
         names = ("body", "block_ids", "tool_ids", "approvals", "pending")
         self.store.put("agent", agent.id, {name: getattr(agent, name) for name in names})
 
     def keep_conversation(self, agent: Agent, conversation: Json) -> None:
-        """Keep a conversation."""
+        """Store a conversation."""
         agent.conversations[conversation["id"]] = conversation
         self.store.put("conversation", conversation["id"], conversation, agent.id)
 
     def add_messages(self, agent: Agent, scope: str, groups: list[list[Json]]) -> None:
-        """Append groups of messages to a scope, and keep them."""
+        """Append groups of messages to a scope, and store the groups."""
         agent.messages.setdefault(scope, [])
         for group in groups:
             self.append_group(agent, scope, group)
             self.keep_group(agent, scope, group)
 
     def append_group(self, agent: Agent, scope: str, group: list[Json]) -> None:
-        """Append a group of messages to a scope, without keeping it."""
+        """Append a group of messages to a scope, without storing the group."""
         agent.messages.setdefault(scope, []).append(group)
         self.order.setdefault(group[0]["id"], len(self.order))
 
     def keep_group(self, agent: Agent, scope: str, group: list[Json]) -> None:
-        """Keep a group of messages of a scope."""
+        """Store a group of messages in a scope."""
         body = {"agent_id": agent.id, "scope": scope, "group": group}
         self.store.put("message", f"{scope} {group[0]['id']}", body, scope)
 
     def keep(self, kind: str, records: dict[str, Json], key: str, body: Json, owner: str = "") -> None:
-        """Keep a record: ``state.keep("block", state.blocks, id, block)``."""
+        """Store a record: ``state.keep("block", state.blocks, id, block)``."""
         records[key] = body
         self.store.put(kind, key, body, owner)
 
     def add_spend(self, entry: Json) -> None:
-        """Log a call with its cost."""
+        """Log a model call with its cost."""
         self.spend.append(entry)
         self.store.put("spend", entry["request_id"], entry)
 
     def keep_run(self, run: Run) -> None:
-        """Keep a run, with its frames if it has ended and can be replayed."""
+        """Store a run. The frames are stored only if the run has ended and can be replayed."""
         self.runs[run.id] = run
         names = ("body", "scope", "steps", "usage", "over", "lost")
         body = {name: getattr(run, name) for name in names}

@@ -1,8 +1,8 @@
-"""The store of the embedded platform: none, or a SQLite file of the user.
+"""The embedded platform's store: a SQLite file, or a store that keeps nothing.
 
-A document has a kind, a key and an owner, with which it is deleted. Each change is one small transaction. The journal
-is a write-ahead log, so that acknowledged changes survive the end of the process. SQLite's exclusive lock keeps other
-processes from the file.
+A document has a kind, a key and an owner. All documents of an owner can be deleted together. Each change is one small
+transaction. SQLite's write-ahead log makes acknowledged changes survive the end of the process. SQLite's exclusive
+lock keeps other processes from the file.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
 VERSION = 1
-"""The version of the documents' form. A file of another version is refused."""
+"""The version of the documents' format. A file with a different version is refused."""
 
 _TABLE = """CREATE TABLE document (
   place INTEGER PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL, owner TEXT NOT NULL, body BLOB NOT NULL,
@@ -27,21 +27,22 @@ _PUT = """INSERT INTO document (kind, key, owner, body) VALUES (?, ?, ?, ?)
 ON CONFLICT (kind, key) DO UPDATE SET body = excluded.body"""
 
 Document = tuple[str, str, str, Any]
-"""Kind, key, owner and body."""
+"""A document's kind, key, owner and body."""
 
 
 class StoreError(Exception):
-    """The file cannot be used. The text is one line, with a remedy."""
+    """The error for a file that cannot be used. The message is one line that says what to do."""
 
 
-class Store(Protocol):
-    """Keeps documents."""
+class Store:
+    """A store of documents. This base class keeps nothing."""
 
     def documents(self) -> Iterable[Document]:
-        """Return the documents at the start, in the order of their creation."""
+        """Return the documents that were stored before the start, in the order of creation."""
+        return ()
 
     def put(self, kind: str, key: str, body: Any, owner: str = "") -> None:
-        """Keep a document. Replaces one of the same kind and key."""
+        """Store a document. A document with the same kind and key is replaced."""
 
     def drop(self, kind: str, key: str) -> None:
         """Delete a document."""
@@ -50,50 +51,27 @@ class Store(Protocol):
         """Delete all documents of an owner."""
 
     def together(self) -> AbstractContextManager[None]:
-        """Make several changes in one transaction."""
+        """Make the changes inside a ``with`` block in one transaction."""
+        return contextlib.nullcontext()
 
     def close(self) -> None:
         """Close the file."""
 
 
-class Memory:
-    """Keeps nothing."""
-
-    def documents(self) -> Iterable[Document]:
-        """Return no documents."""
-        return ()
-
-    def put(self, kind: str, key: str, body: Any, owner: str = "") -> None:
-        """Do nothing."""
-
-    def drop(self, kind: str, key: str) -> None:
-        """Do nothing."""
-
-    def drop_owned(self, owner: str) -> None:
-        """Do nothing."""
-
-    def together(self) -> AbstractContextManager[None]:
-        """Do nothing."""
-        return contextlib.nullcontext()
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class SqliteStore:
-    """Keeps documents in an open file."""
+class SqliteStore(Store):
+    """A store in an open SQLite file."""
 
     def __init__(self, connection: sqlite3.Connection, documents: list[Document]) -> None:
         self._connection = connection
         self._documents = documents
 
     def documents(self) -> Iterable[Document]:
-        """Return the documents at the start, to the first caller only: they would occupy memory."""
-        kept, self._documents = self._documents, []
-        return kept
+        """Return the documents at the first call. Later calls return none, because no copy stays in memory."""
+        documents, self._documents = self._documents, []
+        return documents
 
     def put(self, kind: str, key: str, body: Any, owner: str = "") -> None:
-        """Keep a document. Replaces one of the same kind and key."""
+        """Store a document."""
         self._connection.execute(_PUT, (kind, key, owner, orjson.dumps(body)))
 
     def drop(self, kind: str, key: str) -> None:
@@ -106,14 +84,14 @@ class SqliteStore:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Make several changes in one transaction, nested or not."""
+        """Make the changes in one transaction, even in nested ``with`` blocks."""
         if self._connection.in_transaction:
             yield
             return
         self._connection.execute("BEGIN")
         try:
             yield
-        except BaseException:  # after a cancellation too
+        except BaseException:  # includes CancelledError
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
@@ -124,10 +102,10 @@ class SqliteStore:
 
 
 def open_store(path: Path) -> SqliteStore:
-    """Open a file of documents. A new file is readable by its owner only.
+    """Open a store's file. Only the owner of a new file can read it.
 
     Raises:
-        StoreError: another process uses the file, or it is not a file of this version.
+        StoreError: another process uses the file, or the file has a different format or version.
         OSError: the file cannot be created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +126,7 @@ def open_store(path: Path) -> SqliteStore:
 
 
 def remove_store(path: Path) -> list[Path]:
-    """Remove a file of documents, valid or not, with SQLite's files beside it, and return what was removed.
+    """Delete a store's file, valid or not, and SQLite's files beside it. Return the path of a deleted file.
 
     Raises:
         StoreError: a process uses the file.
@@ -169,7 +147,7 @@ def remove_store(path: Path) -> list[Path]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """Open the file, locked for this process until it is closed."""
+    """Open the file, and lock it for this process until the connection is closed."""
     connection = sqlite3.connect(path, timeout=0, isolation_level=None)
     try:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -193,7 +171,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
     elif version != VERSION:
-        raise StoreError(f"{path} is of another version of agentgraph ({version}, not {VERSION}). {_RESET}")
+        raise StoreError(f"{path} has the format of another agentgraph version ({version}, not {VERSION}). {_RESET}")
 
 
 def _read(connection: sqlite3.Connection) -> list[Document]:

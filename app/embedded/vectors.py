@@ -1,4 +1,4 @@
-"""Embeddings without a model: equal words give equal vectors, and shared words make vectors similar."""
+"""Embeddings without a model: texts with the same words have similar vectors."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from bisect import bisect_left
 _WORD = re.compile(r"\w+")
 
 MAX_WORDS = 5_000
-"""The most distinct words of a text that are embedded, about as many as a real model reads."""
+"""How many distinct words of a text are embedded. A real model reads about as many."""
 
 COMPONENTS = 16
-"""The components of a vector that a word adds to. With all of them, a text of 60,000 words would take 14 s."""
+"""How many components of a vector one word changes. With all components, a text of 60,000 words would take 14 s."""
 
 
 def words(text: str) -> list[str]:
@@ -22,7 +22,7 @@ def words(text: str) -> list[str]:
 
 
 def embed(text: str, dimensions: int) -> list[float]:
-    """Return a unit vector: the sum of the vectors of the first ``MAX_WORDS`` distinct words."""
+    """Return a text's vector: the normalized sum of the vectors of its first ``MAX_WORDS`` distinct words."""
     total = [0.0] * dimensions
     for word, count in _counted(text).items():
         digest = hashlib.shake_128(word.encode()).digest(3 * COMPONENTS)
@@ -34,7 +34,7 @@ def embed(text: str, dimensions: int) -> list[float]:
 
 
 def similarity(query: str, text: str) -> float:
-    """Return the share of a query's words that a text has, from 0 to 1. A prefix of a word counts half."""
+    """Return the share of a query's words that a text contains, from 0 to 1. A match with a prefix counts half."""
     query_words, text_words = words(query), sorted(set(words(text)))
     if not query_words:
         return 0.0
@@ -42,7 +42,6 @@ def similarity(query: str, text: str) -> float:
 
 
 def _counted(text: str) -> dict[str, int]:
-    """Count the first distinct words of a text."""
     counts: dict[str, int] = {}
     for word in words(text) or [""]:
         if word in counts or len(counts) < MAX_WORDS:

@@ -1,1 +1,1 @@
-"""GraphQL as a protocol: documents, execution, errors, and the transports that carry them."""
+"""Serves GraphQL: parses, validates and executes documents over HTTP and WebSocket."""

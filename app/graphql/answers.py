@@ -1,4 +1,4 @@
-"""Limits on an answer while it is built: its bytes, its errors, and how long it blocks the event loop."""
+"""Limits an answer's size, number of errors, and time on the event loop."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from clients.codes import Reason
 from clients.errors import QueryTooComplex
 
 MAX_ERRORS = 1_000
-"""The most fields that can fail before the whole answer is given up."""
+"""Maximum number of failed fields in an answer. If more fields fail, the gateway aborts the answer."""
 
 PACED_FIELDS = 1_000
-"""The most fields that are completed in one iteration of the event loop, in about 7 ms."""
+"""Maximum number of fields that one iteration of the event loop completes. 1,000 fields take about 7 ms."""
 
 _WOKEN = 16
-"""The most answers that continue in one iteration."""
+"""Maximum number of waiting answers that continue in one iteration of the event loop."""
 
 _VALUE_BYTES = 8
-"""The assumed size of a value that is not a string."""
+"""The assumed size of a value that is not a string, in bytes of JSON."""
 
 _PUNCTUATION_BYTES = 4
-"""Of a field: the quotes of its name, the colon, the comma."""
+"""The size of a field without its name and value: two quotes, a colon, a comma."""
 
 _BRACES_BYTES = 3
-"""Of an object: its braces, and the comma in a list."""
+"""The size of an object without its fields: two braces, and a comma in a list."""
 
 _PLAIN = {GraphQLString.name: str, GraphQLID.name: str, GraphQLBoolean.name: bool}
-"""Scalars, each with the class whose values need no coercion."""
+"""Scalar types, each with the Python class whose values need no coercion."""
 
 
-class AnswerGivenUp(Exception):
-    """The whole answer is given up because of ``error``."""
+class AnswerAborted(Exception):
+    """The exception that aborts an answer. The client receives ``error`` instead of the data."""
 
     def __init__(self, error: QueryTooComplex) -> None:
         super().__init__(error.message)
@@ -56,18 +56,18 @@ class AnswerGivenUp(Exception):
 
 
 class Kind(NamedTuple):
-    """How values of a type are completed. Nullability does not matter for a value that is not null.
+    """Describes how the executor completes the values of a GraphQL type.
 
     Attributes:
-        kept: the type. The reference keeps its ``id`` valid, by which this is found.
+        declared: the type. Kinds are stored by the type's ``id``, which this reference keeps valid.
         named: the type without its non-null.
-        plain: of a leaf type, the class of values that need no coercion.
-        coerce: of a leaf type, coerces other values.
-        complete: of other types, the name of the executor's method that completes a value.
-        is_float: whether it is a non-null float.
+        plain: for a leaf type, the class of values that need no coercion.
+        coerce: for a leaf type, the function that coerces other values.
+        complete: for another type, the name of the executor's method that completes values.
+        is_float: whether the type is a non-null float.
     """
 
-    kept: Any
+    declared: Any
     named: Any
     plain: type | None = None
     coerce: Callable[[Any], Any] | None = None
@@ -76,7 +76,7 @@ class Kind(NamedTuple):
 
 
 class FieldPacer:
-    """Shares the iterations of the event loop among answers, so that none blocks it for long."""
+    """Limits how many fields one iteration of the event loop completes."""
 
     def __init__(self) -> None:
         self._completed = 0
@@ -84,12 +84,12 @@ class FieldPacer:
         self._is_scheduled = False
 
     def take(self, fields: int) -> None:
-        """Count fields that are completed in this iteration."""
+        """Add ``fields`` to the number of fields that the current event loop iteration completes."""
         self._completed += fields
         self._schedule()
 
     async def wait(self) -> None:
-        """Return in an iteration that has room for more fields, at once if the current one has."""
+        """Wait until another field may be completed. An iteration completes at most ``PACED_FIELDS`` fields."""
         while self._completed > PACED_FIELDS:
             resumed = asyncio.get_running_loop().create_future()
             self._waiting.append(resumed)
@@ -98,7 +98,7 @@ class FieldPacer:
 
     @property
     def is_full(self) -> bool:
-        """Whether the current iteration has no room for more fields."""
+        """Return whether the current event loop iteration has completed more than ``PACED_FIELDS`` fields."""
         return self._completed > PACED_FIELDS
 
     def _schedule(self) -> None:
@@ -117,7 +117,7 @@ class FieldPacer:
 
 
 class AnswerLimits:
-    """The limits on answers of one schema: ``max_bytes`` of JSON, and the pacer that they share."""
+    """Holds each answer's maximum size in bytes, and the ``FieldPacer`` that all answers share."""
 
     def __init__(self, schema: GraphQLSchema, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -127,7 +127,6 @@ class AnswerLimits:
 
 @cache
 def _kinds_of(schema: GraphQLSchema) -> dict[int, Kind]:
-    """Return the kind of every type of a field or list item, by the type's ``id``."""
     kinds: dict[int, Kind] = {}
     for kind in schema.type_map.values():
         if isinstance(kind, GraphQLObjectType):
@@ -140,19 +139,19 @@ def _add_kind(kind: Any, kinds: dict[int, Kind]) -> None:
     named = kind.of_type if isinstance(kind, GraphQLNonNull) else kind
     if is_leaf_type(named):
         is_float = named is not kind and named.name == GraphQLFloat.name
-        known = Kind(kind, named, _PLAIN.get(named.name), named.coerce_output_value, is_float=is_float)
+        entry = Kind(kind, named, _PLAIN.get(named.name), named.coerce_output_value, is_float=is_float)
     elif isinstance(named, GraphQLList):
         _add_kind(named.of_type, kinds)
-        known = Kind(kind, named, complete="complete_list_value")
+        entry = Kind(kind, named, complete="complete_list_value")
     elif isinstance(named, GraphQLObjectType):
-        known = Kind(kind, named, complete="complete_object_value")
+        entry = Kind(kind, named, complete="complete_object_value")
     else:
-        known = Kind(kind, named, complete="complete_abstract_value")
-    kinds[id(kind)] = known
+        entry = Kind(kind, named, complete="complete_abstract_value")
+    kinds[id(kind)] = entry
 
 
 class Answer:
-    """One answer while it is built. ``left`` is how many more bytes it can have."""
+    """An unfinished answer to an operation. The executor may add ``left`` more bytes to the answer."""
 
     __slots__ = ("_names", "kinds", "left", "limits", "paced", "pacer")
 
@@ -166,43 +165,46 @@ class Answer:
 
     @property
     def must_wait(self) -> bool:
-        """Whether the answer must wait for the next iteration."""
+        """Return whether the answer's next field must wait for a later event loop iteration."""
         return self.paced and self.pacer.is_full
 
     async def wait(self) -> None:
-        """Wait for an iteration with room for more fields."""
+        """Wait until another field may be completed. An iteration completes at most ``PACED_FIELDS`` fields."""
         await self.pacer.wait()
 
     def count(self, size: int) -> None:
-        """Count bytes. Raises AnswerGivenUp."""
+        """Add ``size`` bytes to the answer's size. Raise AnswerAborted if the answer is too large."""
         self.left -= size
         if self.left < 0:
             raise self.too_large()
 
     def count_fields(self, fields: GroupedFieldSet) -> None:
-        """Count the names of an object's fields. Raises AnswerGivenUp."""
-        known = self._names.get(id(fields))
-        if known is None:
-            known = fields, _BRACES_BYTES + sum(map(len, fields)) + _PUNCTUATION_BYTES * len(fields)
-            self._names[id(fields)] = known
+        """Add the bytes of an object's field names to the answer's size.
+
+        Raise AnswerAborted if the answer is too large.
+        """
+        entry = self._names.get(id(fields))
+        if entry is None:
+            entry = fields, _BRACES_BYTES + sum(map(len, fields)) + _PUNCTUATION_BYTES * len(fields)
+            self._names[id(fields)] = entry
         if self.paced:
             self.pacer.take(len(fields))
-        self.count(known[1])
+        self.count(entry[1])
 
-    def too_large(self) -> AnswerGivenUp:
+    def too_large(self) -> AnswerAborted:
         """Return the error for an answer that is too large."""
         message = (
-            f"The response has more than {self.limits.max_bytes:,} bytes. Request smaller pages (`first`, `last`) or "
-            "fewer fields with long texts, or use several operations."
+            f"The response has more than {self.limits.max_bytes:,} bytes. Request smaller pages with `first` or "
+            "`last`, select fewer fields with long texts, or use several operations."
         )
-        return AnswerGivenUp(QueryTooComplex(message, reason=Reason.ANSWER_SIZE))
+        return AnswerAborted(QueryTooComplex(message, reason=Reason.ANSWER_SIZE))
 
 
 def json_size(value: object) -> int:
-    """Estimate the bytes of a leaf value in JSON."""
+    """Estimate the size of a scalar or enum value in JSON, in bytes."""
     if not isinstance(value, str | dict | list):
         return _VALUE_BYTES
     try:
         return len(orjson.dumps(value))
-    except TypeError:  # nested too deeply or too large a number: the response cannot be encoded either
+    except TypeError:  # the nesting is too deep, or a number too large: the response cannot be encoded either
         return _VALUE_BYTES

@@ -1,4 +1,4 @@
-"""Arithmetic on amounts that may depend on variables: the others are constants of the compiled program."""
+"""Programs that compute an operation's cost from a request's variables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Variables = Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Step:
-    """An amount that depends on variables: the result of a program's step."""
+    """A step of a ``Program``. The step computes a number from a request's variables."""
 
     index: int
 
@@ -20,29 +20,32 @@ Amount = int | Step
 
 
 class Program:
-    """A program that computes sums, products and maxima of amounts."""
+    """A sequence of steps that compute numbers from a request's variables."""
 
     def __init__(self) -> None:
         self._steps: list[Callable[[list[int], Variables], int]] = []
 
     def of_variables(self, read: Callable[[Variables], int]) -> Amount:
-        """Return an amount that ``read`` computes from the variables of a request."""
+        """Add a step that calls ``read`` with a request's variables."""
         return self._step(lambda _, variables: read(variables))
 
     def sum(self, parts: Iterable[Amount]) -> Amount:
-        """Return the sum of amounts."""
-        known, steps = _split(parts)
-        total = sum(known)
-        return self._step(lambda done, _: total + sum(done[at] for at in steps)) if steps else total
+        """Return the sum of ``parts``, or add a step that computes the sum."""
+        constants, steps = _split(parts)
+        total = sum(constants)
+        return self._step(lambda results, _: total + sum(results[at] for at in steps)) if steps else total
 
     def most(self, parts: Iterable[Amount]) -> Amount:
-        """Return the largest amount; 0 if there is none."""
-        known, steps = _split(parts)
-        least = max(known, default=0)
-        return self._step(lambda done, _: max(least, *(done[at] for at in steps))) if steps else least
+        """Return the maximum of ``parts``, or add a step that computes the maximum.
+
+        If ``parts`` is empty, the maximum is 0.
+        """
+        constants, steps = _split(parts)
+        least = max(constants, default=0)
+        return self._step(lambda results, _: max(least, *(results[at] for at in steps))) if steps else least
 
     def product(self, count: Amount, each: Amount) -> Amount:
-        """Return the product of two amounts."""
+        """Return the product of two numbers, or add a step that computes the product."""
         if isinstance(count, int):
             if isinstance(each, int):
                 return count * each
@@ -50,18 +53,18 @@ class Program:
         first = count.index
         if isinstance(each, int):
             factor = each
-            return self._step(lambda done, _: done[first] * factor)
+            return self._step(lambda results, _: results[first] * factor)
         second = each.index
-        return self._step(lambda done, _: done[first] * done[second])
+        return self._step(lambda results, _: results[first] * results[second])
 
     def run(self, amount: Amount, variables: Variables) -> int:
-        """Compute an amount for the variables of a request. Every step runs once."""
+        """Compute ``amount`` from a request's variables."""
         if isinstance(amount, int):
             return amount
-        done: list[int] = []
+        results: list[int] = []
         for step in self._steps:
-            done.append(step(done, variables))
-        return done[amount.index]
+            results.append(step(results, variables))
+        return results[amount.index]
 
     def _step(self, run: Callable[[list[int], Variables], int]) -> Step:
         self._steps.append(run)
@@ -69,11 +72,10 @@ class Program:
 
 
 def _split(parts: Iterable[Amount]) -> tuple[list[int], list[int]]:
-    """Split amounts into known numbers and the indexes of steps."""
-    known, steps = list[int](), list[int]()
+    constants, steps = list[int](), list[int]()
     for part in parts:
         if isinstance(part, int):
-            known.append(part)
+            constants.append(part)
         else:
             steps.append(part.index)
-    return known, steps
+    return constants, steps

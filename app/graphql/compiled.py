@@ -1,4 +1,4 @@
-"""Compiles the cost of an operation to a sum over its variables."""
+"""Compiles an operation to a program that computes the operation's cost from variables."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from app.graphql.cost import CostModel, Facts
 
 MAX_STEPS = 10_000
-"""The most selections that are visited: a document whose fragments multiply into more is refused."""
+"""Maximum number of selections in an operation, counted with all fragments expanded."""
 
 
 class Form(NamedTuple):
-    """The cost of an operation for some values of the variables in its conditions (``@skip``, ``@include``)."""
+    """Computes an operation's cost for one set of ``@skip`` and ``@include`` values."""
 
     conditions: dict[str, bool]
     program: Program
@@ -44,14 +44,17 @@ class Form(NamedTuple):
 
 
 class _Sized(NamedTuple):
-    """List fields of an object whose length an argument of the object's own field determines."""
+    """List fields whose lengths an argument of the parent field determines (``sizedFields`` of ``@listSize``)."""
 
     fields: frozenset[str]
     length: Amount
 
 
 class Compiler:
-    """Compiles one operation. Fields are collected and merged as for execution (GraphQL, 6.3.2)."""
+    """Compiles a program that computes one operation's cost.
+
+    The compiler merges fields as an executor does (GraphQL, 6.3.2).
+    """
 
     def __init__(self, model: CostModel, operation: Operation, variables: Variables) -> None:
         self._model = model
@@ -60,11 +63,14 @@ class Compiler:
         self._variables = variables
         self._program = Program()
         self._conditions: dict[str, bool] = {}
-        self._known: dict[tuple[str, tuple[int, ...], _Sized | None], Amount] = {}
+        self._costs: dict[tuple[str, tuple[int, ...], _Sized | None], Amount] = {}
         self._steps = 0
 
     def form(self) -> Form:
-        """Compile the operation under these conditions. Raises QueryTooComplex if it has too many selections."""
+        """Compile a program that computes the operation's cost.
+
+        Raise QueryTooComplex if fragments expand to too many selections.
+        """
         root = self._model.schema.get_root_type(self._operation.operation)
         if root is None:
             raise TypeError("an operation of a kind that the schema does not have passed validation")
@@ -72,15 +78,13 @@ class Compiler:
         return Form(self._conditions, self._program, amount)
 
     def _selected(self, kind: GraphQLObjectType, sets: tuple[SelectionSetNode, ...], sized: _Sized | None) -> Amount:
-        """Return the cost of the selections on one object."""
         key = (kind.name, tuple(map(id, sets)), sized)
-        if key not in self._known:
+        if key not in self._costs:
             fields = self._collected(kind, sets).values()
-            self._known[key] = self._program.sum(self._field(kind, nodes, sized) for nodes in fields)
-        return self._known[key]
+            self._costs[key] = self._program.sum(self._field(kind, nodes, sized) for nodes in fields)
+        return self._costs[key]
 
     def _collected(self, kind: GraphQLObjectType, sets: tuple[SelectionSetNode, ...]) -> dict[str, list[FieldNode]]:
-        """Return the selected fields of an object, grouped by their names in the response."""
         found: dict[str, list[FieldNode]] = {}
         visited: set[str] = set()
         pending: list[SelectionNode] = [node for one in reversed(sets) for node in reversed(one.selections)]
@@ -106,8 +110,8 @@ class Compiler:
         self._steps += 1
         if self._steps > MAX_STEPS:
             raise QueryTooComplex(
-                "The document's fragments and aliases multiply into too many fields to compute its cost. Use fewer of "
-                "them, or use several operations.",
+                "The document has too many fields after the expansion of fragments. Use fewer fragments and aliases, "
+                "or use several operations.",
                 reason=Reason.COST,
             )
 
@@ -132,7 +136,6 @@ class Compiler:
         return is_abstract_type(named) and self._model.schema.is_sub_type(named, kind)
 
     def _field(self, kind: GraphQLObjectType, nodes: list[FieldNode], sized: _Sized | None) -> Amount:
-        """Return the cost of a field of one object, with its selections."""
         node, name = nodes[0], nodes[0].name.value
         if name.startswith("__"):
             return self._model.leaf_weight
@@ -148,13 +151,13 @@ class Compiler:
         return self._program.sum([*own, self._program.product(count, each)])
 
     def _of_any(self, named: Any, sets: tuple[SelectionSetNode, ...], sized: _Sized | None) -> Amount:
-        """Return the cost of the selections on an object, for the costliest of its possible types."""
+        """Return the cost of selections on a type. For an interface or union, the costliest object type counts."""
         if isinstance(named, GraphQLObjectType):
             return self._selected(named, sets, sized)
         return self._program.most({self._selected(one, sets, sized) for one in self._distinct_types(named, sets)})
 
     def _distinct_types(self, named: Any, sets: tuple[SelectionSetNode, ...]) -> Iterable[GraphQLObjectType]:
-        """Return one possible type of an abstract type for each cost: many types inherit the same fields."""
+        """Return the object types of an interface or union, without types whose selected fields have the same facts."""
         conditions, names = self._selected_names(sets)
         found: dict[tuple[Any, ...], GraphQLObjectType] = {}
         for kind in self._model.schema.get_possible_types(named):
@@ -164,7 +167,6 @@ class Compiler:
         return found.values()
 
     def _selected_names(self, sets: tuple[SelectionSetNode, ...]) -> tuple[set[str], set[str]]:
-        """Return the type conditions and the field names in the selections on an object."""
         conditions, names, visited = set[str](), set[str](), set[str]()
         pending: list[Any] = [node for one in sets for node in one.selections]
         while pending:
@@ -191,7 +193,6 @@ class Compiler:
                 yield self._computed([argument.value], partial(_of_first, self._model, kind, weight))
 
     def _length(self, facts: Facts, node: FieldNode) -> Amount:
-        """Return the most items that a list can have, by its arguments."""
         cost, longest = facts.cost, self._model.longest
         names = cost.slicing if cost.sized_by is None else (cost.sized_by,)
         if not names:
@@ -213,7 +214,7 @@ class Compiler:
         return self._computed([arguments.get(path[0]) for path in paths], length)
 
     def _computed(self, nodes: list[ValueNode | None], of: Callable[[list[Any]], int]) -> Amount:
-        """Return a number that ``of`` computes from values: at once if none of them has a variable."""
+        """Return the amount that the function ``of`` computes from arguments. Without variables, it is a constant."""
 
         def read(variables: Variables) -> int:
             return of([Undefined if one is None else value_of(one, variables) for one in nodes])
@@ -228,5 +229,8 @@ def _of_first(model: CostModel, kind: Any, weight: int, values: list[Any]) -> in
 
 
 def truth(value: Any) -> bool:
-    """Return the value of a condition's variable. The coercion of variables refuses values that are not Booleans."""
+    """Return whether a variable in ``@skip`` or ``@include`` is ``True``.
+
+    Coercion refuses values that are not Boolean.
+    """
     return value is True

@@ -1,9 +1,9 @@
-"""The static cost of an operation (GraphQL Cost Directives, IBM).
+"""Computes an operation's cost before execution (IBM's GraphQL Cost Directives specification).
 
-The cost is the sum of the specification's type cost and field cost: every object counts 1, and every field counts its
-weight for each object it is resolved on, with the weights of its arguments. Weights default to 1, for scalars too:
-a hundred aliases of a scalar on a page of messages are ten thousand values. An operation is compiled to a sum over its
-variables, which each request evaluates.
+The cost is the specification's type cost plus its field cost. Every object counts 1. Every field counts its weight and
+its arguments' weights, for each object that has the field. Weights default to 1 even for scalars: 100 aliases of a
+scalar on a page of 100 messages are 10,000 values. An operation is compiled to a program, which each request runs
+with its variables.
 """
 
 from __future__ import annotations
@@ -32,13 +32,16 @@ from app.graphql.values import defaults
 from schema.costs import Costs, FieldCost
 
 _MAX_FORMS = 4
-"""The most forms of one operation that are cached: it has one for each combination of its conditions."""
+"""Maximum number of cached forms of one operation. Each result of ``@skip`` and ``@include`` has its own form."""
 
 _DEFAULT = FieldCost()
 
 
 class Facts(NamedTuple):
-    """What the cost of a field depends on, apart from its arguments. Equal facts are one object."""
+    """A field's weight, type and arguments, from which the field's cost is computed.
+
+    Fields with equal facts share one object.
+    """
 
     weight: int
     cost: FieldCost
@@ -49,13 +52,12 @@ class Facts(NamedTuple):
 
 
 class CostModel:
-    """Computes the costs of operations of one schema.
+    """Computes the costs of one schema's operations.
 
     Args:
-        schema: the schema.
-        costs: the weights and sizes in its directives.
-        leaf_weight: the default weight of fields that return scalars and enums; the specification's is 0.
-        longest: the most items that a list counts for: fields refuse arguments that request more.
+        costs: the weights and sizes in the schema's directives.
+        leaf_weight: the default weight of fields that return scalars and enums. The specification's default is 0.
+        longest: the maximum number of items that a list counts for. Fields refuse arguments that request more items.
     """
 
     def __init__(self, schema: GraphQLSchema, costs: Costs, *, leaf_weight: int = 1, longest: int = 100) -> None:
@@ -70,10 +72,9 @@ class CostModel:
         self._forms: WeakKeyDictionary[Operation, list[Form]] = WeakKeyDictionary()
 
     def cost(self, operation: Operation, variables: Variables | None) -> int:
-        """Return the most that an operation can cost with variables that are not coerced yet.
+        """Return an operation's maximum cost. ``variables`` contains the values before coercion.
 
-        Raises:
-            QueryTooComplex: reason ``COST``: its fragments multiply into too many selections.
+        Raise QueryTooComplex if fragments expand to too many selections.
         """
         fixed = self._fixed.get(operation)
         if fixed is not None:
@@ -92,22 +93,22 @@ class CostModel:
         return form.program.run(form.amount, values)
 
     def field(self, kind: GraphQLObjectType, name: str) -> Facts:
-        """Return the facts of a field of an object type."""
-        known = self._fields.get((kind.name, name))
-        if known is None:
+        """Return the weight, type and arguments of an object type's field."""
+        facts = self._fields.get((kind.name, name))
+        if facts is None:
             field, cost = kind.fields[name], self.costs.get((kind.name, name), _DEFAULT)
             named = get_named_type(field.type)
             default = self.leaf_weight if is_leaf_type(named) else 1
             weight = default if cost.weight is None else cost.weight
             key = (cost.key, named.name, _is_list(field), *field.args)
             made = Facts(weight, cost, named, is_leaf_type(named), _is_list(field), field.args)
-            known = self._fields[kind.name, name] = self._facts.setdefault(key, made)
-        return known
+            facts = self._fields[kind.name, name] = self._facts.setdefault(key, made)
+        return facts
 
     def has_weights(self, kind: GraphQLInputObjectType) -> bool:
-        """Whether any field of an input, or of an input within it, has a weight."""
+        """Return whether at least one field of an input type has a weight. The search includes nested input types."""
         if kind.name not in self._inputs:
-            self._inputs[kind.name] = False  # an input can contain itself
+            self._inputs[kind.name] = False  # an input type can contain itself
             self._inputs[kind.name] = any(
                 self.costs.get((kind.name, name), _DEFAULT).weight is not None or self._is_weighed(one.type)
                 for name, one in kind.fields.items()
@@ -119,7 +120,7 @@ class CostModel:
         return isinstance(named, GraphQLInputObjectType) and self.has_weights(named)
 
     def of_value(self, kind: Any, value: Any, weight: int) -> int:
-        """Return the cost of an argument's value: the weights of each list item and of an input's fields."""
+        """Return the cost of an argument's value. List items and input fields are included."""
         if value is None or value is Undefined:
             return 0
         named = get_named_type(kind)

@@ -1,4 +1,4 @@
-"""Documents, each parsed and validated at its first use, and cached by its text."""
+"""Caches parsed and validated GraphQL documents. The keys are the documents' texts."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from clients.codes import ErrorCode, Reason
 
 _CACHE_BYTES = 32 * 2**20
 _MAX_CACHED_BYTES = 2 * 2**20
-"""Bounds on the cache of documents: in all, and for one document."""
+"""Maximum memory of the cache, in bytes. One document can take all of it."""
 
 _TOKEN_BYTES, _ERROR_BYTES = 600, 1_500
-"""The measured memory of a cached document, for each token, and of a refused one, for each error."""
+"""The measured memory that a cached document takes per token, and a refused document per error, in bytes."""
 
 _INTROSPECTION = frozenset({"__schema", "__type", "__typename", "_service"})
-"""The fields of introspection; ``_service`` is Apollo Federation's."""
+"""The introspection fields. ``_service`` is Apollo Federation's."""
 
 _MAX_MESSAGE = 500
 
 
 class Operation:
-    """One operation of a valid document."""
+    """An operation in a valid GraphQL document."""
 
     def __init__(self, document: DocumentNode, node: OperationDefinitionNode) -> None:
         self.document = document
@@ -51,45 +51,47 @@ class Operation:
 
     @property
     def kind(self) -> OperationType:
-        """Query, mutation or subscription."""
+        """Return the operation's type: query, mutation or subscription."""
         return self.node.operation
 
 
 class _Refusal(NamedTuple):
-    """Why a document is refused. Not an exception: a cached exception would keep the frames of its traceback."""
+    """The errors of a refused document. A cached exception would keep its traceback's frames in memory."""
 
     code: ErrorCode
     errors: list[dict[str, Any]]
 
 
 class Documents:
-    """The cache of documents. Limits are checked before any step that takes more than linear time."""
+    """Parses, validates and caches GraphQL documents.
+
+    A document's limits are checked before any step that takes more than linear time.
+    """
 
     def __init__(self, schema: GraphQLSchema, *, max_tokens: int, max_depth: int) -> None:
         self._schema = schema
         self._max_tokens = max_tokens
         self._max_depth = max_depth
-        self._known: Lru[str, list[Operation] | _Refusal] = Lru(_CACHE_BYTES)
+        self._cache: Lru[str, list[Operation] | _Refusal] = Lru(_CACHE_BYTES)
 
     @property
-    def kept_bytes(self) -> int:
-        """The memory of the cached documents, in bytes."""
-        return self._known.weight
+    def cached_bytes(self) -> int:
+        """Return how many bytes of memory the cached documents take."""
+        return self._cache.weight
 
     def operation(self, source: str, name: str | None) -> Operation:
-        """Return the operation of a request.
+        """Return the document's operation called ``name``, or the only operation if ``name`` is ``None``.
 
-        Raises:
-            RequestError: the document does not parse, is not valid, or has no operation with the name.
+        Raise RequestError if the document is invalid, or if the request does not select exactly one operation.
         """
-        known = self._known.get(source)
-        if known is None:
-            known = self._checked(source)
-            if (size := _kept_bytes(source, known)) <= _MAX_CACHED_BYTES:
-                self._known.put(source, known, size)
-        if isinstance(known, _Refusal):
-            raise RequestError(known.code, known.errors, 400, well_formed=True)
-        return _named(known, name)
+        cached = self._cache.get(source)
+        if cached is None:
+            cached = self._checked(source)
+            if (size := _cached_size(source, cached)) <= _MAX_CACHED_BYTES:
+                self._cache.put(source, cached, size)
+        if isinstance(cached, _Refusal):
+            raise RequestError(cached.code, cached.errors, 400, well_formed=True)
+        return _named(cached, name)
 
     def _checked(self, source: str) -> list[Operation] | _Refusal:
         try:
@@ -106,17 +108,16 @@ class Documents:
         except GraphQLError as error:
             return _invalid([error], ErrorCode.GRAPHQL_PARSE_FAILED)
         except RecursionError:
-            return _too_complex("The document is nested too deeply. Use fewer levels.", Reason.DEPTH)
+            return _too_complex("The document is nested too deeply. Reduce the nesting.", Reason.DEPTH)
         if errors:
             return _invalid(errors, ErrorCode.GRAPHQL_VALIDATION_FAILED)
         return [Operation(document, node) for node in document.definitions if isinstance(node, OperationDefinitionNode)]
 
 
-def _kept_bytes(source: str, known: list[Operation] | _Refusal) -> int:
-    """Estimate the memory of a cached document."""
-    if isinstance(known, _Refusal):
-        return len(source) + _ERROR_BYTES * len(known.errors)
-    tokens: int = known[0].document.token_count if known else 0
+def _cached_size(source: str, cached: list[Operation] | _Refusal) -> int:
+    if isinstance(cached, _Refusal):
+        return len(source) + _ERROR_BYTES * len(cached.errors)
+    tokens: int = cached[0].document.token_count if cached else 0
     return len(source) + _TOKEN_BYTES * tokens
 
 
@@ -133,7 +134,6 @@ def _invalid(errors: list[GraphQLError], code: ErrorCode) -> _Refusal:
 
 
 def _message(error: GraphQLError) -> str:
-    """Return the message of an error, without Python's text for a literal that it cannot convert."""
     message = error.message.partition(", but encountered error")[0]
     return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}…"
 
@@ -143,16 +143,16 @@ def _named(operations: list[Operation], name: str | None) -> Operation:
     if len(found) == 1:
         return found[0]
     if name is not None:
-        message = "The document has no operation named by `operationName`."
+        message = "The document has no operation with the name in `operationName`. Correct the name."
     elif found:
         message = "The document has several operations. Choose one with `operationName`."
     else:
-        message = "The document has no operation."
+        message = "The document has no operation. Add a query, mutation or subscription."
     raise request_error(ErrorCode.OPERATION_RESOLUTION_FAILURE, message, 400, well_formed=True)
 
 
 def root_fields(document: DocumentNode, operation: OperationDefinitionNode) -> Iterator[str]:
-    """Yield the names of an operation's root fields. Each fragment is visited once."""
+    """Yield the names of an operation's root fields, including root fields in fragments."""
     fragments, pending, visited = fragments_of(document), [operation.selection_set], set[str]()
     while pending:
         for node in pending.pop().selections:

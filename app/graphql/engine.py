@@ -1,4 +1,4 @@
-"""Execution of operations: a query, a mutation and each event of a subscription have one result."""
+"""Executes GraphQL queries, mutations and subscriptions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import strawberry
 from graphql import ExecutionResult, GraphQLError, OperationType
 from graphql.execution import create_source_event_stream
 
-from app.graphql.answers import PACED_FIELDS, AnswerGivenUp, AnswerLimits
+from app.graphql.answers import PACED_FIELDS, AnswerAborted, AnswerLimits
 from app.graphql.cost import CostModel
 from app.graphql.documents import Documents, Operation
 from app.graphql.errors import format_error, gateway_extensions, is_internal, shaped
@@ -27,15 +27,18 @@ from resolvers.context import RequestContext
 from schema.costs import costs_of
 
 RawVariables: TypeAlias = dict[str, Any] | None
-"""The variables of a request before coercion."""
+"""A request's variables before coercion."""
 
-KEPT_ERRORS = 20
-"""The most errors of fields in a result whose execution was given up, and the most internal errors that are logged."""
+MAX_LISTED_ERRORS = 20
+"""Maximum number of field errors in an aborted result.
+
+The gateway logs at most this number of internal errors for each result.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineLimits:
-    """The limits of one operation: of its document, its cost, and the bytes of each result in JSON."""
+    """Limits a document's tokens and depth, an operation's cost, and a result's bytes."""
 
     max_tokens: int
     max_depth: int
@@ -44,14 +47,14 @@ class EngineLimits:
 
 
 class _Started(NamedTuple):
-    """An operation that can be executed. ``reported`` is its cost, if the request asks for it."""
+    """An operation that is ready for execution. ``reported`` is its cost, if the request asks for the cost."""
 
     executor: Executor
     reported: int | None
 
 
 class Engine:
-    """Executes operations of the schema."""
+    """Executes GraphQL operations."""
 
     def __init__(self, schema: strawberry.Schema, telemetry: Telemetry, limits: EngineLimits) -> None:
         self._schema = schema._schema
@@ -63,13 +66,13 @@ class Engine:
         self.documents = Documents(self._schema, max_tokens=limits.max_tokens, max_depth=limits.max_depth)
 
     def is_safe(self, operation: Operation) -> bool:
-        """Whether an operation may be sent by GET."""
+        """Return whether a client may send an operation by GET."""
         return is_safe(self._schema, operation)
 
     async def execute(
         self, operation: Operation, variables: RawVariables, context: RequestContext, *, report_cost: bool = False
     ) -> Result:
-        """Execute a query or mutation. With ``report_cost``, the result's ``extensions`` have the operation's cost."""
+        """Execute a query or mutation. If ``report_cost`` is true, the result's ``extensions`` contain the cost."""
         started = self._start(operation, variables, context, report_cost=report_cost)
         result = started if isinstance(started, Refused) else await self._execute(started, context)
         self._count(operation, failed=bool(result.errors))
@@ -78,7 +81,7 @@ class Engine:
     def results(
         self, operation: Operation, variables: RawVariables, context: RequestContext, *, report_cost: bool = False
     ) -> AsyncGenerator[Result, None]:
-        """Execute any operation. A query or mutation has one result."""
+        """Execute an operation and yield the results. A subscription has one result per event."""
         execute = self._subscribe if operation.kind is OperationType.SUBSCRIPTION else self._execute_once
         return execute(operation, variables, context, report_cost=report_cost)
 
@@ -90,7 +93,7 @@ class Engine:
     async def _subscribe(
         self, operation: Operation, variables: RawVariables, context: RequestContext, *, report_cost: bool = False
     ) -> AsyncGenerator[Result, None]:
-        """Execute a subscription. Each event has a result and loaders of its own; a failure is the last result."""
+        """Execute a subscription. Each event has its own result and loaders. An error ends the subscription."""
         started = self._start(operation, variables, context, report_cost=report_cost)
         if isinstance(started, Refused):
             self._count(operation, failed=True)
@@ -113,14 +116,13 @@ class Engine:
                         failed = bool(result.errors)
                         yield result
                         del event, data, result  # an event must not stay in memory until the next one
-            except Exception as error:  # noqa: BLE001 - the reader gets an error, whatever the exception
+            except Exception as error:  # noqa: BLE001 - the client receives an error, whatever the exception
                 failure = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
                 failed = True
                 yield self._result(ExecutionResult(None, [failure]), context)
             self._count(operation, failed=failed)
 
     async def _result_of(self, started: _Started, event: object, context: RequestContext) -> Result:
-        """Execute the selection of a subscription for one event."""
         one = started.executor.build_per_event_executor(event)
         one.context_value = context.renewed()
         return await self._execute(_Started(one, started.reported), one.context_value, serially=False)
@@ -128,9 +130,9 @@ class Engine:
     def _start(
         self, operation: Operation, variables: RawVariables, context: RequestContext, *, report_cost: bool
     ) -> _Started | Refused:
-        """Prepare an operation, or refuse it because of its cost or variables.
+        """Prepare an operation for execution. Refuse an operation that costs too much or has invalid variables.
 
-        Deletes variables that the operation does not declare, so that a subscription does not keep them in memory.
+        Undeclared variables are deleted, so that a subscription does not keep them in memory.
         """
         if variables:
             declared = {one.variable.name.value for one in operation.node.variable_definitions or ()}
@@ -158,13 +160,12 @@ class Engine:
 
     def _too_costly(self, cost: int) -> QueryTooComplex:
         return QueryTooComplex(
-            f"The operation's cost is {cost:,}: at most {self._max_cost:,} is allowed. Request smaller pages (`first`, "
-            "`last`) or fewer fields of each item, or use several operations.",
+            f"The operation's cost is {cost:,}: at most {self._max_cost:,} is allowed. Request smaller pages with "
+            "`first` or `last`, select fewer fields, or use several operations.",
             reason=Reason.COST,
         )
 
     def _report(self, cost: int, context: RequestContext) -> dict[str, Any]:
-        """Return the ``extensions`` of a result whose request asks for the cost."""
         calls = context.calls
         return {
             "cost": {
@@ -181,11 +182,11 @@ class Engine:
         try:
             executed = executor.execute_operation(serially)
             result = self._result(await executed if inspect.isawaitable(executed) else executed, context)
-        except AnswerGivenUp as given_up:
-            executor.give_up()
-            first = shaped(given_up.error.message, gateway_extensions(given_up.error, context.request_id))
-            kept = self._sent(executor.collected_errors.errors[:KEPT_ERRORS], context)
-            result = Executed(None, [first, *kept])
+        except AnswerAborted as aborted:
+            executor.cancel_fields()
+            first = shaped(aborted.error.message, gateway_extensions(aborted.error, context.request_id))
+            others = self._sent(executor.collected_errors.errors[:MAX_LISTED_ERRORS], context)
+            result = Executed(None, [first, *others])
         finally:
             executor.close()
         if started.reported is not None:
@@ -193,7 +194,7 @@ class Engine:
         return result
 
     def _result(self, result: Any, context: RequestContext) -> Result:
-        """Convert graphql-core's result. One without ``data`` is a request error result (GraphQL, 7.1)."""
+        """Convert graphql-core's result. A result without ``data`` is a request error result (GraphQL, 7.1)."""
         errors: list[GraphQLError] = result.errors
         if not errors:
             return Executed(result.data)
@@ -207,8 +208,7 @@ class Engine:
         return Refused(self._sent(errors, context), retry_after_seconds=retry_after)
 
     def _sent(self, errors: list[GraphQLError], context: RequestContext) -> list[Error]:
-        """Format errors. The first internal ones are logged in full."""
-        for error in [error for error in errors if is_internal(error)][:KEPT_ERRORS]:
+        for error in [error for error in errors if is_internal(error)][:MAX_LISTED_ERRORS]:
             self._telemetry.log.error(
                 "internal error",
                 request_id=context.request_id,

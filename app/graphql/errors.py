@@ -1,4 +1,4 @@
-"""GraphQL errors as they are sent: ``message``, ``locations``, ``path``, ``extensions``."""
+"""Formats GraphQL errors with ``message``, ``locations``, ``path`` and ``extensions``."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from graphql import GraphQLError
 from clients.codes import ErrorCode, Reason
 from clients.errors import GatewayError
 
-INTERNAL_MESSAGE = "The gateway had an internal error. Report the request id."
+INTERNAL_MESSAGE = "The gateway had an internal error. Report the request id to the operator."
 
 
 class RequestError(Exception):
-    """The request has no operation that can be executed.
+    """The error for a request whose operation cannot be executed.
 
     Attributes:
-        code: of all its errors.
-        errors: as they are sent, without the request id.
-        http_status: of the response, if its media type is not plain ``application/json``.
-        well_formed: whether the request is well-formed; if it is, plain ``application/json`` is sent with status 200
+        code: the code of all errors.
+        errors: the errors as they are sent, without the request id.
+        http_status: the response's status, if its media type is not plain ``application/json``.
+        well_formed: whether the request is well-formed, so that a plain ``application/json`` response has status 200
             (GraphQL over HTTP, 6.4.1).
-        headers: of the response.
+        headers: additional headers of the response.
     """
 
     def __init__(
@@ -44,23 +44,23 @@ class RequestError(Exception):
 def request_error(
     code: ErrorCode, message: str, status: int, *, well_formed: bool = False, reason: Reason | None = None
 ) -> RequestError:
-    """Make a request error with one message."""
+    """Return a ``RequestError`` that contains one error."""
     return RequestError(code, [shaped(message, extensions(code, reason=reason))], status, well_formed=well_formed)
 
 
 def shaped(message: str, extensions_: dict[str, Any]) -> dict[str, Any]:
-    """Make an error without a path."""
+    """Return a GraphQL error with ``message`` and ``extensions``."""
     return {"message": message, "extensions": extensions_}
 
 
 def extensions(code: ErrorCode, *, reason: Reason | None = None, request_id: str | None = None) -> dict[str, Any]:
-    """Make the extensions of an error that is not a ``GatewayError``."""
+    """Return the ``extensions`` of an error that is not a ``GatewayError``."""
     facts = {"code": code.value, "reason": reason, "requestId": request_id, "retryable": False}
     return {name: value for name, value in facts.items() if value is not None}
 
 
 def gateway_extensions(error: GatewayError, request_id: str) -> dict[str, Any]:
-    """Make the extensions of a ``GatewayError``."""
+    """Return the ``extensions`` of a ``GatewayError``."""
     facts = {
         "code": error.code.value,
         "reason": error.reason,
@@ -74,7 +74,7 @@ def gateway_extensions(error: GatewayError, request_id: str) -> dict[str, Any]:
 
 
 def format_error(error: GraphQLError, request_id: str) -> dict[str, Any]:
-    """Format an error of an execution. The message of an internal error is not sent."""
+    """Format an execution error for the client. An internal error's message is replaced by ``INTERNAL_MESSAGE``."""
     original = error.original_error
     if isinstance(original, GatewayError):
         message, facts = original.message, gateway_extensions(original, request_id)
@@ -91,7 +91,10 @@ def format_error(error: GraphQLError, request_id: str) -> dict[str, Any]:
 
 
 def is_internal(error: GraphQLError) -> bool:
-    """Whether the gateway is at fault: an unexpected exception, or a value that the schema does not allow."""
+    """Return whether a fault in the gateway caused an error.
+
+    Such faults are unexpected exceptions and resolver results that violate the schema.
+    """
     original = error.original_error
     if isinstance(original, GatewayError):
         return False

@@ -1,4 +1,4 @@
-"""graphql-core's executor, with limits on bytes, errors and the time it blocks the loop, and faster completion."""
+"""Extends graphql-core's executor with faster completion and with limits on each answer."""
 
 from __future__ import annotations
 
@@ -11,56 +11,56 @@ from graphql.execution.collect_fields import CollectedFields, FieldDetailsList, 
 from graphql.pyutils import Path, gather_with_cancel
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from app.graphql.answers import MAX_ERRORS, Answer, AnswerGivenUp, AnswerLimits, json_size
+from app.graphql.answers import MAX_ERRORS, Answer, AnswerAborted, AnswerLimits, json_size
 from app.graphql.introspection import with_schema
 from clients.codes import Reason
 from clients.errors import QueryTooComplex
 
 _SHORT_CHARS = 256
-"""Shorter ASCII strings count with their length; others are encoded to measure them."""
+"""A shorter ASCII string is measured by its number of characters. Other strings are encoded to measure their size."""
 
 _QUOTES_BYTES = 3
-"""Of a string: its quotes, and the comma in a list."""
+"""The size of a string without its characters: two quotes, and a comma in a list."""
 
 _FLOAT_BYTES = 20
 
 
 class Executor(StrawberryGraphQLCoreExecutionContext):
-    """Counts the bytes of an answer while it is built, and gives it up if there are too many.
+    """Executes an operation, and aborts the execution if the answer exceeds a limit.
 
-    graphql-core 3.3.2 collects the root's fields for every event of a subscription, and memoises their subfields by the
-    identity of that collection until the subscription ends: its memory grows with every event. Here all events share
-    the collection of the first one.
+    graphql-core 3.3.2 collects the root fields for every event of a subscription, and caches their subfields by the
+    identity of that collection until the subscription ends. The cache grows with every event. All events of this
+    executor share the first event's collection.
     """
 
     __slots__ = ("_answer", "_root_fields", "abort_signal", "hide_suggestions", "operation_extensions", "type_resolver")
-    """Includes graphql-core's own attributes: CPython makes a dict for an object with more than 30."""
+    """Includes graphql-core's attributes. If over 30 attributes have no slot, CPython makes a dict for each object."""
 
     _answer: Answer
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._root_fields: list[GroupedFieldSet] = []  # shared with the copies for events
+        self._root_fields: list[GroupedFieldSet] = []  # shared with the executors of events
 
     def bound(self, limits: AnswerLimits, *, paced: bool) -> Self:
-        """Limit the answer, and return the executor. A ``paced`` answer yields to other operations."""
+        """Set the answer's limits, and return this executor. A ``paced`` answer does not block the event loop."""
         self._answer = Answer(limits, paced=paced)
         return self
 
     @property
     def root_fields(self) -> GroupedFieldSet | None:
-        """The root's fields; ``None`` before the first execution."""
+        """Return the operation's root fields, or ``None`` before the first execution."""
         return self._root_fields[0] if self._root_fields else None
 
     def build_per_event_executor(self, payload: Any) -> Self:
-        """Make the executor of one event, with its own limits."""
+        """Return an executor for one subscription event. The answer limits apply to each event separately."""
         one: Self = super().build_per_event_executor(payload)  # type: ignore[assignment]
         return one.bound(self._answer.limits, paced=self._answer.paced)
 
     def execute_root_grouped_field_set(
         self, root_type: GraphQLObjectType, root_value: Any, grouped_field_set: GroupedFieldSet, *rest: Any
     ) -> Any:
-        """Execute the root's fields."""
+        """Execute the operation's root fields."""
         if not self._root_fields:
             self._root_fields.append(grouped_field_set)
         return super().execute_root_grouped_field_set(root_type, root_value, self._root_fields[0], *rest)
@@ -68,19 +68,19 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
     def execute_collected_root_fields(
         self, root_type: GraphQLObjectType, root_value: Any, grouped_field_set: GroupedFieldSet, *rest: Any
     ) -> Any:
-        """Execute the root's fields. Fields of introspection are completed at once."""
+        """Read introspection fields from a cache, and execute the other root fields."""
         execute = super().execute_collected_root_fields
         return with_schema(
             self, root_type, grouped_field_set, lambda others: execute(root_type, root_value, others, *rest)
         )
 
     def close(self) -> None:
-        """Break reference cycles, which would wait for the garbage collector. The execution must have ended."""
+        """Break the executor's reference cycles after the execution has ended."""
         self.async_helpers = cast("GraphQLResolveInfoHelpers", None)
         self.collected_errors.errors.clear()  # their tracebacks refer to the executor
 
-    def give_up(self) -> None:
-        """Cancel the siblings of the field that gave up the answer."""
+    def cancel_fields(self) -> None:
+        """Cancel all unfinished fields of an aborted answer."""
         for future in list(self.background_futures):
             future.cancel()
 
@@ -93,7 +93,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         result: Any,
         position_context: Any,
     ) -> Any:
-        """Complete a value."""
+        """Complete a resolved value (GraphQL, 6.4.3)."""
         answer = self._answer
         kind = answer.kinds.get(id(return_type))
         if kind is None or result is None or result is Undefined or isinstance(result, Exception):
@@ -124,7 +124,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         result: Any,
         position_context: Any,
     ) -> Any:
-        """Complete an awaitable value, after the pacer has admitted it."""
+        """Await a field's value, wait for the ``FieldPacer``, and complete the value."""
         try:
             resolved = await result
             if self._answer.must_wait:
@@ -146,10 +146,10 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         result: Any,
         position_context: Any,
     ) -> Any:
-        """Complete a list.
+        """Complete a list value (GraphQL, 6.4.3).
 
-        Finite floats are completed in one step: one by one, the 150,000 numbers of a hundred embeddings block the
-        event loop for most of a second.
+        Finite floats are completed in one step. One by one, the 150,000 numbers of a hundred embeddings would block
+        the event loop for most of a second.
         """
         answer = self._answer
         if type(result) is list:
@@ -164,7 +164,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
     async def _paced_list(
         self, item_type: Any, field_details_list: FieldDetailsList, info: Any, path: Path, items: list[Any]
     ) -> list[Any]:
-        """Complete a list of objects as ``complete_iterable_value`` does, but yield to other operations."""
+        """Complete a list of objects like ``complete_iterable_value``, but let other operations run between them."""
         answer, done, awaited = self._answer, list[Any](), dict[int, asyncio.Future[Any]]()
         try:
             for index, item in enumerate(items):
@@ -174,7 +174,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
                 if self.complete_list_item_value(item, done, item_type, field_details_list, info, at, None):
                     awaited[index] = asyncio.ensure_future(done[index])
             values = await gather_with_cancel(*awaited.values()) if awaited else ()
-        except BaseException:  # a cancellation too: no item continues after the list was given up
+        except BaseException:  # also for a cancellation, because no item may continue after its list has failed
             for future in awaited.values():
                 future.cancel()
             self.settle_in_background(list(awaited.values()))
@@ -184,25 +184,30 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         return done
 
     def collect_subfields(self, return_type: Any, field_details_list: FieldDetailsList) -> CollectedFields:
-        """Collect the fields of an object, and count their names."""
+        """Collect an object's selected fields. Add the field names to the answer's size."""
         collected = self.fields_of(return_type, field_details_list)
         self._answer.count_fields(collected[0])
         return collected
 
     def fields_of(self, return_type: Any, field_details_list: FieldDetailsList) -> CollectedFields:
-        """Collect the fields of an object without counting them."""
+        """Collect an object's selected fields without changing the answer's size."""
         return super().collect_subfields(return_type, field_details_list)
 
     def handle_field_error(
         self, raw_error: Exception, return_type: Any, field_details_list: FieldDetailsList, path: Path
     ) -> None:
-        """Record the error of a field, unless it gives up the whole answer."""
-        if isinstance(raw_error, AnswerGivenUp):
+        """Record a field's error.
+
+        Raise AnswerAborted if the field aborted the answer, or if too many fields have failed.
+        """
+        if isinstance(raw_error, AnswerAborted):
             raise raw_error
         super().handle_field_error(raw_error, return_type, field_details_list, path)
         if len(self.collected_errors.errors) > MAX_ERRORS:
-            message = f"More than {MAX_ERRORS:,} fields failed. The first errors are listed, and no data is sent."
-            raise AnswerGivenUp(QueryTooComplex(message, reason=Reason.ERRORS))
+            message = (
+                f"More than {MAX_ERRORS:,} fields failed. The response has only the first errors. Request fewer fields."
+            )
+            raise AnswerAborted(QueryTooComplex(message, reason=Reason.ERRORS))
 
 
 def _all_finite(numbers: list[Any]) -> bool:

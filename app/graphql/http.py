@@ -1,4 +1,4 @@
-"""``/graphql`` over HTTP: POST and GET by the GraphQL-over-HTTP specification, and subscriptions as streams."""
+"""Serves ``/graphql`` over HTTP, with POST, GET and streamed subscriptions."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
 from app.asgi import (
-    ClientLeft,
+    Disconnected,
     accept_of,
     begin,
     header,
     parse_object,
     respond,
     traceparent_of,
-    unless_left,
+    unless_disconnected,
     write,
 )
 from app.auth import token_missing
-from app.callers import caller_of
 from app.gateway import Gateway
 from app.graphql.documents import Operation
 from app.graphql.errors import RequestError, request_error
@@ -36,6 +35,7 @@ from app.graphql.nul import MESSAGE, nul_in_variables
 from app.graphql.refusals import refuse
 from app.graphql.results import Refused
 from app.graphql.streamed import relay
+from app.identity import identity_of
 from app.limits import CountedSend
 from app.slots import Slot
 from clients.codes import ErrorCode, Reason
@@ -46,16 +46,16 @@ from resolvers.streams.events import DetachReason
 from resolvers.streams.log import Leave
 
 MAX_QUERY_FIELDS = 100
-"""The most parameters of a query string."""
+"""Maximum number of parameters in a URL's query string."""
 
 COST_HEADER = b"graphql-cost"
-"""The header that requests ``extensions.cost`` if its value is ``report``, as in Hot Chocolate."""
+"""The request header that asks for ``extensions.cost``. Hot Chocolate defines the header's value ``report``."""
 
 _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 
 
 class GraphQLRequest(msgspec.Struct):
-    """A GraphQL request, of any transport."""
+    """A GraphQL request, received over HTTP or WebSocket."""
 
     query: str
     operation_name: str | None
@@ -64,25 +64,25 @@ class GraphQLRequest(msgspec.Struct):
 
 
 class GraphQLHttp:
-    """Serves ``/graphql`` over HTTP; a plain ASGI application."""
+    """An ASGI application that serves ``/graphql`` over HTTP."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Serve one HTTP request."""
         accepts, counted = Accepts(accepted(accept_of(scope))), CountedSend(send)
         try:
             await self._serve(scope, receive, counted, accepts)
-        except ClientLeft:
+        except Disconnected:
             return
         except (GatewayError, RequestError) as error:
             await refuse(scope, counted, accepts.media, error)
 
     async def _serve(self, scope: Scope, receive: Receive, send: CountedSend, accepts: Accepts) -> None:
         if not accepts.media:
-            raise _unacceptable(f"This address answers {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}.")
-        principal = caller_of(scope).signed_in()
+            raise _unacceptable(f"The Accept header must allow {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}.")
+        principal = identity_of(scope).signed_in()
         if principal is not None:
             await send.count(self._gateway.resources.limits, principal.user_id, LimitKind.GENERAL)
         request = await self._request(scope, receive)
@@ -98,7 +98,7 @@ class GraphQLHttp:
         slot: Slot = scope["state"]["slot"]
         context.on_long, slot.calls = slot.lengthen, context.calls
         if (framing := FRAMINGS.get(media)) is not None:
-            if scope["state"].get("head"):  # HEAD starts nothing, since a model call costs money
+            if scope["state"].get("head"):  # HEAD executes nothing: a model call would cost money
                 await begin(send, framing.content_type)
                 await write(send, b"", more=False)
                 return
@@ -107,10 +107,10 @@ class GraphQLHttp:
             del request, context  # a subscription may run for hours
             drain = self._gateway.drain
             with drain.stream(), drain.leaving(leave), self._until_signed_out(principal, leave):
-                await unless_left(receive, relay(send, results, framing, self._gateway.heartbeat, leave))
+                await unless_disconnected(receive, relay(send, results, framing, self._gateway.heartbeat, leave))
             return
         with self._gateway.drain.leaving(leave):
-            result = await unless_left(
+            result = await unless_disconnected(
                 receive, engine.execute(operation, request.variables, context, report_cost=report)
             )
         status = 400 if isinstance(result, Refused) and media == RESPONSE_JSON else 200
@@ -120,7 +120,7 @@ class GraphQLHttp:
 
     @contextmanager
     def _until_signed_out(self, principal: Principal | None, leave: Leave) -> Iterator[None]:
-        """Detach readers at the end of the grace period after the token's expiry, as on a socket."""
+        """Detach a stream's readers when the user's token has expired and the grace period has passed."""
         if principal is None:
             yield
             return
@@ -137,23 +137,23 @@ class GraphQLHttp:
         if scope["method"] == "GET" and not self._gateway.engine.is_safe(operation):
             mutates = operation.kind is OperationType.MUTATION
             kind = "Mutations" if mutates else "Subscriptions that start a turn or stream"
-            raise _not_allowed(f"{kind} require POST.", "POST")
+            raise _not_allowed(f"{kind} require the method POST.", "POST")
 
     async def _request(self, scope: Scope, receive: Receive) -> GraphQLRequest:
         if scope["method"] == "GET":
             return _from_query(scope["query_string"])
         if scope["method"] != "POST":
-            raise _not_allowed("Use GET or POST.", "GET, POST")
+            raise _not_allowed("The HTTP method is not supported. Use GET or POST.", "GET, POST")
         _check_content_type(header(scope, b"content-type") or "")
         return parse_request(parse_object(await self._gateway.body(scope, receive)))
 
 
 def parse_request(body: dict[str, Any]) -> GraphQLRequest:
-    """Read a request from JSON, and empty ``body``: a subscription may run for hours.
+    """Parse a GraphQL request from ``body``, and clear ``body`` to free memory.
 
     Raises:
         BadUserInput: a part is missing or has the wrong type.
-        RequestError: PERSISTED_QUERY_NOT_SUPPORTED if the document is only named; BAD_USER_INPUT for NUL.
+        RequestError: the request names a persisted document, or a variable contains NUL.
     """
     query, name, variables = body.get("query"), body.get("operationName"), body.get("variables")
     extensions = body.get("extensions")
@@ -169,21 +169,20 @@ def parse_request(body: dict[str, Any]) -> GraphQLRequest:
     if not isinstance(extensions, dict | None):
         raise BadUserInput("`extensions` must be an object.", reason=Reason.REQUEST)
     if (path := nul_in_variables(variables)) is not None:
-        message = f"{MESSAGE} It is in variables.{path}." if path else MESSAGE
+        message = f"{MESSAGE} Remove the character from variables.{path}." if path else MESSAGE
         raise request_error(ErrorCode.BAD_USER_INPUT, message, 400, well_formed=True, reason=Reason.TEXT)
     body.clear()
     return GraphQLRequest(query, name or None, variables, (extensions or {}).get("cost") is True)
 
 
 def _names_document(body: dict[str, Any], extensions: object) -> bool:
-    """Whether a request names a persisted document, by a hash (Apollo) or by an id (urql, Relay)."""
+    """Return whether a request names a persisted document, by a hash (Apollo) or by an id (urql, Relay)."""
     return body.get("documentId") is not None or (
         isinstance(extensions, dict) and extensions.get("persistedQuery") is not None
     )
 
 
 def _check_content_type(value: str) -> None:
-    """Refuse a body that is not JSON in UTF-8. Raises RequestError (415)."""
     if value == PLAIN_JSON:
         return
     message = Message()
@@ -192,7 +191,7 @@ def _check_content_type(value: str) -> None:
         raise request_error(ErrorCode.BAD_USER_INPUT, f"The Content-Type must be {PLAIN_JSON}.", 415)
     charset = message.get_content_charset("utf-8")
     if charset not in _CHARSETS:
-        raise request_error(ErrorCode.BAD_USER_INPUT, f"The charset is {charset[:40]!a}: it must be UTF-8.", 415)
+        raise request_error(ErrorCode.BAD_USER_INPUT, f"The request's charset is {charset[:40]!a}. Use UTF-8.", 415)
 
 
 def _from_query(query_string: bytes) -> GraphQLRequest:
@@ -200,28 +199,28 @@ def _from_query(query_string: bytes) -> GraphQLRequest:
         text = query_string.decode("latin-1")
         fields = parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_QUERY_FIELDS)
     except UnicodeDecodeError as error:
-        where = f"the byte at offset {error.start} of a value, decoded, is 0x{error.object[error.start]:02x}"
+        where = f"a decoded value has the byte 0x{error.object[error.start]:02x} at offset {error.start}"
         raise BadUserInput(f"The query string is not valid UTF-8: {where}.", reason=Reason.REQUEST) from error
     except ValueError as error:
-        message = f"The query string has more than {MAX_QUERY_FIELDS} parameters."
+        message = f"The query string has more than {MAX_QUERY_FIELDS} parameters. Send fewer parameters."
         raise BadUserInput(message, reason=Reason.REQUEST) from error
     body: dict[str, Any] = {name: values[-1] for name, values in fields.items()}
     for name in ("variables", "extensions"):
         if body.get(name):
-            body[name] = parse_object(body[name], name)
+            body[name] = parse_object(body[name], f"The parameter `{name}`")
         else:
             body.pop(name, None)
     return parse_request(body)
 
 
 class Accepts:
-    """The media types that a client accepts, the preferred one first; after ``choose``, the chosen one."""
+    """The media types that a client accepts, in the client's order of preference."""
 
     def __init__(self, media: list[str]) -> None:
         self.media = media
 
     def choose(self, operation: Operation) -> str | None:
-        """Return the media type of an operation's results; ``None`` if the client accepts no possible one."""
+        """Choose an operation's response media type. Return ``None`` if the client accepts no suitable type."""
         subscribes = operation.kind is OperationType.SUBSCRIPTION
         forms = (EVENT_STREAM, MULTIPART) if subscribes else (*WHOLE, EVENT_STREAM)
         possible = [media for media in self.media if media in forms]
@@ -232,9 +231,11 @@ class Accepts:
 def _no_form(operation: Operation) -> RequestError:
     if operation.kind is OperationType.SUBSCRIPTION:
         return _unacceptable(
-            f"Subscriptions need Accept: {EVENT_STREAM} or {MULTIPART}, or a WebSocket (graphql-transport-ws)."
+            f"Subscriptions need the header Accept: {EVENT_STREAM} or {MULTIPART}. A WebSocket also works."
         )
-    return _unacceptable(f"Queries and mutations need Accept: {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}.")
+    return _unacceptable(
+        f"Queries and mutations need the header Accept: {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}."
+    )
 
 
 def _not_allowed(message: str, methods: str) -> RequestError:

@@ -1,7 +1,7 @@
-"""A lexer for GraphQL documents that finds the ends of tokens by regular expressions.
+"""Reads the tokens of GraphQL documents with regular expressions.
 
-graphql-core's lexer reads one character at a time, in Python: a document of 1 MB that is only spaces, one comment or
-one string takes 80 to 500 ms. The errors are graphql-core's own.
+graphql-core's lexer reads one character at a time, in Python. A document of 1 MB that is only spaces, one comment or
+one string takes 80 to 500 ms. This lexer raises graphql-core's errors.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from graphql.language.lexer import is_punctuator_token_kind
 from graphql.language.parser import Parser
 
 MAX_CHARS = 250_000
-"""The most characters of a document. Long texts belong in variables, which have the rest of the body."""
+"""Maximum number of characters in a document. Long texts belong in variables."""
 
 MAX_LINES = 5_000
-"""The most lines of a document: each error searches for its line, and each line of a block string is dedented."""
+"""Maximum number of lines in a document. More lines slow down error messages and block strings."""
 
 MAX_WORD = 200
-"""The most characters of a name or number: unknown names are compared with others, and numbers are converted."""
+"""Maximum number of characters in a name or number. Long names and numbers are slow to process."""
 
 MAX_BRACED_ESCAPES = 5_000
-r"""The most ``\u{…}`` of a document: each is read in Python."""
+r"""Maximum number of ``\u{…}`` escapes in a document. graphql-core decodes these escapes slowly."""
 
 _JSON = JSONDecoder(strict=False)
 _NEWLINE = re.compile(r"\r\n|[\n\r]")
@@ -38,29 +38,25 @@ _TEXT = re.compile(
     r"""(?:[^"\\\n\r\ud800-\udfff]++|\\(?:["\\/bfnrt]|u(?:[0-9A-Ca-cE-Fe-f][0-9A-Fa-f]{3}|[Dd][0-7][0-9A-Fa-f]{2}"""
     r"""|[Dd][89ABab][0-9A-Fa-f]{2}\\u[Dd][C-Fc-f][0-9A-Fa-f]{2})))*+"""
 )
-"""The part of a string that JSON decodes alike."""
+"""The part of a string that JSON and GraphQL decode to the same text."""
 _BLOCK = re.compile(r"""(?:[^"\\\ud800-\udfff]++|"(?!"")|\\""\"|\\)*+""")
 
 _NAME, _PUNCTUATOR, _INT, _STRING = 2, 3, 4, 5
 _KINDS = {_NAME: TokenKind.NAME, _INT: TokenKind.INT, _STRING: TokenKind.STRING}
-"""By the groups of ``_NEXT``."""
+"""The kind of token for each group of the pattern ``_NEXT``."""
 _PUNCTUATORS = {kind.value: kind for kind in TokenKind if is_punctuator_token_kind(kind)}
 _LONG_WORD = f"{MAX_WORD} characters in a name or a number"
 
 
 class DocumentTooLargeError(Exception):
-    """A document exceeds a bound."""
+    """The error for a document that exceeds a size limit."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"The document has more than {what}.")
+        super().__init__(f"The document has more than {what}. Shorten the document.")
 
 
 def parse_document(text: str, *, max_tokens: int) -> DocumentNode:
-    """Parse a document as ``graphql.parse`` does, in time that is linear in its length.
-
-    Args:
-        text: the document.
-        max_tokens: the most tokens, comments included.
+    """Parse a GraphQL document as ``graphql.parse`` does, but in linear time.
 
     Raises:
         DocumentTooLargeError: the document exceeds a bound.
@@ -84,10 +80,10 @@ def parse_document(text: str, *, max_tokens: int) -> DocumentNode:
 
 
 class QuickLexer(Lexer):
-    """Reads the tokens that graphql-core's lexer reads."""
+    """Returns the same tokens as graphql-core's lexer, but faster."""
 
     def read_next_token(self, start: int) -> Token:
-        """Return the token after ``start``."""
+        """Return the first token at or after the position ``start``."""
         found = _NEXT.match(self.source.body, start)
         if found is None:  # pragma: no cover - the pattern matches the empty text
             return super().read_next_token(start)
@@ -141,12 +137,12 @@ class QuickLexer(Lexer):
         return token
 
     def read_digits(self, start: int, first_char: str) -> int:
-        """Return the end of a run of digits."""
+        """Return the position after the digits that begin at ``start``."""
         end = _end(_DIGITS, self.source.body, start)
         return end if end > start else super().read_digits(start, first_char)
 
     def read_string(self, start: int) -> Token:
-        """Read a string in one line."""
+        """Read a string that is not a block string."""
         body, position, parts = self.source.body, start + 1, list[str]()
         while True:
             end = _end(_TEXT, body, position)
@@ -194,6 +190,6 @@ def _end(pattern: re.Pattern[str], text: str, start: int) -> int:
 
 
 def _unescaped(body: str, start: int, end: int) -> str:
-    """Decode a part of a string whose escapes are all JSON's."""
+    """Decode a part of a string in which every escape is valid in JSON."""
     text = body[start:end]
     return str(_JSON.decode(f'"{text}"')) if "\\" in text else text

@@ -1,4 +1,4 @@
-"""The media types of results: their framing, and the choice by ``Accept`` (RFC 9110, 12.5.1)."""
+"""Chooses a response's media type, and encodes several results in one body."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ MULTIPART = "multipart/mixed"
 HTML = "text/html"
 
 WHOLE = (RESPONSE_JSON, PLAIN_JSON)
-"""One result in one body (GraphQL over HTTP)."""
+"""The media types of responses that contain one result (GraphQL over HTTP)."""
 
 _CACHED_CHARS = 256
-"""The longest header that is cached. Clients send the same few headers again and again."""
+"""Maximum length of a cached ``Accept`` header. Clients repeat the same few headers."""
 
 _WILDCARDS = {"*/*": (PLAIN_JSON,), "application/*": (RESPONSE_JSON, PLAIN_JSON)}
-_KNOWN = frozenset({RESPONSE_JSON, PLAIN_JSON, EVENT_STREAM, MULTIPART})
-_RANKED = _KNOWN | _WILDCARDS.keys() | {HTML}
+_SUPPORTED = frozenset({RESPONSE_JSON, PLAIN_JSON, EVENT_STREAM, MULTIPART})
+_RANKED = _SUPPORTED | _WILDCARDS.keys() | {HTML}
 
 MAX_ACCEPT_CHARS = 2048
-"""The most characters of an ``Accept`` header that are read. ``agentgraph serve`` refuses longer headers."""
+"""Maximum number of characters that the gateway reads of an ``Accept`` header."""
 
 
 def accepted(accept: str | None) -> list[str]:
-    """Return the supported media types that an ``Accept`` header accepts, the preferred one first."""
+    """Return the supported media types that ``Accept`` allows, most preferred first (RFC 9110, 12.5.1)."""
     if not accept:
         return [PLAIN_JSON]
-    read = _known if len(accept) <= _CACHED_CHARS else _known.__wrapped__
+    read = _supported if len(accept) <= _CACHED_CHARS else _supported.__wrapped__
     return list(read(accept))
 
 
 @lru_cache(maxsize=256)
-def _known(accept: str) -> tuple[str, ...]:
+def _supported(accept: str) -> tuple[str, ...]:
     found: list[str] = []
     for name, parameters in _ranked(accept):
         if not (name == MULTIPART and not _is_subscription_spec(parameters)):
-            found += _WILDCARDS.get(name, (name,) if name in _KNOWN else ())
+            found += _WILDCARDS.get(name, (name,) if name in _SUPPORTED else ())
     return tuple(dict.fromkeys(found))
 
 
 def prefers_page(accept: str | None) -> bool:
-    """Whether a client prefers HTML to all supported media types, as a browser's address bar does."""
+    """Return whether a client prefers an HTML page to a GraphQL response."""
     for name, _ in _ranked(accept or ""):
-        if name == HTML or name in _KNOWN or name in _WILDCARDS:
+        if name == HTML or name in _SUPPORTED or name in _WILDCARDS:
             return name == HTML
     return False
 
@@ -81,13 +81,13 @@ def _quality(value: str | None) -> float:
 
 
 def _is_subscription_spec(parameters: dict[str, str]) -> bool:
-    """Whether multipart is requested for subscriptions, not for incremental delivery of a query."""
+    """Return whether a client requests multipart for subscriptions, and not for incremental delivery (``@defer``)."""
     incremental = {"deferspec", "incrementalspec"} & parameters.keys()
     return not incremental and parameters.get("subscriptionspec", "1.0") == "1.0"
 
 
 class Framing(Protocol):
-    """How the results of an operation are delimited in one response body."""
+    """A format for several results in one response body."""
 
     content_type: str
     begin: bytes
@@ -98,11 +98,14 @@ class Framing(Protocol):
         """Encode one result."""
 
     def last(self, reason: str | None) -> bytes:
-        """Return the end, with the reason of a detach if the framing can carry it."""
+        """Encode the end of a response body. Some formats include ``reason``."""
 
 
 class ServerSentEvents:
-    """GraphQL over Server-Sent Events, distinct connections mode. Lines end in LF: some clients split at that alone."""
+    """Encodes results in the distinct connections mode of GraphQL over Server-Sent Events.
+
+    Lines end with LF, which every client accepts.
+    """
 
     content_type = f"{EVENT_STREAM}; charset=utf-8"
     begin = b""
@@ -110,18 +113,18 @@ class ServerSentEvents:
     end = b"event: complete\ndata:\n\n"
 
     def result(self, result: Result) -> bytes:
-        """Encode a ``next`` event."""
+        """Encode a result as a ``next`` event."""
         return b"event: next\ndata: " + orjson.dumps(result.body()) + b"\n\n"
 
     def last(self, reason: str | None) -> bytes:
-        """Return a ``complete`` event, with the reason as a comment."""
+        """Encode a ``complete`` event. A preceding comment contains ``reason``, unless ``reason`` is ``None``."""
         return self.end if reason is None else f": {reason}\n".encode() + self.end
 
 
 class MultipartSubscription:
-    """Apollo's multipart protocol for subscriptions over HTTP, 1.0.
+    """Encodes results in version 1.0 of Apollo's multipart protocol for subscriptions over HTTP.
 
-    Each part is sent with its closing boundary, since clients wait for it.
+    Each part is sent with its closing boundary, because clients wait for the boundary.
     """
 
     content_type = f'{MULTIPART}; boundary="graphql"; subscriptionSpec="1.0"'
@@ -130,14 +133,14 @@ class MultipartSubscription:
     end = b"--\r\n"
 
     def result(self, result: Result) -> bytes:
-        """Encode a part with one payload."""
+        """Encode a result as one part of the multipart body."""
         body = orjson.dumps({"payload": result.body()})
         return b"\r\nContent-Type: application/json\r\n\r\n" + body + b"\r\n--graphql"
 
-    def last(self, reason: str | None) -> bytes:  # noqa: ARG002 - the framing cannot carry it
-        """Return the closing boundary."""
+    def last(self, reason: str | None) -> bytes:  # noqa: ARG002 - the framing cannot carry a reason
+        """Return the bytes that close the multipart body."""
         return self.end
 
 
 FRAMINGS: dict[str, Framing] = {EVENT_STREAM: ServerSentEvents(), MULTIPART: MultipartSubscription()}
-"""The framings of the media types that carry many results."""
+"""The formats for several results in one body, by media type."""

@@ -1,14 +1,13 @@
-"""Checks that the fields of a document can be merged (GraphQL, 5.3.2), and bounds the merged fields.
+"""Checks whether fields can be merged (GraphQL, 5.3.2), and limits the number of fields.
 
-The specification compares fields pair by pair, also through fragments, in more than quadratic time. Here the fields of
-one response name are compared as a group, since equality is transitive:
+The specification compares fields pair by pair, even through fragments, in more than quadratic time. This module
+compares all fields with the same response name as a group, since equality is transitive:
 
-- all fields of a group must have the same shape: the same lists and nulls, and the same scalar or enum, or objects;
-- the fields of a group that one object can have (all except those of other object types) must also be the same field
-  with the same arguments.
+- All fields of a group must have the same shape: equal list and non-null types, around one leaf type or around objects.
+- Fields of a group that one object can have must also be the same field with the same arguments.
 
-The selections of a group are one selection set of the next level, which is visited once. The verdict and the messages
-are those of graphql-core's ``OverlappingFieldsCanBeMergedRule``; each selection set reports a name once.
+The selections of a group are one selection set of the next level, which is visited once. The errors are those of
+graphql-core's ``OverlappingFieldsCanBeMergedRule``, except that a selection set reports each name once.
 """
 
 from __future__ import annotations
@@ -46,23 +45,23 @@ from app.graphql.validation import most_errors
 from clients.codes import Reason
 
 MAX_ALIASES = 100
-"""The most response names of one field in a selection set."""
+"""Maximum number of aliases of one field in a selection set."""
 MAX_ROOT_FIELDS = 100
-"""Of one operation."""
+"""Maximum number of root fields of one operation."""
 MAX_FIELDS = 5_000
-"""The most merged fields of an operation, with all fragments expanded."""
+"""Maximum number of fields in an operation, including fields in fragments. Merged fields count once."""
 MAX_MERGES = 5_000
-"""The most fields that are visited to count them. Shared selections are visited once."""
+"""Maximum number of fields and fragment spreads that one merge check visits."""
 
 MAX_ALIASES_OF = {"__schema": 1, "_service": 1, "sdl": 1, "__type": 10}
-"""The same, for fields whose values are large and always equal."""
+"""Maximum number of aliases for certain fields, by field name. These fields' values are large."""
 MAX_INTROSPECTION_ALIASES = 3
-"""The same, for fields below ``__schema`` or ``__type``."""
+"""Maximum number of aliases of one field below ``__schema`` or ``__type``."""
 _MAX_NODES = 20
 
 
 class TooManyError(Exception):
-    """An operation has too many fields or aliases; ``reason`` is FIELDS or ALIASES."""
+    """The error for an operation with too many fields or aliases. ``reason`` is FIELDS or ALIASES."""
 
     def __init__(self, message: str, reason: Reason) -> None:
         super().__init__(message)
@@ -70,7 +69,7 @@ class TooManyError(Exception):
 
 
 class _Field(NamedTuple):
-    """A field of a merged selection set. ``owner`` is the field whose selections contain it."""
+    """A field of a merged selection set. ``owner`` is the enclosing field."""
 
     parent: GraphQLNamedType | None
     node: FieldNode
@@ -79,25 +78,19 @@ class _Field(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """One of the selection sets that are merged."""
-
     owner: _Field | None
     parent: GraphQLNamedType | None
     selections: SelectionSetNode
 
 
 def conflicts(schema: GraphQLSchema, document: DocumentNode) -> list[GraphQLError]:
-    """Return an error for each name, in each selection set, whose fields conflict.
+    """Return one error for each response name with fields that cannot be merged.
 
-    Args:
-        schema: the schema.
-        document: a document that all other rules have found valid.
-
-    Raises:
-        TooManyError: an operation has too many fields, or too many aliases of one field.
+    The document must satisfy all other validation rules. Raise TooManyError if an operation has too many fields, or
+    too many aliases of one field.
     """
     merger = _Merger(schema, document)
-    with suppress(_EnoughError):
+    with suppress(_ErrorLimitReached):
         for operation in document.definitions:
             if isinstance(operation, OperationDefinitionNode):
                 merger.check(operation)
@@ -105,37 +98,34 @@ def conflicts(schema: GraphQLSchema, document: DocumentNode) -> list[GraphQLErro
 
 
 class _Merger:
-    """Checks the merged selection sets of a document."""
-
     def __init__(self, schema: GraphQLSchema, document: DocumentNode) -> None:
         self.errors: list[GraphQLError] = []
         self._schema = schema
         self._fragments = fragments_of(document)
-        self._own: dict[int, _Own] = {}
+        self._own: dict[int, _OwnSelections] = {}
         self._sizes: dict[tuple[int | frozenset[int], bool], int] = {}
         self._arguments: dict[int, object] = {}
         self._merges = 0
         self._most = most_errors(document)
 
     def check(self, operation: OperationDefinitionNode) -> None:
-        """Check one operation."""
+        """Check that an operation's fields can be merged."""
         part = _Part(None, self._schema.get_root_type(operation.operation), operation.selection_set)
         if self._size([part], strict=True, at_root=True) > MAX_FIELDS:
             raise _too_many_fields()
 
     def _size(self, parts: list[_Part], *, strict: bool, at_root: bool = False) -> int:
-        """Check a merged selection set, and return how many fields it has.
+        """Check a merged selection set, and return its number of fields.
 
         Args:
             parts: the selection sets that are merged.
-            strict: whether they are selections on one object, not on objects of different types.
-            at_root: whether they are an operation's own.
+            strict: whether the selection sets are on one object, not on objects of different types.
+            at_root: whether the selection sets are an operation's own.
         """
         one = id(parts[0].selections) if len(parts) == 1 else frozenset(id(part.selections) for part in parts)
         key = one, strict
-        known = self._sizes.get(key)
-        if known is not None:
-            return known
+        if (size := self._sizes.get(key)) is not None:
+            return size
         groups = self._groups(parts)
         _check_names(groups, at_root=at_root)
         size = 0
@@ -151,7 +141,6 @@ class _Merger:
         return size
 
     def _below(self, name: str, group: list[_Field], *, strict: bool) -> int:
-        """Check a group, and return how many fields its selections have."""
         classes = _classes(group) if strict else []
         if all(self._check_equal(name, one) for one in classes):
             self._check_shapes(name, group)
@@ -161,11 +150,10 @@ class _Merger:
         return self._size(_parts(group), strict=len(classes) == 1)
 
     def _groups(self, parts: list[_Part]) -> dict[str, list[_Field]]:
-        """Return the fields of a merged selection set by their response names."""
         groups: dict[str, list[_Field]] = {}
         visited = set[str]()
         pending = list(parts)
-        for part in pending:  # which grows
+        for part in pending:  # ``pending`` grows in the loop
             fields, spreads = self._of_set(part)
             self._merges += len(fields) + len(spreads)
             if self._merges > MAX_MERGES:
@@ -181,15 +169,15 @@ class _Merger:
                     pending.append(_Part(part.owner, kind, fragment.selection_set))
         return groups
 
-    def _of_set(self, part: _Part) -> _Own:
-        """Return a selection set's own fields, with those of inline fragments, and the fragments that it spreads."""
-        known = self._own.get(id(part.selections))
-        if known is None:
-            known = self._own[id(part.selections)] = _Own([], [])
-            self._gather(part.parent, part.selections, known)
-        return known
+    def _of_set(self, part: _Part) -> _OwnSelections:
+        """Return the fields of a selection set and of its inline fragments, and the fragments that the set spreads."""
+        own = self._own.get(id(part.selections))
+        if own is None:
+            own = self._own[id(part.selections)] = _OwnSelections([], [])
+            self._gather(part.parent, part.selections, own)
+        return own
 
-    def _gather(self, parent: GraphQLNamedType | None, selections: SelectionSetNode, own: _Own) -> None:
+    def _gather(self, parent: GraphQLNamedType | None, selections: SelectionSetNode, own: _OwnSelections) -> None:
         for node in selections.selections:
             if isinstance(node, FieldNode):
                 own.fields.append((parent, node))
@@ -201,7 +189,6 @@ class _Merger:
                 self._gather(kind, node.selection_set, own)
 
     def _check_shapes(self, name: str, group: list[_Field]) -> None:
-        """Check that the fields of a group have one shape, whatever their objects."""
         kinds = [(field, field.definition.type) for field in group if field.definition]
         for field, kind in kinds[1:]:
             first, expected = kinds[0]
@@ -210,7 +197,7 @@ class _Merger:
                 return
 
     def _check_equal(self, name: str, group: list[_Field]) -> bool:
-        """Check that one object's fields of one name are the same field with the same arguments."""
+        """Check that selections on one object with the same response name have the same field and arguments."""
         first = group[0]
         for field in group[1:]:
             one, other = first.node.name.value, field.node.name.value
@@ -225,15 +212,14 @@ class _Merger:
         return True
 
     def _arguments_of(self, field: _Field) -> object:
-        """Return a field's arguments in a form that can be compared."""
-        known = self._arguments.get(id(field.node))
-        if known is None:
-            known = {argument.name.value: _comparable(argument.value) for argument in field.node.arguments or ()}
-            self._arguments[id(field.node)] = known
-        return known
+        arguments = self._arguments.get(id(field.node))
+        if arguments is None:
+            arguments = {argument.name.value: _comparable(argument.value) for argument in field.node.arguments or ()}
+            self._arguments[id(field.node)] = arguments
+        return arguments
 
     def _report(self, name: str, one: _Field, other: _Field, reason: str) -> None:
-        """Report a conflict at the outermost selection set that differs, as graphql-core does."""
+        """Report a conflict like graphql-core: at the outermost selection sets that differ."""
         nodes, others = [one.node], [other.node]
         while one.owner and other.owner and one.owner.node is not other.owner.node:
             reason = f"subfields '{name}' conflict because {reason}"
@@ -247,30 +233,31 @@ class _Merger:
         )
         self.errors.append(GraphQLError(message, [*nodes[:_MAX_NODES], *others[:_MAX_NODES]]))
         if len(self.errors) >= self._most:
-            raise _EnoughError
+            raise _ErrorLimitReached
 
 
-class _Own(NamedTuple):
-    """The fields and fragment spreads of a selection set."""
-
+class _OwnSelections(NamedTuple):
     fields: list[tuple[GraphQLNamedType | None, FieldNode]]
     spreads: list[str]
 
 
-class _EnoughError(Exception):
+class _ErrorLimitReached(Exception):
     pass
 
 
 def _too_many_fields() -> TooManyError:
     return TooManyError(
-        f"The operation has more than {MAX_FIELDS} fields, those of its fragments included.", Reason.FIELDS
+        f"The operation has more than {MAX_FIELDS} fields, including fields of fragments. Request fewer fields.",
+        Reason.FIELDS,
     )
 
 
 def _check_names(groups: dict[str, list[_Field]], *, at_root: bool) -> None:
-    """Raise TooManyError if a selection set has too many response names of one field."""
+    """Raise TooManyError if a selection set has too many aliases of one field."""
     if at_root and len(groups) > MAX_ROOT_FIELDS:
-        raise TooManyError(f"The operation has more than {MAX_ROOT_FIELDS} fields at its root.", Reason.FIELDS)
+        raise TooManyError(
+            f"The operation has more than {MAX_ROOT_FIELDS} root fields. Request fewer root fields.", Reason.FIELDS
+        )
     names: Counter[str] = Counter(group[0].node.name.value for group in groups.values())
     if len(names) == len(groups):
         return
@@ -279,11 +266,13 @@ def _check_names(groups: dict[str, list[_Field]], *, at_root: bool) -> None:
         of_schema = parent is not None and parent.name.startswith("__")
         most = MAX_INTROSPECTION_ALIASES if of_schema else MAX_ALIASES_OF.get(name, MAX_ALIASES)
         if names[name] > most:
-            raise TooManyError(f"A selection set has more than {most} aliases of {name}.", Reason.ALIASES)
+            raise TooManyError(
+                f"A selection set has more than {most} aliases of {name}. Use fewer aliases.", Reason.ALIASES
+            )
 
 
 def _classes(group: list[_Field]) -> list[list[_Field]]:
-    """Divide a group by object type. Fields of interfaces and unions are in each class."""
+    """Divide a group of fields into classes by object type. A field of an interface or union is in every class."""
     objects: dict[str, list[_Field]] = {}
     for field in group:
         if isinstance(field.parent, GraphQLObjectType):
@@ -295,7 +284,6 @@ def _classes(group: list[_Field]) -> list[list[_Field]]:
 
 
 def _parts(group: list[_Field]) -> list[_Part]:
-    """Return the selection sets of a group."""
     return [_part(field, selections) for field in group if (selections := field.node.selection_set)]
 
 
@@ -311,7 +299,7 @@ def _definition(parent: GraphQLNamedType | None, node: FieldNode) -> GraphQLFiel
 
 
 def _shape(kind: Any) -> tuple[str, ...]:
-    """Return what of a type a response shows."""
+    """Return the shape of a type: its list and non-null wrappers, and the name of a leaf type."""
     steps: list[str] = []
     while not isinstance(kind, GraphQLNamedType):
         steps.append("[]" if is_list_type(kind) else "!")
@@ -320,7 +308,7 @@ def _shape(kind: Any) -> tuple[str, ...]:
 
 
 def _comparable(value: ValueNode) -> object:
-    """Return a literal in a form that can be compared, whatever the order of an object's fields."""
+    """Convert a literal to a form for comparison, which ignores the order of an object's fields."""
     if isinstance(value, VariableNode):
         return "$", value.name.value
     if isinstance(value, ObjectValueNode):

@@ -1,6 +1,6 @@
-"""Search for the character NUL in a document and in variables.
+"""Searches a document and its variables for the character NUL.
 
-Some databases of the services fail on it (Letta 0.16.8), others drop it silently.
+Some services' databases fail on NUL, as in Letta 0.16.8, and others drop NUL silently.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _MAX_PATH = 200
 
 
 def nul_in_variables(variables: dict[str, Any] | None) -> str | None:
-    """Return the path of a string with NUL, such as ``input.tags[0]``, cut after 200 characters.
+    """Find a string with NUL. Return the string's path, such as ``input.tags[0]``, or ``None``.
 
-    If a name has NUL, the path is that of its object: empty for ``variables`` itself. ``None`` if NUL occurs nowhere.
+    If a name contains NUL, return the path of its object, which is empty for ``variables`` itself.
     """
     if not variables or not _may_have_nul(variables):
         return None
     if any(NUL in name for name in variables):
         return ""
-    # only the path of the found value is joined: joining one for each value would take quadratic time
+    # only the found value's path is joined: joining the path of each value would take quadratic time
     steps, levels = [""], [_parts(variables)]
     while levels:
         for steps[-1], value in levels[-1]:
@@ -42,14 +42,12 @@ def nul_in_variables(variables: dict[str, Any] | None) -> str | None:
 
 
 def _parts(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
-    """Return the values of an object or list, each with its step in a path."""
     if isinstance(value, dict):
         return ((f".{name}", one) for name, one in value.items())
     return ((f"[{index}]", one) for index, one in enumerate(value))
 
 
 def _has_nul(value: object) -> bool:
-    """Whether a string, or a name of an object, has NUL."""
     if isinstance(value, dict):
         return any(NUL in name for name in value)
     return isinstance(value, str) and NUL in value
@@ -61,7 +59,7 @@ def _path(steps: list[str]) -> str:
 
 
 def _may_have_nul(value: dict[str, Any]) -> bool:
-    """Whether a search is needed. Its JSON shows it fast, unless it is nested too deeply to encode."""
+    """Return whether a value may contain NUL. JSON encoding finds NUL fast, but fails if nesting is too deep."""
     try:
         return b"\\u0000" in orjson.dumps(value)
     except TypeError:
@@ -69,7 +67,7 @@ def _may_have_nul(value: dict[str, Any]) -> bool:
 
 
 def nul_in_document(document: DocumentNode) -> GraphQLError | None:
-    """Return the error of a document with an escaped NUL in a string. The lexer refuses a bare NUL."""
+    """Return an error if a string in the document contains an escaped NUL. The lexer refuses an unescaped NUL."""
     if document.loc is None or "\\u" not in document.loc.source.body:
         return None
     token: Token | None = document.loc.start_token

@@ -1,8 +1,8 @@
-"""A fast path for events of subscriptions whose selected fields are attributes.
+"""Completes subscription events without graphql-core's executor if the selected fields are event attributes.
 
-graphql-core's executor takes 100 µs for an event with a text delta; this path takes 3 µs. It reads the fields that the
-executor has collected, and coerces each by its type. The executor completes the other events: those with a resolver, a
-nested object, an error, or a size near the limit.
+graphql-core's executor takes 100 µs for an event with a text delta. This path takes 3 µs: it reads the fields that the
+executor has collected, and coerces each by its type. The executor completes events with a resolver, a nested object, an
+error, or a size near the limit.
 """
 
 from __future__ import annotations
@@ -20,17 +20,15 @@ from resolvers.streams.events import Delivery, Event
 from schema.stream import EventField
 
 _MAX_CHAR_BYTES = 6
-"""The most bytes of one character in JSON, as an escape."""
+"""Maximum size of a character in JSON, in bytes: the size of an escape sequence."""
 
 _FIELD_CHARS = 32
-"""More than the size of a field in JSON without its name and text."""
+"""An upper bound for the characters of a field in JSON, without its name and without a text value."""
 
 _SCALARS = frozenset({str, bool, int})
 
 
 class _Field(NamedTuple):
-    """A field that is an attribute of a delivery or of its event."""
-
     name: str
     read: Callable[[object], Any]
     plain: type | None
@@ -39,13 +37,13 @@ class _Field(NamedTuple):
 
 
 class _Form(NamedTuple):
-    """The fields that a subscription selects on the events of one class.
+    """The fields that a subscription selects on events of one class.
 
     Attributes:
         key: the response name of the root field.
-        names: all fields in order, with the type's name for ``__typename``.
-        fields: those that are not ``__typename``.
-        size: the estimated characters of the result, without texts.
+        names: the response names of all fields in order. The value of ``__typename`` is the type's name.
+        fields: all fields except ``__typename``.
+        size: the estimated number of characters of the result, without texts.
     """
 
     key: str
@@ -55,11 +53,10 @@ class _Form(NamedTuple):
 
 
 class PlainEvents:
-    """Completes events of one subscription whose selected fields are all attributes.
+    """Completes subscription events without the executor. Each selected field must be an event attribute.
 
     Args:
-        executor: of the subscription, which executes the first event.
-        limits: on the bytes of an answer.
+        executor: the subscription's executor, which executes the first event.
     """
 
     def __init__(self, executor: Executor, limits: AnswerLimits) -> None:
@@ -68,7 +65,7 @@ class PlainEvents:
         self._forms: dict[type, _Form | None] = {}
 
     def data(self, delivery: Delivery[Event]) -> dict[str, Any] | None:
-        """Return the ``data`` of an event's result; ``None`` if the executor must complete it."""
+        """Return an event's ``data``, or ``None`` if the executor must complete the event."""
         event = delivery.event
         try:
             form = self._forms[type(event)]
@@ -97,7 +94,6 @@ class PlainEvents:
         return {form.key: data} if chars * _MAX_CHAR_BYTES < self._limits.max_bytes else None
 
     def _form(self, event: object, root: GroupedFieldSet) -> _Form | None:
-        """Return the form of the event's class; ``None`` if a selected field is not an attribute."""
         if (kind := self._type_of(event, root)) is None:
             return None
         [(key, details)] = root.items()
@@ -116,7 +112,6 @@ class PlainEvents:
         return _Form(key, dict.fromkeys(selected, "") | names, tuple(fields), size)
 
     def _type_of(self, event: object, root: GroupedFieldSet) -> GraphQLObjectType | None:
-        """Return the event's type if the root has one field."""
         schema = self._executor.schema
         if len(root) != 1 or schema.subscription_type is None:
             return None
@@ -132,16 +127,15 @@ class PlainEvents:
         strawberry_field = None if definition is None else definition.extensions.get("strawberry-definition")
         if definition is None or not getattr(definition.resolve, "_is_default", False) or strawberry_field is None:
             return None
-        known = self._limits.kinds.get(id(definition.type))
-        if known is None or known.coerce is None:
+        scalar = self._limits.kinds.get(id(definition.type))
+        if scalar is None or scalar.coerce is None:
             return None
         nullable = not isinstance(definition.type, GraphQLNonNull)
         attribute = strawberry_field.python_name
         read = attrgetter(f"event.{attribute}" if isinstance(strawberry_field, EventField) else attribute)
-        return _Field(name, read, known.plain, known.coerce, nullable)
+        return _Field(name, read, scalar.plain, scalar.coerce, nullable)
 
 
 def _is_of(kind: GraphQLObjectType, event: object) -> bool:
-    """Whether an event is of a type, by its class alone."""
     definition = kind.extensions.get("strawberry-definition")
     return type(event) in getattr(getattr(definition, "origin", None), "records", ())

@@ -1,4 +1,4 @@
-"""The refusal of a request before its operation is executed (decision 0028)."""
+"""Refuses requests before execution (decision 0028)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _METHOD_NOT_ALLOWED = 405
 
 
 async def refuse(scope: Scope, send: Send, accepts: list[str], error: GatewayError | RequestError) -> None:
-    """Refuse a request. The response has the first of the media types in ``accepts``.
+    """Refuse a request. ``accepts`` lists the media types that the client accepts, in order of preference.
 
-    A client that reads a stream gets the error in a stream, with status 200: its libraries drop the body of any other
-    status, and repeat the request. GraphQL over HTTP demands the status 405 for a method, so that one is kept.
+    A client that requests a stream receives the error in a stream with status 200. At any other status, such clients'
+    libraries drop the body and retry. The status 405 is kept, because GraphQL over HTTP requires it.
     """
     result, status = Refused.by(error, scope["state"]["request_id"]), error.http_status
     headers = refusal_headers(error) if isinstance(error, GatewayError) else error.headers

@@ -1,4 +1,4 @@
-"""The results of an operation: GraphQL, 7.1."""
+"""The results of executed and refused operations (GraphQL, 7.1)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from app.graphql.errors import RequestError, gateway_extensions, shaped
 from clients.errors import GatewayError
 
 Error: TypeAlias = dict[str, Any]
-"""An error as it is sent: ``message``, ``locations``, ``path``, ``extensions``."""
+"""An error in a response: ``message``, ``locations``, ``path``, ``extensions``."""
 
 
 @dataclass(slots=True)
 class Executed:
-    """An execution result: ``data`` is sent even if it is null."""
+    """The result of an operation that was executed. The response contains ``data`` even if ``data`` is null."""
 
     data: dict[str, Any] | None
     errors: list[Error] | None = None
     extensions: dict[str, Any] | None = None
 
     def body(self) -> dict[str, Any]:
-        """Return the response, ready to be encoded as JSON."""
+        """Return the response as a JSON-serializable dict."""
         if self.errors is None and self.extensions is None:
             return {"data": self.data}
         errors = {"errors": self.errors} if self.errors else {}
@@ -30,11 +30,13 @@ class Executed:
 
 @dataclass(slots=True)
 class Refused:
-    """A request error result: the operation was not executed, or ended before its first event.
+    """The result of an operation that was refused. The response has no ``data``.
+
+    A subscription that fails before its first event has this result.
 
     Attributes:
-        errors: at least one.
-        retry_after_seconds: after which the request may succeed, if that is known.
+        errors: at least one error.
+        retry_after_seconds: the time until the request may succeed; ``None`` if unknown.
     """
 
     errors: list[Error]
@@ -43,14 +45,14 @@ class Refused:
 
     @classmethod
     def by(cls, error: GatewayError | RequestError, request_id: str) -> Refused:
-        """Return the result of a request that is refused with an error."""
+        """Return a result that contains ``error``."""
         if isinstance(error, GatewayError):
             facts = gateway_extensions(error, request_id)
             return cls([shaped(error.message, facts)], retry_after_seconds=error.retry_after_seconds)
         return cls([{**one, "extensions": {**one["extensions"], "requestId": request_id}} for one in error.errors])
 
     def body(self) -> dict[str, Any]:
-        """Return the response, ready to be encoded as JSON."""
+        """Return the response as a JSON-serializable dict."""
         return {"errors": self.errors, **_extensions(self.extensions)}
 
 

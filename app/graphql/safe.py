@@ -1,4 +1,7 @@
-"""Whether an operation is safe: a client can repeat it, or send it by mistake, without a change or a cost."""
+"""Decides whether a client may send an operation by GET.
+
+Repeating such an operation must change nothing and cost nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from schema.safety import only_reads
 
 
 def is_safe(schema: GraphQLSchema, operation: Operation) -> bool:
-    """Whether GET may have an operation of a valid document: queries, and subscriptions that only read."""
+    """Return whether a client may send an operation by GET.
+
+    Clients may send queries, and subscriptions that only read data.
+    """
     if operation.kind is not OperationType.SUBSCRIPTION:
         return operation.kind is OperationType.QUERY
     root = schema.subscription_type

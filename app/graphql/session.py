@@ -1,7 +1,7 @@
-"""A socket of the graphql-transport-ws protocol, from ``connection_init`` to its close.
+"""Serves a WebSocket with the graphql-transport-ws protocol.
 
-Each operation of a socket runs in its own task with its own context. uvicorn sends WebSocket pings
-(``ws_ping_interval``); the session answers the pings of the protocol.
+Each operation runs in its own task with its own context. uvicorn sends pings of the WebSocket protocol
+(``ws_ping_interval``). The session answers pings of the graphql-transport-ws protocol.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import orjson
 from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
-from app.asgi import ClientLeft, header, traceparent_of
-from app.callers import Caller, address_of
+from app.asgi import Disconnected, header, traceparent_of
 from app.drain import Stage, interruption, refusal
 from app.gateway import Gateway
 from app.graphql.errors import INTERNAL_MESSAGE, RequestError
 from app.graphql.http import parse_request
 from app.graphql.results import Refused, Result
 from app.graphql.subprotocol import Close, Closed, id_of, message_of, payload_of
+from app.identity import Identity, address_of
 from app.shares import RETRY_SECONDS, Holding
 from app.slots import Slot
 from app.sockets import Sockets
@@ -38,17 +38,17 @@ from resolvers.streams.events import DetachReason
 from resolvers.streams.log import Leave
 
 MAX_OPERATIONS = 100
-"""The most operations of one socket at a time."""
+"""Maximum number of concurrent operations of one socket."""
 
 SMALL_CHARS = 128 * 1024
-"""A larger result counts against its user until it is read. The frame of a stream event is smaller."""
+"""Maximum length of a small result, in characters. Unread larger results count against a user's limit."""
 
 DETACH_SECONDS = 1.0
-"""The time that readers have to detach before their socket closes."""
+"""After a token expires, readers detach. The socket closes this number of seconds later."""
 
 
 class Session:
-    """One socket. ``GraphQLWebSocket`` documents the arguments."""
+    """Serves one WebSocket. ``GraphQLWebSocket`` documents the constructor's arguments."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Session:
         self._release_slot: Callable[[], None] = sockets.anonymous.join(address_of(scope), self._make_room)
 
     async def run(self) -> None:
-        """Read until either side closes the socket; then cancel every operation."""
+        """Serve the socket until the socket closes, and then cancel every operation."""
         reader = asyncio.create_task(self._read())
         reader.add_done_callback(self._reader_ended)
         drain = self._gateway.drain
@@ -98,15 +98,14 @@ class Session:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _reader_ended(self, reader: asyncio.Task[Closed | None]) -> None:
-        """End the session: the client has left, or the socket has to close."""
         if not self._over.done() and not reader.cancelled():
             self._over.set_result(reader.result())
 
     async def _close(self, closed: Closed) -> None:
         """Close the socket.
 
-        If the process is stopping, running operations get an error first. A ping carries the reason, since few clients
-        show that of the close frame.
+        If the process is stopping, running operations receive an error first. A ping then carries the reason for the
+        close, because few clients show the reason of a close frame.
         """
         if closed.code is Close.GOING_AWAY:
             for operation_id, task in list(self._operations.items()):
@@ -117,12 +116,14 @@ class Session:
         await self._send({"type": "websocket.close", "code": int(closed.code), "reason": closed.reason})
 
     def _make_room(self) -> None:
-        """Close an anonymous socket, because a newer one needs its slot."""
+        """Close this socket, which has not signed in, because a newer socket needs a slot."""
         if not self._over.done():
-            self._over.set_result(Closed(Close.INIT_TIMEOUT, "Too many sockets are waiting for connection_init"))
+            self._over.set_result(
+                Closed(Close.INIT_TIMEOUT, "Too many connected clients have not sent connection_init. Connect again.")
+            )
 
     def _draining(self, stage: Stage) -> None:
-        """Close the socket of a stopping process: after its last operation, or when the grace period ends."""
+        """If the process is stopping, close the socket after its last operation or at the end of the grace period."""
         if stage is Stage.CUTTING or not self._operations:
             self._go_away()
 
@@ -136,16 +137,16 @@ class Session:
                 while (text := await self._next()) is not None:
                     await self._gateway.pace(text)
                     await self._handle(message_of(text), len(text))
-                    del text  # it can be large, and the next one can take hours
+                    del text  # the message can be large, and the next message can take hours
                     if self._principal is not None:
                         init.reschedule(None)
         except TimeoutError:
             return Closed(Close.INIT_TIMEOUT, "Connection initialisation timeout")
         except Closed as closed:
             return closed
-        except ClientLeft:
+        except Disconnected:
             return None
-        except Exception:  # the client must get a close code
+        except Exception:  # the client must receive a close code
             self._gateway.telemetry.log.exception("internal error", request_id=self._request_id)
             return Closed(Close.INTERNAL, INTERNAL_MESSAGE)
         return None
@@ -171,19 +172,21 @@ class Session:
                 if task := self._operations.pop(id_of(message), None):
                     task.cancel()
             case _:
-                raise Closed(Close.INVALID_MESSAGE, "Invalid message type")
+                raise Closed(Close.INVALID_MESSAGE, "graphql-transport-ws does not define the message's `type`.")
 
     async def _pong(self, payload: dict[str, Any]) -> None:
         try:
             await self._send_message({"type": "pong", **payload})
         except orjson.JSONEncodeError as error:  # orjson decodes deeper nesting than it encodes
-            raise Closed(Close.INVALID_MESSAGE, "payload is nested too deeply") from error
+            raise Closed(
+                Close.INVALID_MESSAGE, "The `payload` of the ping message is nested too deeply. Reduce the nesting."
+            ) from error
 
     async def _init(self, payload: object) -> None:
         if self._principal is not None:
             raise Closed(Close.TOO_MANY, "Too many initialisation requests")
         if payload is not None and not isinstance(payload, dict):
-            raise Closed(Close.INVALID_MESSAGE, "payload must be an object")
+            raise Closed(Close.INVALID_MESSAGE, "The `payload` of the connection_init message must be a JSON object.")
         parameters = {str(name).lower(): value for name, value in (payload or {}).items()}
         authorization = parameters.get("authorization", header(self._scope, b"authorization"))
         try:
@@ -196,7 +199,7 @@ class Session:
         await self._send_message({"type": "connection_ack"})
 
     def _admit(self, principal: Principal) -> None:
-        """Exchange the anonymous slot for one of the user's. Raises Closed."""
+        """After sign-in, exchange the anonymous slot for a slot of the user. Raise Closed if no slot is free."""
         try:
             self._sockets.slots.take(principal.user_id)
         except RateLimited as error:
@@ -206,14 +209,14 @@ class Session:
         self._release_slot()
         self._release_slot = partial(self._sockets.slots.give, principal.user_id)
         self._principal = principal
-        self._scope["state"]["caller"] = Caller(Owner(principal.user_id), principal)
+        self._scope["state"]["identity"] = Identity(Owner(principal.user_id), principal)
         frames: Frames | None = self._scope.get("extensions", {}).get(EXTENSION)
         if frames is not None:
             meter = self._sockets.meters.of(principal.user_id)
             frames.admit(meter, Holding(self._gateway.slots.pools[Origin.USER].bodies, principal.user_id))
 
     def _expire(self) -> None:
-        """Refuse new operations, since the token has expired, and close when the running ones have ended."""
+        """Refuse new operations, because the token has expired. Close the socket when no operation runs."""
         self._expired = True
         if self._operations:
             self._expiry = asyncio.get_running_loop().call_later(self._grace, self._detach)
@@ -221,7 +224,6 @@ class Session:
             self._sign_out()
 
     def _detach(self) -> None:
-        """Detach the readers at the end of the grace period, and then close."""
         self._leave.now(DetachReason.SIGNED_OUT)
         self._expiry = asyncio.get_running_loop().call_later(DETACH_SECONDS, self._sign_out)
 
@@ -235,15 +237,17 @@ class Session:
         if operation_id in self._operations:
             raise Closed(Close.DUPLICATE, f"Subscriber for {ascii(operation_id)[1:-1][:80]} already exists")
         if not isinstance(payload, dict):
-            raise Closed(Close.INVALID_MESSAGE, "payload must be an object")
-        # refused here, not in a task: the gateway stops reading from a client that does not read refusals
+            raise Closed(Close.INVALID_MESSAGE, "The `payload` of the subscribe message must be a JSON object.")
+        # refusals are sent here, not in a task, so that reading stops if the client does not read refusals
         if not self._gateway.drain.is_open:
             await self._fail(operation_id, refusal())
         elif self._expired:
             expired = Unauthenticated("The token has expired. Sign in again.", reason=Reason.TOKEN_EXPIRED)
             await self._fail(operation_id, expired)
         elif len(self._operations) >= MAX_OPERATIONS:
-            message = f"The WebSocket has {MAX_OPERATIONS} operations, which is the limit. Complete one first."
+            message = (
+                f"The WebSocket has {MAX_OPERATIONS} operations, which is the limit. Complete one operation first."
+            )
             await self._fail(
                 operation_id, RateLimited(message, reason=Reason.OPERATIONS, retry_after_seconds=RETRY_SECONDS)
             )
@@ -253,7 +257,6 @@ class Session:
             task.add_done_callback(partial(self._done, operation_id, slot))
 
     async def _slot(self, operation_id: str, principal: Principal, size: int) -> Slot | None:
-        """Count an operation and take a slot for it, or refuse it because of a limit."""
         slot = None
         try:
             await self._gateway.resources.limits.count(principal.user_id, LimitKind.GENERAL)
@@ -269,7 +272,7 @@ class Session:
     def _done(self, operation_id: str, slot: Slot, task: asyncio.Task[None]) -> None:
         slot.leave()
         if not task.cancelled():
-            task.exception()  # retrieved, or asyncio logs it: the client has left during a refusal
+            task.exception()  # asyncio logs an unretrieved exception, such as a disconnect during a refusal
         if self._operations.get(operation_id) is task:
             del self._operations[operation_id]
         if self._operations:
@@ -284,11 +287,11 @@ class Session:
             await slot.enter()
             with self._gateway.drain.request():
                 await self._relay(operation_id, principal, payload, slot)
-        except ClientLeft:
+        except Disconnected:
             return
         except (GatewayError, RequestError) as error:
             await self._fail(operation_id, error)
-        except Exception:  # the client must not wait for ever
+        except Exception:  # the client must not wait forever
             self._gateway.telemetry.log.exception("internal error", request_id=self._request_id)
             await self._fail(operation_id, GatewayError(INTERNAL_MESSAGE))
 
@@ -316,7 +319,7 @@ class Session:
                 begun = True
                 text = _encoded({"id": operation_id, "type": "next", "payload": result.body()})
                 slot.size += len(text)
-                del result  # until the client reads it, memory holds its text alone
+                del result  # only the encoded text stays in memory until the client reads it
                 await self._put_result(text)
         await self._send_message({"id": operation_id, "type": "complete"})
 
@@ -325,7 +328,7 @@ class Session:
         await self._send_message({"id": operation_id, "type": "error", "payload": errors})
 
     async def _put_result(self, text: str) -> None:
-        """Send a result. A large one counts against its user until the socket takes it."""
+        """Send a result. A large result counts against its user's limit until the socket has sent it."""
         if len(text) <= SMALL_CHARS or self._principal is None:
             await self._send_text(text)
             return
@@ -339,7 +342,7 @@ class Session:
         try:
             await self._send({"type": "websocket.send", "text": text})
         except OSError as error:
-            raise ClientLeft from error
+            raise Disconnected from error
 
 
 def _encoded(message: dict[str, Any]) -> str:

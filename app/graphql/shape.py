@@ -1,4 +1,4 @@
-"""Bounds on a document's shape, checked in one pass before validation. Each fragment is visited once."""
+"""Limits a document's depth, operations, fragments, variables, directives and aliases."""
 
 from __future__ import annotations
 
@@ -23,50 +23,49 @@ from clients.codes import Reason
 MAX_OPERATIONS = 50
 MAX_FRAGMENTS = 200
 MAX_VARIABLES = 200
-"""Of one operation."""
+"""Maximum number of variables of one operation."""
 MAX_DIRECTIVES = 10
-"""Of one location."""
+"""Maximum number of directives at one location."""
 MAX_ALIASES_IN_DOCUMENT = 200
-"""Of one field, in the whole document."""
+"""Maximum number of aliases of one field in the whole document."""
 MAX_INTROSPECTION_DEPTH = 25
-"""Levels of fields below ``__schema`` or ``__type``. The deepest usual query has 14."""
+"""Maximum depth of fields below ``__schema`` or ``__type``. Tools' introspection queries have 14 levels."""
 
 
 class Excess(NamedTuple):
-    """A bound that a document exceeds."""
+    """The error for a document that exceeds a limit."""
 
     message: str
     reason: Reason
 
 
 def excess(document: DocumentNode, max_depth: int) -> Excess | None:
-    """Return the bound that a document exceeds; ``None`` if there is none.
+    """Return an error if a document exceeds a limit. ``max_depth`` does not apply to introspection fields.
 
-    Args:
-        document: the parsed document.
-        max_depth: the most levels of fields, without those of introspection.
-
-    Raises:
-        RecursionError: the document is nested too deeply for Python's stack.
+    Raise RecursionError if the document is nested too deeply for Python's stack.
     """
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
     fragments = fragments_of(document)
     if len(operations) > MAX_OPERATIONS:
-        return Excess(f"The document has more than {MAX_OPERATIONS} operations.", Reason.OPERATIONS)
+        return Excess(
+            f"The document has more than {MAX_OPERATIONS} operations. Send fewer operations.", Reason.OPERATIONS
+        )
     if len(fragments) > MAX_FRAGMENTS:
-        return Excess(f"The document has more than {MAX_FRAGMENTS} fragments.", Reason.FRAGMENTS)
+        return Excess(f"The document has more than {MAX_FRAGMENTS} fragments. Use fewer fragments.", Reason.FRAGMENTS)
     if any(len(node.variable_definitions or ()) > MAX_VARIABLES for node in operations):
-        return Excess(f"An operation has more than {MAX_VARIABLES} variables.", Reason.VARIABLES)
+        return Excess(
+            f"An operation has more than {MAX_VARIABLES} variables. Declare fewer variables.", Reason.VARIABLES
+        )
     return _Measure(fragments).excess(operations, max_depth)
 
 
 def fragments_of(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
-    """Return the fragments of a document, by name."""
+    """Return a dict of a document's fragments by name."""
     return {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
 
 
 class _Levels(NamedTuple):
-    """The depth of a selection set: in fields, in selection sets, and in fields of introspection."""
+    """The depth of a selection set, counted in fields, in nested selection sets, and in introspection fields."""
 
     fields: int = 0
     nested: int = 0
@@ -74,11 +73,9 @@ class _Levels(NamedTuple):
 
 
 class _Measure:
-    """Measures the selection sets of a document."""
-
     def __init__(self, fragments: dict[str, FragmentDefinitionNode]) -> None:
         self._fragments = fragments
-        self._known: dict[str, _Levels] = {}
+        self._levels: dict[str, _Levels] = {}
         self._aliases: Counter[str] = Counter()
         self._directives = 0
 
@@ -91,15 +88,17 @@ class _Measure:
             for variable in node.variable_definitions or ():
                 self._count_directives(variable)
         if any(level.fields > max_depth or level.nested > max_depth * 4 for level in levels):
-            return Excess(f"The document is more than {max_depth} levels deep.", Reason.DEPTH)
+            return Excess(f"The document has more than {max_depth} levels of fields. Reduce the nesting.", Reason.DEPTH)
         if any(level.introspection > MAX_INTROSPECTION_DEPTH for level in levels):
-            message = f"Introspection is more than {MAX_INTROSPECTION_DEPTH} levels deep."
+            message = f"The introspection has more than {MAX_INTROSPECTION_DEPTH} levels. Reduce the nesting."
             return Excess(message, Reason.INTROSPECTION)
         if self._directives > MAX_DIRECTIVES:
-            return Excess(f"One location has more than {MAX_DIRECTIVES} directives.", Reason.DIRECTIVES)
+            return Excess(
+                f"One location has more than {MAX_DIRECTIVES} directives. Use fewer directives.", Reason.DIRECTIVES
+            )
         for name, count in self._aliases.most_common(1):
             if count > MAX_ALIASES_IN_DOCUMENT:
-                message = f"The document has more than {MAX_ALIASES_IN_DOCUMENT} aliases of {name}."
+                message = f"The document has more than {MAX_ALIASES_IN_DOCUMENT} aliases of {name}. Use fewer aliases."
                 return Excess(message, Reason.ALIASES)
         return None
 
@@ -108,12 +107,12 @@ class _Measure:
             self._directives = max(self._directives, len(node.directives))
 
     def _of_fragment(self, name: str) -> _Levels:
-        known = self._known.get(name)
-        if known is None:
-            self._known[name] = _Levels()  # validation refuses a fragment that spreads itself
+        levels = self._levels.get(name)
+        if levels is None:
+            self._levels[name] = _Levels()  # validation refuses a fragment that spreads itself
             node = self._fragments.get(name)
-            known = self._known[name] = self._of_set(node.selection_set) if node else _Levels()
-        return known
+            levels = self._levels[name] = self._of_set(node.selection_set) if node else _Levels()
+        return levels
 
     def _of_set(self, selections: SelectionSetNode | None) -> _Levels:
         fields = nested = introspection = 0

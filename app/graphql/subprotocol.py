@@ -5,16 +5,16 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any
 
-from app.json_text import InvalidJson, TooManyContainers, loads
+from app.json_text import MAX_CONTAINERS, InvalidJson, TooManyContainers, loads
 
 PROTOCOL = "graphql-transport-ws"
 MAX_ID_CHARS = 256
 MAX_REASON_CHARS = 123
-"""The most of a close frame's reason: 123 bytes (RFC 6455, 5.5.1). The reasons are ASCII."""
+"""Maximum number of bytes in a close frame's reason (RFC 6455, 5.5.1). All reasons are ASCII."""
 
 
 class Close(IntEnum):
-    """The close codes in use: the protocol's own, and those of RFC 6455 and its registry."""
+    """The gateway's WebSocket close codes. graphql-transport-ws, RFC 6455 and the IANA registry define the codes."""
 
     GOING_AWAY = 1001
     TOO_BIG = 1009
@@ -30,7 +30,7 @@ class Close(IntEnum):
 
 
 class Closed(Exception):
-    """The gateway must close the socket, with a code and a reason."""
+    """The error that makes the gateway close the WebSocket. The close frame contains ``code`` and ``reason``."""
 
     def __init__(self, code: Close, reason: str) -> None:
         super().__init__(reason)
@@ -39,26 +39,27 @@ class Closed(Exception):
 
 
 def message_of(text: str | bytes) -> dict[str, Any]:
-    """Parse a message, which has a ``type``. Raises Closed."""
+    """Parse a WebSocket message from a client. Raise Closed if the message is invalid or has no ``type``."""
     try:
         message = loads(text)
     except InvalidJson as error:
-        raise Closed(Close.INVALID_MESSAGE, f"Invalid JSON: {error}") from error
+        raise Closed(Close.INVALID_MESSAGE, f"The message is not valid JSON: {error}.") from error
     except TooManyContainers as error:
-        raise Closed(Close.TOO_BIG, f"The message {error}") from error
+        reason = f"The message has more than {MAX_CONTAINERS:,} objects and arrays. Send fewer values."
+        raise Closed(Close.TOO_BIG, reason) from error
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-        raise Closed(Close.INVALID_MESSAGE, "A message is an object with a type")
+        raise Closed(Close.INVALID_MESSAGE, "The message must be a JSON object with a string field `type`.")
     return message
 
 
 def id_of(message: dict[str, Any]) -> str:
-    """Return the id of a message's operation. Raises Closed."""
+    """Return the operation id in a message. Raise Closed if the id is missing or invalid."""
     operation_id = message.get("id")
     if not isinstance(operation_id, str) or not 0 < len(operation_id) <= MAX_ID_CHARS:
-        raise Closed(Close.INVALID_MESSAGE, f"id must be a string of 1 to {MAX_ID_CHARS} characters")
+        raise Closed(Close.INVALID_MESSAGE, f"The message's `id` must be a string of 1 to {MAX_ID_CHARS} characters.")
     return operation_id
 
 
 def payload_of(message: dict[str, Any]) -> dict[str, Any]:
-    """Return the ``payload`` member for a reply; ``{}`` if the message has none."""
+    """Copy a message's ``payload``, if any, into a dict for the reply."""
     return {"payload": message["payload"]} if "payload" in message else {}

@@ -1,10 +1,10 @@
-"""Validation by graphql-core's rules, in time that is linear in the document.
+"""Validates documents by graphql-core's rules in linear time.
 
-The rules and messages are the library's. These differences make them linear:
+The rules and messages are graphql-core's. These differences make the validation linear:
 
-- a node is passed to the rules for its kind, and a name to none;
-- one walk collects the uses of variables, for which three rules would each walk the document;
-- errors that take more than linear time (suggestions, printed literals) are bounded in number;
+- A node is passed only to the rules for its kind. Names are passed to no rule.
+- One walk collects the uses of variables. In graphql-core, each of three rules walks the document for them.
+- The number of errors that take more than linear time (suggestions, printed literals) is bounded.
 - ``app.graphql.merging`` replaces the rule that compares fields pair by pair.
 """
 
@@ -48,36 +48,31 @@ from graphql.validation.validation_context import VariableUsage
 from app.graphql.walk import Walk
 
 MAX_ERRORS = 20
-"""The most errors that are reported of one document."""
+"""Maximum number of validation errors that are reported for one document."""
 
 _MAX_SEARCHED, _CHARS_PER_LINE = 250_000, 50
-"""The most characters that all errors of a document search for their lines. A line costs as much as 50 characters."""
+"""Maximum number of characters that are searched for line numbers of errors. A line counts as 50 characters."""
 
 _MAX_SUGGESTIONS = 5
-"""The most errors with a "Did you mean": each compares a name with many others."""
+"""Maximum number of errors with a "Did you mean". Each such error compares a name with many others."""
 
 _MAX_NEAR = 12
-"""The most type names with which an unknown type name is compared."""
+"""Maximum number of type names that are compared with an unknown type name."""
 
 _MAX_ERRORS_OF_A_VALUE = 3
 _LONG_VALUE = 2_000
-"""Each error of a literal prints it. A literal of more characters than this gets one error."""
+"""A literal with more characters gets only one error, because each error prints the literal."""
 
 _MAX_FRAGMENT_WORK = 10_000
-"""The most steps through fragments that several operations share; 50,000 in graphql-core."""
+"""Maximum number of steps through shared fragments in one validation. graphql-core's default is 50,000."""
 
 _NOTHING = EnterLeaveVisitor(None, None)
 
 
 def invalid(schema: GraphQLSchema, document: DocumentNode) -> list[GraphQLError]:
-    """Return the errors of a document, without those of ``app.graphql.merging``.
+    """Return a document's validation errors. ``app.graphql.shape`` must have accepted the document.
 
-    Args:
-        schema: the schema.
-        document: a parsed document that ``app.graphql.shape`` has accepted.
-
-    Returns:
-        At most ``most_errors`` errors, and one more if there are others.
+    If the document has more than ``most_errors`` errors, the last returned error says so.
     """
     errors: list[GraphQLError] = []
     types = TypeInfo(schema)
@@ -95,14 +90,14 @@ def invalid(schema: GraphQLSchema, document: DocumentNode) -> list[GraphQLError]
 
 
 def most_errors(document: DocumentNode) -> int:
-    """Return how many errors of a document are reported: fewer for a long document, at least one."""
+    """Return a document's maximum number of reported errors. Longer documents have a lower maximum."""
     end = document.loc.end_token if document.loc else None
     searched = end.end + end.line * _CHARS_PER_LINE if end else 0
     return max(1, min(MAX_ERRORS, _MAX_SEARCHED // max(1, searched)))
 
 
 def _check_variables(context: _Context, operation: OperationDefinitionNode) -> None:
-    """Check each distinct use of a variable once. If one is invalid, check every use, for its error."""
+    """Check equal uses of a variable once. If one use is invalid, check all uses to report each error."""
     errors = len(context.errors)
     uses = context.get_recursive_variable_usages(operation)
     distinct = {(use.node.name.value, id(use.type), id(use.parent_type), id(use.default_value)): use for use in uses}
@@ -123,7 +118,7 @@ def _run_variable_rules(context: _Context, operation: OperationDefinitionNode) -
 
 
 class _Context(ValidationContext):
-    """The context of the rules. Its caches use the identity of a node; the library's use its value."""
+    """The context of the validation rules. Its caches look up a node by identity, not by value."""
 
     def __init__(
         self, schema: GraphQLSchema, document: DocumentNode, types: TypeInfo, errors: list[GraphQLError]
@@ -174,8 +169,6 @@ class _Context(ValidationContext):
 
 
 class _Usages(Visitor):
-    """Collects the uses of variables in each operation and fragment."""
-
     def __init__(self, context: _Context, types: TypeInfo) -> None:
         super().__init__()
         self._context = context
@@ -198,7 +191,7 @@ class _Usages(Visitor):
 
 
 class _UniqueDirectives(UniqueDirectivesPerLocationRule):
-    """The library's rule, called only for kinds of nodes that have directives."""
+    """graphql-core's rule, called only for kinds of nodes that can have directives."""
 
     def __init__(self, context: ValidationContext) -> None:
         super().__init__(context)
@@ -210,7 +203,7 @@ class _UniqueDirectives(UniqueDirectivesPerLocationRule):
 
 
 class _KnownTypeNames(KnownTypeNamesRule):
-    """The library's rule, which compares an unknown name with the nearest type names only."""
+    """graphql-core's rule, which here compares an unknown name only with the nearest type names."""
 
     def enter_named_type(self, node: NamedTypeNode, *rest: Any) -> None:
         name = node.name.value
@@ -223,12 +216,12 @@ class _KnownTypeNames(KnownTypeNamesRule):
         super().enter_named_type(node, *rest)
 
 
-class _EnoughError(Exception):
+class _ErrorLimitReached(Exception):
     pass
 
 
 class _Values(ValuesOfCorrectTypeRule):
-    """The library's rule, with few errors for each literal."""
+    """graphql-core's rule for literals, which here reports a limited number of errors for each literal."""
 
     def is_valid_value_node(self, node: ValueNode, input_type: GraphQLInputType | None) -> VisitorAction:
         if input_type is None:
@@ -240,9 +233,9 @@ class _Values(ValuesOfCorrectTypeRule):
             self.report_error(error)
             left -= 1
             if not left:
-                raise _EnoughError
+                raise _ErrorLimitReached
 
-        with suppress(_EnoughError):
+        with suppress(_ErrorLimitReached):
             validate_input_literal(node, input_type, report, None, None, self.context.hide_suggestions)
         return self.SKIP
 

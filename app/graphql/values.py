@@ -1,4 +1,4 @@
-"""Argument values of an operation: literals of the document, and variables before coercion."""
+"""Reads argument values from a document's literals and a request's variables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def defaults(operation: OperationDefinitionNode) -> dict[str, Any]:
 
 
 def has_variable(node: ValueNode) -> bool:
-    """Whether a value depends on a variable."""
+    """Return whether an argument's value contains a variable."""
     if isinstance(node, ListValueNode):
         return any(map(has_variable, node.values))
     if isinstance(node, ObjectValueNode):
@@ -35,7 +35,7 @@ def has_variable(node: ValueNode) -> bool:
 
 
 def value_of(node: ValueNode, variables: Mapping[str, Any]) -> Any:
-    """Return the value of a literal or variable, without coercion."""
+    """Return the value of a literal or variable before coercion."""
     if isinstance(node, VariableNode):
         return variables.get(node.name.value, Undefined)
     if isinstance(node, ListValueNode):
@@ -46,7 +46,7 @@ def value_of(node: ValueNode, variables: Mapping[str, Any]) -> Any:
 
 
 def value_at(value: Any, path: list[str]) -> Any:
-    """Return the value at a path of names in an input; ``None`` if there is none."""
+    """Return the input field at ``path``, or ``None`` if the field is missing."""
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return None if value is Undefined else value

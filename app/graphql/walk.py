@@ -1,4 +1,4 @@
-"""``graphql.visit`` for validation rules, which edit nothing and visit no names."""
+"""A faster ``graphql.visit`` for validation rules. The rules must change no node and visit no names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KEYS = {kind: tuple(key for key in keys if key not in _UNVISITED) for kind, key
 
 
 class _Calls(NamedTuple):
-    """The callbacks and keys of one kind of node, in the order of their use."""
+    """The rules' callbacks for one kind of node, and the node's attributes with child nodes, in the order of use."""
 
     enter_type: Callable[[Any], None] | None
     enters: tuple[tuple[int, Callable[..., Any]], ...]
@@ -23,7 +23,7 @@ class _Calls(NamedTuple):
 
 
 class Walk:
-    """Calls the rules for each node of a document.
+    """Calls validation rules for each node of a document.
 
     Args:
         types: tracks the type at each node.
@@ -52,7 +52,10 @@ class Walk:
         return found
 
     def field(self, node: FieldNode, parent: Any) -> None:
-        """Visit a field. A field that is only a name is valid if it was valid before on the same type."""
+        """Visit a field, unless an equal field on the same type was valid.
+
+        Only a field without arguments, directives and subfields can be skipped.
+        """
         if node.selection_set or node.arguments or node.directives:
             self.walk(node, parent)
             return
@@ -64,7 +67,7 @@ class Walk:
                 self._valid_leaves.add(leaf)
 
     def walk(self, node: Node, parent: Any = None) -> None:
-        """Enter a node, visit its children, and leave it."""
+        """Enter a node, visit the node's children, and leave the node."""
         calls = self._kinds.get(node.kind) or self._calls(node.kind)
         skipping, ancestors, skipped = self._skipping, self._ancestors, []
         if calls.enter_type:

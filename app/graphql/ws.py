@@ -1,4 +1,4 @@
-"""``/graphql`` over WebSocket, with the graphql-transport-ws protocol."""
+"""Serves ``/graphql`` over WebSocket, with the graphql-transport-ws protocol."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from clients.errors import GatewayError
 
 
 class GraphQLWebSocket:
-    """Serves ``/graphql`` over WebSocket; a plain ASGI application.
+    """An ASGI application that serves ``/graphql`` over WebSocket.
 
     Args:
-        gateway: shared by all endpoints.
-        sockets: shared by all sockets.
-        grace: the grace period of streams after their socket's token has expired, in seconds.
+        grace: how long streams continue after their socket's token has expired, in seconds.
         init_seconds: the timeout of ``connection_init``.
     """
 
@@ -30,7 +28,7 @@ class GraphQLWebSocket:
         self._init_seconds = init_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one socket, or refuse it if the process drains or no slot is free."""
+        """Serve one WebSocket. Refuse the socket if the process is stopping or no slot is free."""
         await receive()
         if not self._gateway.drain.is_open:
             await _refuse(send, refusal())
@@ -39,10 +37,10 @@ class GraphQLWebSocket:
             await _refuse(send, self._sockets.full())
             return
         if PROTOCOL not in scope.get("subprotocols", []):
-            # a browser shows the close code only if the server accepted a protocol that it offered
+            # a browser shows the close code only if the server has accepted an offered protocol
             offered = scope.get("subprotocols") or [None]
             await send({"type": "websocket.accept", "subprotocol": offered[0]})
-            reason = f"Speak {PROTOCOL} (npm graphql-ws)."
+            reason = f"Use the WebSocket subprotocol {PROTOCOL} (npm package graphql-ws)."
             await send({"type": "websocket.close", "code": int(Close.SUBPROTOCOL), "reason": reason})
             return
         await send({"type": "websocket.accept", "subprotocol": PROTOCOL})
@@ -52,7 +50,6 @@ class GraphQLWebSocket:
 
 
 async def _refuse(send: Send, error: GatewayError) -> None:
-    """Refuse the handshake."""
     headers = {"content-type": "text/plain; charset=utf-8", **retry_after(error.retry_after_seconds)}
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "websocket.http.response.start", "status": error.http_status, "headers": raw})

@@ -1,1 +1,1 @@
-"""The pages: the landing page, GraphiQL, the documentation of the REST endpoints, and the files that they load."""
+"""The landing page, GraphiQL, the REST documentation, and the files of these pages."""

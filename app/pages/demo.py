@@ -1,6 +1,4 @@
-"""The chat example at ``/demo``, if ``make demo`` has built it, with a development token. Never in production."""
-
-from __future__ import annotations
+"""Serves the chat example and a development token at ``/demo``, except in production."""
 
 from pathlib import Path
 
@@ -30,7 +28,7 @@ _TYPES = {
 
 
 def demo_routes(settings: Settings, dist: Path = DIST) -> list[BaseRoute]:
-    """Return the routes: none in production or without a build; ``/demo/token`` if development tokens are accepted."""
+    """Return the routes of the chat example. The list is empty in production, or if the example is not built."""
     if settings.is_production or not (dist / "index.html").is_file():
         return []
     token = [Route("/demo/token", _token)] if settings.development_tokens else []
@@ -42,7 +40,7 @@ def demo_routes(settings: Settings, dist: Path = DIST) -> list[BaseRoute]:
 
 
 class _Built(StaticFiles):
-    """Serves the built files. Assets are immutable, since Vite names them by their content."""
+    """Serves the built files. Assets are immutable, because Vite puts a hash of the content in their names."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Serve one file."""
@@ -50,12 +48,11 @@ class _Built(StaticFiles):
         answer.headers.update(_HEADERS)
         answer.headers["cache-control"] = IMMUTABLE if path.startswith("assets/") else "no-cache"
         if answer.status_code == 200 and (kind := _TYPES.get(Path(path).suffix)) is not None:
-            answer.headers["content-type"] = kind  # not from the machine's own table
+            answer.headers["content-type"] = kind  # the machine's own table may differ
         return answer
 
 
 async def _token(request: Request) -> Response:
-    """Return a development token to the page itself in a browser of this machine; 404 to others."""
     private = {"cache-control": "no-store"}
     if not _is_same_origin(request.scope):
         return JSONResponse({"detail": "Not Found"}, 404, private)
@@ -64,8 +61,8 @@ async def _token(request: Request) -> Response:
 
 
 def _is_same_origin(scope: Scope) -> bool:
-    """Whether a request comes from this machine, and from a page of this origin or the address bar (Fetch Metadata).
+    """Return whether this machine sent a request, from a page of this origin or from the address bar (Fetch Metadata).
 
-    Other local pages are refused: CORS would let them read the response.
+    Local pages of other origins are refused, because CORS would let them read the response.
     """
     return header(scope, b"sec-fetch-site") in {"same-origin", "none"} and is_from_this_machine(scope)

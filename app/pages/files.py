@@ -1,6 +1,4 @@
-"""The files under ``/pages``: what Vite built, and the sources of the pages."""
-
-from __future__ import annotations
+"""Serves the files under ``/pages``. The files are the output of Vite, and the sources of the pages."""
 
 from pathlib import Path
 
@@ -17,24 +15,27 @@ IMMUTABLE = "public, max-age=31536000, immutable"
 
 
 def built(name: str) -> str | None:
-    """Return the text of a built page; ``None`` if it was not built."""
+    """Return the HTML of a built page, or ``None`` if the page is not built."""
     path = BUILT / name
     return path.read_text() if path.is_file() else None
 
 
 class Files:
-    """Serves a folder. ``hashed`` files are immutable: their names carry a hash of their content."""
+    """Serves a folder's files.
+
+    If ``hashed`` is true, each file's name contains a hash of the content, and browsers may cache the file for a year.
+    """
 
     def __init__(self, folder: Path, *, hashed: bool) -> None:
         self._files = StaticFiles(directory=folder, check_dir=False)
         self._headers = [(b"cache-control", (IMMUTABLE if hashed else "no-cache").encode())]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Serve one request."""
         try:
             answer = await self._files.get_response(self._files.get_path(scope), scope)
         except HTTPException as error:
-            answer = PlainTextResponse("There is no such file.\n", error.status_code)
+            answer = PlainTextResponse("The file does not exist.\n", error.status_code)
         else:
             answer.raw_headers += self._headers
         await answer(scope, receive, send)

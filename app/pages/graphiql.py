@@ -1,6 +1,4 @@
-"""GraphiQL at ``GET /graphql``, for browsers that request a page."""
-
-from __future__ import annotations
+"""Serves GraphiQL to browsers at ``GET /graphql``."""
 
 import html
 from collections.abc import Awaitable
@@ -24,12 +22,15 @@ CDN = "https://esm.sh"
 _PLACEHOLDER = "{{config}}"
 _SOURCES = {"style_src": "'self' 'unsafe-inline'", "img_src": "'self' data:", "font_src": "'self' data:"}
 BUILT_POLICY = policy(script_src="'self'", worker_src="'self'", connect_src="'self'", **_SOURCES)
-"""Allows this host only, and inline styles, which Monaco sets on its lines."""
+"""GraphiQL's content security policy, which allows only this host and inline styles.
+
+The Monaco editor sets inline styles on its lines.
+"""
 
 
 @cache
 def operations() -> list[dict[str, str]]:
-    """Return the saved operations in the order of their files' names, each with its variables as JSON text."""
+    """Return GraphiQL's saved operations, sorted by file name. Each operation's variables are JSON text."""
     return [
         {"query": path.read_text(), "variables": variables.read_text() if variables.exists() else ""}
         for path in sorted(OPERATIONS.glob("*.graphql"))
@@ -38,7 +39,10 @@ def operations() -> list[dict[str, str]]:
 
 
 class GraphiQL:
-    """Serves the page to browsers that request it, and the GraphQL endpoint otherwise; in production never the page."""
+    """Serves GraphiQL to browsers, except in production.
+
+    If a request does not ask for a page, ``endpoint`` serves the request.
+    """
 
     def __init__(self, settings: Settings, endpoint: ASGIApp) -> None:
         self._settings = settings
@@ -64,7 +68,6 @@ class GraphiQL:
 
 
 def _wants_page(scope: Scope) -> bool:
-    """Whether a request prefers HTML and has no query."""
     return (
         scope["method"] == "GET"
         and prefers_page(accept_of(scope))
@@ -78,7 +81,6 @@ def _built_page() -> tuple[str, str] | None:
 
 
 def _cdn_page() -> tuple[str, str]:
-    """Return the same page, whose libraries a CDN serves as modules, and its policy."""
     imports = read("graphiql/cdn.importmap.json").strip()
     text = filled(read("graphiql/cdn.html"), {"imports": Markup(imports), "cdn": CDN, "config": Markup(_PLACEHOLDER)})
     more = {name: f"{_SOURCES[name]} {CDN}" for name in ("style_src", "font_src")}

@@ -1,6 +1,4 @@
-"""The landing page at ``/``: the endpoints, the services' health, and snippets."""
-
-from __future__ import annotations
+"""The landing page at ``/``: endpoints, health of the services, and code examples."""
 
 import html
 import re
@@ -29,7 +27,7 @@ _NO_PAGE = frozenset({"/v1"})
 
 
 class Landing:
-    """Serves the landing page. In production it lists the endpoints only."""
+    """Serves the landing page. In production, the page lists only the endpoints."""
 
     def __init__(self, settings: Settings, endpoints: Endpoints) -> None:
         self._settings = settings
@@ -61,7 +59,6 @@ class Landing:
         await answer(scope, receive, send)
 
     def _faults(self, scope: Scope) -> Markup:
-        """Return a link to the embedded services' fault page for a browser on this machine."""
         url = self._endpoints.gateway.fault_page if self._endpoints.gateway else None
         if url is None or not is_local(scope):
             return Markup()
@@ -69,14 +66,13 @@ class Landing:
 
 
 class _Partial(dict[str, str]):
-    """The values of some placeholders; the others stay."""
+    """Values for some placeholders of a template. Other placeholders stay in the template."""
 
     def __missing__(self, name: str) -> str:
         return Markup("{{" + name + "}}")
 
 
 def _base(scope: Scope) -> str:
-    """Return the base URL that the client used, if its Host header is valid."""
     host = header(scope, b"host") or ""
     if not _HOST.fullmatch(host):
         host = "{}:{}".format(*(scope.get("server") or ("127.0.0.1", 8000)))
@@ -84,7 +80,10 @@ def _base(scope: Scope) -> str:
 
 
 def address_rows(scope: Scope) -> Markup:
-    """Return a row for each endpoint, with the chat example if it was built."""
+    """Return HTML table rows for the endpoints and the chat example.
+
+    The chat example has a row only if the example is built.
+    """
     routes = getattr(scope.get("app"), "routes", [])
     demo = any(getattr(route, "path", "").partition("/{")[0] == _DEMO[0] for route in routes)
     rows = [_ENDPOINTS[0], *([_DEMO] if demo else []), *_ENDPOINTS[1:]]
@@ -96,7 +95,6 @@ def _link(path: str) -> str:
 
 
 def _services(settings: Settings) -> Markup:
-    """Return a row for each service. The script fills in its health."""
     kinds = {name: "embedded" if name in settings.embedded_services else "real" for name in _SERVICES}
     names = dict(_SERVICES)
     if settings.redis_url is not None:

@@ -1,11 +1,9 @@
-"""Pages contain a development token only if a browser of this machine opened them.
+"""Decides whether a page may contain a development token.
 
-Four attacks are refused: a foreign name that resolves to this machine (DNS rebinding), by ``Host``; another machine, by
-the client's address; a proxy, by its headers; and a script of another local page, which CORS lets read responses, by
-``Origin`` or a ``Sec-Fetch-Dest`` other than ``document`` (Fetch Metadata).
+Only a page for a browser on this machine may contain a token. A request must have a loopback name as ``Host`` (against
+DNS rebinding), a loopback address as client, and no proxy's header. To exclude scripts of other local pages, which CORS
+lets read responses, a request must have no ``Origin`` and no ``Sec-Fetch-Dest`` except ``document`` (Fetch Metadata).
 """
-
-from __future__ import annotations
 
 import re
 from ipaddress import IPv6Address, ip_address
@@ -22,7 +20,10 @@ _PROXIED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x
 
 
 def local_token(scope: Scope, settings: Settings) -> str | None:
-    """Return a development token for Ada, if such tokens are accepted and the request is local."""
+    """Return a development token for a local request, or ``None`` for any other request.
+
+    The token belongs to the user Ada. The request must be local, and the gateway must accept development tokens.
+    """
     if not settings.development_tokens or not is_local(scope):
         return None
     user_id, email, _ = PEOPLE["ada"]
@@ -30,14 +31,17 @@ def local_token(scope: Scope, settings: Settings) -> str | None:
 
 
 def is_local(scope: Scope) -> bool:
-    """Whether a browser of this machine opened the address, as far as a request shows."""
+    """Return whether a request comes from this machine, but not from a web page's script."""
     if header(scope, b"origin") is not None or header(scope, b"sec-fetch-dest") not in {None, "document"}:
         return False
     return is_from_this_machine(scope)
 
 
 def is_from_this_machine(scope: Scope) -> bool:
-    """Whether a request came from this machine, without a proxy, with a loopback name as ``Host``."""
+    """Return whether a request comes from this machine without a proxy.
+
+    The header ``Host`` must have a loopback name.
+    """
     names = [name for name, _ in scope["headers"]]
     if _PROXIED.intersection(names) or names.count(b"host") != 1:
         return False

@@ -1,7 +1,5 @@
 """The routes of the pages: ``/``, ``/docs`` and the files under ``/pages``. ``GraphiQL`` serves ``/graphql``."""
 
-from __future__ import annotations
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -18,7 +16,10 @@ _DOCS_POLICY = policy(
 
 
 def page_routes(settings: Settings, endpoints: Endpoints) -> list[BaseRoute]:
-    """Return the routes. Without a built ``/docs``, FastAPI serves its own from a CDN; in production there is none."""
+    """Return the routes of the pages.
+
+    If ``/docs`` is not built, FastAPI serves a page that loads files from a CDN. Production has no ``/docs``.
+    """
     routes: list[BaseRoute] = [
         Route("/", Landing(settings, endpoints), methods=["GET"]),
         Mount(f"{PREFIX}/assets", Files(BUILT / "assets", hashed=True)),

@@ -1,6 +1,4 @@
-"""The landing page's snippets, in order."""
-
-from __future__ import annotations
+"""The code examples of the landing page, in the order of the page."""
 
 from dataclasses import dataclass
 
@@ -15,7 +13,7 @@ _SUBSCRIPTION = (
 
 @dataclass(frozen=True)
 class Snippet:
-    """A snippet. ``name`` is its id in the page; ``about`` is a one-sentence description."""
+    """A code example on the landing page. ``name`` is the id of the HTML element. ``about`` describes the example."""
 
     name: str
     title: str
@@ -24,7 +22,10 @@ class Snippet:
 
 
 def snippets(base: str, token: str | None, *, development_tokens: bool) -> list[Snippet]:
-    """Return three shell commands and a Python program, which use the token that the first one exports."""
+    """Return the landing page's code examples: three shell commands and a Python program.
+
+    The first command exports the token for the other examples.
+    """
     return [
         _token(token, development_tokens=development_tokens),
         Snippet(

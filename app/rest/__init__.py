@@ -1,1 +1,1 @@
-"""The REST endpoints: OpenAI's API for SDKs at ``/v1``, and for Letta's model calls at a user's proxy."""
+"""The REST endpoints, which serve OpenAI's API to users and to Letta."""

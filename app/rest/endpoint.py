@@ -1,12 +1,12 @@
-"""The REST endpoint, a plain ASGI application: sign-in, rate limits, routing and refusals."""
+"""The REST endpoint as an ASGI application: authentication, rate limits, routing and refusals."""
 
 from __future__ import annotations
 
 from starlette.types import Receive, Scope, Send
 
-from app.asgi import ClientLeft, traceparent_of
-from app.callers import caller_of
+from app.asgi import Disconnected, traceparent_of
 from app.gateway import Gateway
+from app.identity import identity_of
 from app.limits import CountedSend
 from app.rest.envelope import refuse
 from app.rest.idempotency import is_repeated
@@ -21,17 +21,17 @@ from resolvers.limits import LimitKind
 
 
 class RestEndpoint:
-    """``/v1/*``, with a user's token, and ``/api/v1/agents/{user_id}/proxy*``, with the secret of the user's agents."""
+    """Serves ``/v1/*`` to users, and ``/api/v1/agents/{user_id}/proxy*`` to Letta."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Serve one request."""
         counted = CountedSend(send)
         try:
             await self._route(scope, receive, counted)
-        except ClientLeft:
+        except Disconnected:
             return
         except GatewayError as error:
             await refuse(counted, error)
@@ -40,26 +40,31 @@ class RestEndpoint:
         context, counted = await self._sign_in(scope, send)
         found = rows_at(scope["path"])
         if not found:
-            raise NotFound("This path does not exist.", reason=Reason.ROUTE)
+            raise NotFound("The path does not exist. Check the URL.", reason=Reason.ROUTE)
         for row, parameters in found:
             if row.method == scope["method"]:
                 relay = Relay(self._gateway, row, context, counted=counted)
                 await relay.answer(scope, receive, send, model=parameters.get("model"))
                 return
         allow = ", ".join(row.method for row, _ in found)
-        await refuse(send, BadUserInput(f"This path allows only {allow}."), status=405, headers={"allow": allow})
+        await refuse(
+            send,
+            BadUserInput(f"The path supports only these HTTP methods: {allow}."),
+            status=405,
+            headers={"allow": allow},
+        )
 
     async def _sign_in(self, scope: Scope, send: CountedSend) -> tuple[RequestContext, bool]:
-        """Sign in and count a request, before any upstream call.
+        """Authenticate a request and count it against rate limits, before any upstream call.
 
-        A request that an earlier one with its idempotency key answers is not counted as model work.
+        A request is not counted as model work if an earlier request with its idempotency key answers it.
 
         Returns:
             The context, and whether the request was counted as model work.
 
         Raises:
-            Unauthenticated: the secret is wrong, or AMS does not have the user: the error is the same.
-            RateLimited: the request exceeds a rate limit of the user.
+            Unauthenticated: the secret is wrong, or AMS does not have the user. The two errors are equal.
+            RateLimited: the request exceeds one of the user's rate limits.
         """
         context = self._opened(scope)
         kinds = counts_of(scope["path"], scope["method"])
@@ -72,7 +77,6 @@ class RestEndpoint:
         return context, LimitKind.LLM in kinds
 
     def _opened(self, scope: Scope) -> RequestContext:
-        """Return the context of a request that is signed in. Raises Unauthenticated."""
-        caller = caller_of(scope)
-        principal, request_id, traceparent = caller.signed_in(), scope["state"]["request_id"], traceparent_of(scope)
-        return self._gateway.context(principal, request_id, traceparent, origin=caller.owner.origin)
+        identity = identity_of(scope)
+        principal, request_id, traceparent = identity.signed_in(), scope["state"]["request_id"], traceparent_of(scope)
+        return self._gateway.context(principal, request_id, traceparent, origin=identity.owner.origin)

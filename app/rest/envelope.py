@@ -1,4 +1,7 @@
-"""Errors in OpenAI's format: its SDKs raise the right exception, and retry if a retry can help."""
+"""Errors in OpenAI's format.
+
+With this format, OpenAI's SDKs raise the right exception, and retry if a retry can help.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +37,11 @@ _CODES: dict[str, str] = {
     Reason.CONTENT_FILTER: "content_filter",
 }
 _PATIENCE_SECONDS = 120
-"""The longest delay, in seconds, that the two default retries of OpenAI's SDKs cover, a minute each."""
+"""The longest delay that OpenAI's SDKs cover by default, in seconds, with two retries after a minute each."""
 
 
 def envelope(error: GatewayError) -> dict[str, Any]:
-    """Return OpenAI's error body."""
+    """Convert an error to a response body in OpenAI's format."""
     reason = error.reason or error.code.value
     body: dict[str, Any] = {
         "message": error.message,
@@ -52,7 +55,10 @@ def envelope(error: GatewayError) -> dict[str, Any]:
 
 
 def failure_event(ended: Ended) -> bytes:
-    """Encode the end of an incomplete stream: one error event, and no ``[DONE]``."""
+    """Encode a stream's failure as an error event.
+
+    The client receives the event instead of ``[DONE]``. For a completed stream, the result is empty.
+    """
     if ended.outcome is StreamOutcome.COMPLETED:
         return b""
     error = (
@@ -62,21 +68,21 @@ def failure_event(ended: Ended) -> bytes:
 
 
 def error_event(error: GatewayError) -> bytes:
-    """Encode the last event of a stream that an error ends."""
+    """Encode the error event that ends a stream."""
     return b"data: " + orjson.dumps(envelope(error)) + b"\n\n"
 
 
 async def refuse(
     send: Send, error: GatewayError, *, status: int | None = None, headers: dict[str, str] | None = None
 ) -> None:
-    """Send an error.
+    """Send an error response.
 
-    OpenAI's SDKs, also in Letta, retry 408, 409, 429 and every 5xx unless ``x-should-retry`` is false. The gateway
-    sends it if no retry helps within ``_PATIENCE_SECONDS``.
+    OpenAI's SDKs, which Letta uses too, retry 408, 409, 429 and every 5xx unless ``x-should-retry`` is ``false``. The
+    gateway sends ``false`` if no retry can help within ``_PATIENCE_SECONDS``.
     """
     fields = {**refusal_headers(error), **(headers or {})}
     status = status or error.http_status
-    helps = error.retryable and (error.retry_after_seconds or 0) <= _PATIENCE_SECONDS
-    if not helps and (status in {408, 409, 429} or status >= 500):
+    can_help = error.retryable and (error.retry_after_seconds or 0) <= _PATIENCE_SECONDS
+    if not can_help and (status in {408, 409, 429} or status >= 500):
         fields["x-should-retry"] = "false"
     await respond(send, status, orjson.dumps(envelope(error)), JSON, fields)

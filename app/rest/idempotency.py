@@ -1,7 +1,7 @@
-"""``Idempotency-Key`` of ``/v1``: a repeated request gets the stream or answer of the first one.
+"""Handles ``Idempotency-Key``: a repeated request receives the first request's answer.
 
-Keys belong to a user. A key names a stream, to which the request attaches, or a stored answer. A request that failed
-frees its key.
+A key belongs to one user. The key names a stream, to which the repeated request attaches, or a stored answer. A failed
+request frees its key.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ from clients.litellm import ModelAnswer
 from clients.origin import Origin
 from resolvers.checks import header_key
 from resolvers.context import RequestContext
-from resolvers.doubt import Doubt
 from resolvers.idempotency import OVERHEAD_BYTES, Act
 from resolvers.limits import LimitKind
+from resolvers.outcome_unknown import OutcomeUnknown
 
 
 def key_of(scope: Scope, row: Row) -> str | None:
-    """Return the key of a request as it is stored; ``None`` without the header and at the proxies.
+    """Return a request's idempotency key, or ``None`` if there is no key.
 
-    Raises:
-        BadUserInput: reason ``KEY``: the key does not have 1 to 200 printable ASCII characters.
+    A request from Letta has no key. Raise BadUserInput if the header's value is malformed.
     """
     value = header(scope, b"idempotency-key")
     if value is None or row.origin is Origin.LETTA:
@@ -36,12 +35,12 @@ def key_of(scope: Scope, row: Row) -> str | None:
         return f"v1:{header_key(value)}"
     except BadUserInput as error:
         raise BadUserInput(
-            "Idempotency-Key must have 1 to 200 printable ASCII characters.", reason=Reason.KEY
+            "The header Idempotency-Key must have 1 to 200 printable ASCII characters.", reason=Reason.KEY
         ) from error
 
 
 def is_repeated(context: RequestContext, scope: Scope, row: Row) -> bool:
-    """Whether an earlier request with the same key answers this one."""
+    """Return whether a request's idempotency key already belongs to a stream or answer."""
     key = None
     with suppress(BadUserInput):
         key = key_of(scope, row)
@@ -49,9 +48,11 @@ def is_repeated(context: RequestContext, scope: Scope, row: Row) -> bool:
 
 
 async def counted_start(context: RequestContext, key: str | None, *, counted: bool) -> bool:
-    """Count a request as model work, unless it is counted or an earlier request still answers it.
+    """Count a request against the rate limit for model calls.
 
-    Returns whether it is counted. Raises RateLimited.
+    If the request was counted before or receives the answer to an earlier request, do nothing.
+
+    Return whether the request is counted. Raise RateLimited if the limit is exceeded.
     """
     if counted or key is None or _is_streamed(context, key) or _is_whole(context, key):
         return counted
@@ -60,20 +61,28 @@ async def counted_start(context: RequestContext, key: str | None, *, counted: bo
 
 
 async def keyed_answer(
-    context: RequestContext, key: str, digest: str, act: Act[ModelAnswer], *, counted: bool, doubt: Doubt | None
+    context: RequestContext,
+    key: str,
+    digest: str,
+    act: Act[ModelAnswer],
+    *,
+    counted: bool,
+    on_unknown: OutcomeUnknown | None,
 ) -> ModelAnswer:
-    """Return the answer of ``act``, or the one stored under the key. For that, the rate limit is given back.
+    """Return the stored answer for an idempotency key, or call ``act`` for a new answer.
+
+    If the answer was stored, the request does not count against the rate limit for model calls.
 
     Args:
         context: the context of the request.
-        key: from ``key_of``.
-        digest: the fingerprint of the request.
-        act: requests the answer.
+        key: the key, from ``key_of``.
+        digest: the request's fingerprint.
+        act: requests the answer from LiteLLM.
         counted: whether the request was counted as model work.
-        doubt: for an answer that must not be paid twice; without it, every failure frees the key.
+        on_unknown: given if the answer must not be paid twice. Without it, every failure frees the key.
 
     Raises:
-        Conflict: reason ``KEY_REUSED``; ``OUTCOME_UNKNOWN`` with a ``doubt``.
+        Conflict: the key was used with different input, or the outcome of its request is unknown.
     """
     counted = await counted_start(context, key, counted=counted)
     if _is_streamed(context, key):
@@ -86,7 +95,7 @@ async def keyed_answer(
         return await act()
 
     answer = await resources.keys.done(
-        user_id, key, digest, begin, lambda answer: OVERHEAD_BYTES + len(answer.raw), doubt=doubt
+        user_id, key, digest, begin, lambda answer: OVERHEAD_BYTES + len(answer.raw), on_unknown=on_unknown
     )
     if counted and not began:
         await resources.limits.give_back(user_id, LimitKind.LLM)
@@ -94,7 +103,7 @@ async def keyed_answer(
 
 
 def check_stream(context: RequestContext, key: str | None) -> None:
-    """Check that the key does not name an answer that is not streamed. Raises Conflict (``KEY_REUSED``)."""
+    """Raise Conflict if an earlier request used the key for a non-streamed answer. The reason is ``KEY_REUSED``."""
     if key is not None and _is_whole(context, key):
         raise _reused()
 
@@ -108,4 +117,5 @@ def _is_whole(context: RequestContext, key: str) -> bool:
 
 
 def _reused() -> Conflict:
-    return Conflict("The key was already used with different input. Use a new key.", reason=Reason.KEY_REUSED)
+    message = "The Idempotency-Key was already used with different input. Use a new key."
+    return Conflict(message, reason=Reason.KEY_REUSED)

@@ -1,4 +1,7 @@
-"""The relay from REST to LiteLLM: checks requests, and forwards the bytes of answers as they arrive."""
+"""Checks REST requests, forwards them to LiteLLM, and forwards LiteLLM's answers.
+
+The bytes of an answer are forwarded as they arrive.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from app.asgi import begin, header, parse_object, respond, unless_left, write
+from app.asgi import begin, header, parse_object, respond, unless_disconnected, write
 from app.drain import stream_cut
 from app.gateway import Gateway
-from app.heartbeat import Beating
+from app.heartbeat import HeartbeatWriter
 from app.rest.envelope import JSON, error_event, failure_event
 from app.rest.idempotency import check_stream, counted_start, key_of, keyed_answer
 from app.rest.requests import Chat, Embeddings, check
@@ -25,8 +28,8 @@ from clients.origin import Origin
 from resolvers import starts
 from resolvers.completing import MAY_BE_PAID, REQUEST_COPIES, naming, payable
 from resolvers.context import RequestContext
-from resolvers.doubt import Doubt
 from resolvers.idempotency import fingerprint
+from resolvers.outcome_unknown import OutcomeUnknown
 from resolvers.sources.completions import CompletionSource
 from resolvers.streams.events import Entry, OnDisconnect
 from resolvers.streams.log import Leave, StreamLog
@@ -38,7 +41,10 @@ _ID_LINE = re.compile(rb"(?:\A|[\r\n])id:")
 
 
 class Relay:
-    """Answers one signed-in request. ``counted``: whether it was counted as model work."""
+    """Answers an authenticated REST request.
+
+    If ``counted`` is true, the rate limit for model calls includes the request.
+    """
 
     def __init__(self, gateway: Gateway, row: Row, context: RequestContext, *, counted: bool) -> None:
         self._counted = counted
@@ -48,7 +54,7 @@ class Relay:
         self._litellm = context.resources.litellm
 
     async def answer(self, scope: Scope, receive: Receive, send: Send, *, model: str | None) -> None:
-        """Answer the request. ``model`` is the path's parameter. Raises GatewayError, ClientLeft."""
+        """Answer the request. ``model`` is a model name from the URL. Raise GatewayError or Disconnected on failure."""
         if self._row.work is Work.MODELS:
             await respond(send, 200, await self._models(model), JSON)
             return
@@ -71,17 +77,16 @@ class Relay:
         act = partial(self._call, work, model_key, request)
         digest = "" if key is None else fingerprint(self._row.path, vetted)
         vetted.clear()
-        del raw, body, named, request  # a request that waits for a model is kept in one form
+        del raw, body, named, request  # only the encoded request stays in memory while the model works
         if key is None:
-            answer = await unless_left(receive, act())
+            answer = await unless_disconnected(receive, act())
         else:
-            doubt = Doubt(message=MAY_BE_PAID) if work is Work.CHAT else None
-            keyed = keyed_answer(self._context, key, digest, act, counted=self._counted, doubt=doubt)
-            answer = await unless_left(receive, keyed)
+            on_unknown = OutcomeUnknown(message=MAY_BE_PAID) if work is Work.CHAT else None
+            keyed = keyed_answer(self._context, key, digest, act, counted=self._counted, on_unknown=on_unknown)
+            answer = await unless_disconnected(receive, keyed)
         await respond(send, 200, answer.body, JSON, answer.headers)
 
     async def _call(self, work: Work, model_key: str, request: bytes) -> ModelAnswer:
-        """Return a whole answer, and record its tokens."""
         call = self._litellm.embeddings if work is Work.EMBEDDINGS else self._litellm.complete
         answer = await call(self._context.model_scope(), model_key, request)
         if (usage := answer.usage) is not None:
@@ -96,7 +101,9 @@ class Relay:
             return await self._litellm.openai_models(self._context.scope, key)
         model = await self._litellm.openai_model(self._context.scope, key, name)
         if model is None:
-            raise NotFound("The model does not exist.", reason=Reason.MODEL_NOT_FOUND)
+            raise NotFound(
+                "The model does not exist. Choose a model from the list of models.", reason=Reason.MODEL_NOT_FOUND
+            )
         return model
 
     async def _stream(
@@ -108,7 +115,7 @@ class Relay:
         continues = not by_letta and header(scope, b"x-stream-continue") == "true"
         source = CompletionSource(self._context, model_key, request, wants_usage=wants_usage)
         request_bytes, digest = REQUEST_COPIES * len(request), fingerprint(self._row.path, body)
-        body.clear()  # a stream keeps its request in one form until it is sent
+        body.clear()  # only the encoded request stays in memory until it is sent
         del request
         leave, drain = Leave(), self._gateway.drain
 
@@ -130,16 +137,16 @@ class Relay:
                 request_bytes=request_bytes,
             )
             async with self._context.resources.streams.start(stream_request) as stream:
-                del stream_request  # it refers to the source, and so to the request
+                del stream_request  # otherwise, the request would stay in memory
                 headers = {} if by_letta else {"x-stream-id": stream.id}
-                with stream.log.reading(0):  # upstream bytes are kept until they are read
+                with stream.log.reading(0):  # a reader keeps upstream bytes in memory
                     stream.drop_raw_taken()
                     await begin(send, "text/event-stream; charset=utf-8", {**headers, **stream.headers})
-                self._context.forget()
+                self._context.reset_loaders()
                 await _copy(send, stream.log, self._gateway.heartbeat, leave)
 
         with drain.stream(), drain.leaving(leave):
-            await unless_left(receive, relay())
+            await unless_disconnected(receive, relay())
 
 
 def _by_body(body: dict[str, Any]) -> Work:
@@ -147,16 +154,19 @@ def _by_body(body: dict[str, Any]) -> Work:
         return Work.CHAT
     if "input" in body:
         return Work.EMBEDDINGS
-    raise BadUserInput("Give `messages` for a chat completion, or `input` for embeddings.", reason=Reason.REQUEST)
+    raise BadUserInput(
+        "The request body has neither `messages` (for chat completions) nor `input` (for embeddings). Add one of them.",
+        reason=Reason.REQUEST,
+    )
 
 
 async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> None:
-    """Send the bytes of upstream events, and comments as heartbeats.
+    """Send the bytes of upstream events, and send comments as heartbeats.
 
-    A reader that ``leave`` detaches gets an error event, and no ``[DONE]``.
+    If ``leave`` detaches the reader, the stream ends with an error event, and no ``[DONE]``.
     """
     with log.reading(0) as reader:
-        async with Beating(partial(write, send), heartbeat, b": ping\n\n") as body:
+        async with HeartbeatWriter(partial(write, send), heartbeat, b": ping\n\n") as body:
             while True:
                 await log.more(reader.position, leave)
                 batch = await log.after(reader.position)
@@ -173,7 +183,7 @@ async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> N
 
 
 def chunks_of(batch: list[Entry]) -> Iterator[bytes]:
-    """Yield the bytes of events in chunks of ``MAX_FRAME_BYTES`` at most: a slow reader holds no more than one."""
+    """Yield the bytes of stream events in chunks of at most ``MAX_FRAME_BYTES`` bytes."""
     waiting: list[bytes] = []
     size = 0
     for entry in batch:

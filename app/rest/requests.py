@@ -1,6 +1,6 @@
-"""The request bodies of ``/v1``: OpenAI's parameters and their types.
+"""Classes for the JSON request bodies of ``/v1``.
 
-LiteLLM's own parameters are in the same object: the URL and key to call, a mock answer, what to log, which key pays.
+LiteLLM reads its own parameters from the same object, such as the URL and key to call, mock answers, and logging.
 Unknown parameters are therefore refused, not forwarded (decision 0019).
 """
 
@@ -19,13 +19,13 @@ _Object = dict[str, Any]
 
 
 class ImageUrl(msgspec.Struct):
-    """An image: its data URL or address."""
+    """The URL of an image: a data URL or a web address."""
 
     url: str
 
 
 class Part(msgspec.Struct):
-    """One part of a message's content."""
+    """A part of a message's content, such as text or an image."""
 
     type: str
     text: str | None = None
@@ -33,13 +33,13 @@ class Part(msgspec.Struct):
 
 
 class Function(msgspec.Struct):
-    """A function, by its name."""
+    """The name of a function."""
 
     name: str
 
 
 class Call(msgspec.Struct):
-    """A tool call of the model."""
+    """A tool call that the model made."""
 
     id: str | None = None
     type: str | None = None
@@ -47,7 +47,7 @@ class Call(msgspec.Struct):
 
 
 class Message(msgspec.Struct):
-    """One message of the conversation."""
+    """One message of a chat completion request."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[Part] | None = None
@@ -65,13 +65,13 @@ class Tool(msgspec.Struct):
 
 
 class Format(msgspec.Struct):
-    """The format of the answer."""
+    """The response format that the client requests."""
 
     type: str
 
 
 class Chat(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a chat completion. Only some models or providers have the last six parameters."""
+    """The body of a chat completion request. Only some models and providers support the last six fields."""
 
     model: str
     messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
@@ -118,7 +118,7 @@ class Chat(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Embeddings(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of an embeddings request."""
+    """The body of an embeddings request in OpenAI's format."""
 
     model: str
     input: str | list[str | int | list[int]]
@@ -131,17 +131,17 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(.+)`\Z", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(\w+)`\Z")
 _PARAM = re.compile(r" - at `\$\.(.+)`\Z", re.DOTALL)
 _SHOWN = 100
-"""The most characters of the request that an error message quotes."""
+"""Maximum number of characters of the request that an error message quotes."""
 
 
 def check(body: dict[str, Any], shape: type[Chat | Embeddings]) -> Vetted:
-    """Check the types of a body's parameters, and vet it.
+    """Check the types and values of the parameters in a request body.
 
     Returns:
-        The body without unknown parameters that have no effect: nulls and empty ``metadata``.
+        The body without unknown parameters that are null, and without an empty ``metadata``.
 
     Raises:
-        BadUserInput: reason ``UNKNOWN_PARAMETER`` or ``REQUEST``, or a reason of ``vet_chat``.
+        BadUserInput: a parameter is unknown or invalid.
     """
     unknown = body.keys() - set(shape.__struct_fields__)
     ignored = {name for name in unknown if body[name] is None or (name == "metadata" and body[name] == {})}
@@ -160,4 +160,6 @@ def _refusal(message: str) -> BadUserInput:
         return BadUserInput(f"Unknown parameter: {name!r}.", reason=Reason.UNKNOWN_PARAMETER, details={"param": name})
     param = _PARAM.search(message) or _MISSING.match(message)
     details = {"param": param[1][:_SHOWN]} if param else None
-    return BadUserInput(f"{message[: 2 * _SHOWN]}.", reason=Reason.REQUEST, details=details)
+    return BadUserInput(
+        f"The request body is invalid: {message[: 2 * _SHOWN]}.", reason=Reason.REQUEST, details=details
+    )

@@ -1,7 +1,7 @@
-"""The secrets that a user's proxy accepts: the user's agent secret, and Letta's own key.
+"""The secrets that the proxy accepts: a user's agent secret, and Letta's own key.
 
-For embeddings and for chat through its base provider, Letta 0.16.8 cannot send the agent secret and sends a server-wide
-key (Supabase contract). Other endpoints accept neither.
+For embeddings, and for chat through its base provider, Letta 0.16.8 cannot send the agent secret. Letta then sends a
+server-wide key (Supabase contract). Other endpoints accept neither secret.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from resolvers.principal import Principal, Role
 
 
 def agent_secret(master_key: str, user_id: str) -> str:
-    """Return the secret of a user's agents, from which no other user's can be derived."""
+    """Derive a user's agent secret from the master key. Nobody can compute another user's secret from the result."""
     digest = hmac.new(master_key.encode(), f"agent-secret:v1:{user_id}".encode(), hashlib.sha256).hexdigest()
     return f"ag-{user_id}-{digest}"
 
 
 def is_user_id(text: str) -> bool:
-    """Whether a text is a user id: a UUID in its canonical form."""
+    """Return whether a text is a user id (a UUID in canonical form)."""
     try:
         return str(uuid.UUID(text)) == text
     except ValueError:
@@ -31,22 +31,25 @@ def is_user_id(text: str) -> bool:
 
 
 def refused() -> Unauthenticated:
-    """Return the error for a wrong secret, another user's secret, and a missing user."""
-    return Unauthenticated("The secret is not valid.", reason=Reason.TOKEN_INVALID)
+    """Return the error for an invalid secret. The error does not show whether the user exists."""
+    message = "The agent secret is not valid. Update the agent secret in Letta's provider."
+    return Unauthenticated(message, reason=Reason.TOKEN_INVALID)
 
 
 class ProxySecrets:
-    """Verifies secrets. Without ``master_key``, no agent secret is valid; without ``letta_key``, Letta's is not."""
+    """Verifies the secrets in requests to the proxy.
+
+    If ``master_key`` is ``None``, no agent secret is valid. If ``letta_key`` is ``None``, Letta's key is not valid.
+    """
 
     def __init__(self, *, master_key: str | None, letta_key: str | None) -> None:
         self._master_key = master_key
         self._letta_key = letta_key
 
     def principal(self, authorization: str | None, user_id: str) -> Principal:
-        """Return the user of the proxy. Whether AMS has the user is not checked.
+        """Verify the secret of a request to the proxy, and return the user.
 
-        Raises:
-            Unauthenticated: reason ``TOKEN_MISSING`` or ``TOKEN_INVALID``.
+        The user need not exist in AMS. Raise Unauthenticated if the secret is missing or wrong.
         """
         secret = bearer(authorization).encode()
         if not is_user_id(user_id) or not (self._is_agents(secret, user_id) | self._is_lettas(secret)):

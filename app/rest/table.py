@@ -1,4 +1,4 @@
-"""The routes of REST: their paths, work, origins and rate limits."""
+"""The table of the REST endpoints' routes."""
 
 from __future__ import annotations
 
@@ -13,26 +13,33 @@ PROXY = "/api/v1/agents/{user_id}/proxy"
 
 
 class Work(StrEnum):
-    """The kind of answer of a route."""
+    """The purpose of a REST route, such as chat or embeddings."""
 
     CHAT = "chat"
     EMBEDDINGS = "embeddings"
     BY_BODY = "by body"
-    """Chat or embeddings, by the body (``AMS.md``: some versions of Letta post to the proxy itself)."""
+    """A chat completion or embeddings request, depending on the body.
+
+    Some versions of Letta post to the proxy's own path (``AMS.md``).
+    """
     MODELS = "models"
     NO_MODELS = "no models"
-    """An empty list. Letta would store the models under the handles of its base provider, where they take precedence:
-    other users' agents would then call with the first user's secret.
+    """A request that is answered with an empty list of models.
+
+    Letta would store listed models for its base provider, and prefer them. Other users' agents would then call with the
+    first user's secret.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One route. The user's own LiteLLM key pays, whatever the origin.
+    """A REST route.
+
+    The user's LiteLLM key pays for requests from the user and for requests from Letta.
 
     Attributes:
-        path: the template of its path, and its name in the metrics.
-        origin: the origin of its requests. ``USER`` requires the user's token; ``LETTA`` the agent secret or Letta's
+        path: the template of the path, which is also the route's name in metrics.
+        origin: the origin of requests. ``USER`` requires a user's token. ``LETTA`` requires an agent secret or Letta's
             own key.
     """
 
@@ -43,11 +50,11 @@ class Row:
 
     @property
     def counts(self) -> tuple[LimitKind, ...]:
-        """The rate limits that count a request, in one step."""
+        """Return the rate limits that apply to a request to this route."""
         if self.origin is Origin.LETTA:
             return (LimitKind.PROXY,)
-        works = self.work not in {Work.MODELS, Work.NO_MODELS}
-        return (LimitKind.GENERAL, LimitKind.LLM) if works else (LimitKind.GENERAL,)
+        calls_model = self.work not in {Work.MODELS, Work.NO_MODELS}
+        return (LimitKind.GENERAL, LimitKind.LLM) if calls_model else (LimitKind.GENERAL,)
 
 
 def _proxy(method: str, path: str, work: Work) -> Row:
@@ -78,28 +85,28 @@ _PROXIED = re.compile(_pattern(PROXY).pattern + "(/.*)?")
 
 
 def rows_at(path: str) -> list[tuple[Row, dict[str, str]]]:
-    """Return the rows of a path for all methods, with the values of the template's parameters."""
+    """Return the routes that match a path, with the values of the path's parameters."""
     return [(row, match.groupdict()) for row, pattern in _ROWS if (match := pattern.fullmatch(path))]
 
 
 def proxied_user(path: str) -> str | None:
-    """Return the user id in the path of a proxy; ``None`` for every other path."""
+    """Return the user id in a proxy path, or ``None`` for any other path."""
     match = _PROXIED.fullmatch(path)
     return None if match is None else match["user_id"]
 
 
 def is_rest(path: str) -> bool:
-    """Whether a path is one of REST."""
+    """Return whether a path belongs to the REST endpoints."""
     return path.startswith("/v1/") or _PROXIED.fullmatch(path) is not None
 
 
 def origin_of(path: str) -> Origin:
-    """Return the origin of signed-in requests to a path."""
+    """Return who sends requests to a path: users or Letta."""
     return Origin.LETTA if _PROXIED.fullmatch(path) else Origin.USER
 
 
 def counts_of(path: str, method: str) -> tuple[LimitKind, ...]:
-    """Return the rate limits that count a request, also without a row."""
+    """Return the rate limits that apply to a request. Even if no route matches the request, a rate limit applies."""
     row = next((row for row, _ in rows_at(path) if row.method == method), None)
     if row is not None:
         return row.counts
@@ -107,5 +114,5 @@ def counts_of(path: str, method: str) -> tuple[LimitKind, ...]:
 
 
 def template_of(path: str) -> str | None:
-    """Return the template of a path; ``None`` if it has no row."""
+    """Return the template of the route that matches a path, or ``None``."""
     return next((row.path for row, _ in rows_at(path)), None)

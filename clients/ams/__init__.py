@@ -1,4 +1,4 @@
-"""AMS, the Agent Management Service: agent templates, and the owners of agents."""
+"""The client of AMS, the service that stores agent templates and agents' owners."""
 
 from clients.ams.client import MAX_IDS_PER_CALL, Ams
 from clients.ams.records import (

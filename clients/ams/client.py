@@ -1,9 +1,7 @@
 """The client of AMS.
 
-The gateway's own credential authorizes a call, and ``X-User-Id`` names the user (AMS contract).
+The gateway's own credential authorizes every call. The header ``X-User-Id`` names the user (AMS contract).
 """
-
-from __future__ import annotations
 
 import time
 import uuid
@@ -14,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from clients.ams import refusals
-from clients.ams.health import what_is_wrong
+from clients.ams.health import reported_problem
 from clients.ams.records import (
     AgentFacts,
     Applied,
@@ -27,7 +25,7 @@ from clients.ams.records import (
     UpgradePlan,
     decode_profile,
 )
-from clients.calls import AnswerSize, Call, CallScope, Translation, UpstreamRejected
+from clients.calls import AnswerSize, Call, CallScope, Translation, UpstreamRejected, query_params
 from clients.decode import Records
 from clients.errors import GatewayError, NotFound, Service
 from clients.owned import OwnedAgentId
@@ -37,16 +35,16 @@ from clients.upstream import Upstream
 T = TypeVar("T")
 
 _ABSENT = frozenset({404, 405})
-"""The statuses of a deployment without an optional endpoint (AMS contract)."""
+"""The HTTP statuses with which AMS reports a missing endpoint (AMS contract)."""
 
 _DOTS = frozenset({".", ".."})
-"""Path segments that quoting does not protect."""
+"""Path segments that percent-encoding does not escape."""
 
 ABSENT_SECONDS = 60.0
-"""How long a missing endpoint is not called again."""
+"""The seconds after which the client calls a missing endpoint again."""
 
 MAX_IDS_PER_CALL = 100
-"""The most ids of ``GET /templates?ids=`` and ``GET /agents?ids=`` (AMS contract)."""
+"""The maximum number of ids in one request to AMS (AMS contract)."""
 
 
 class _WireTemplates(msgspec.Struct):
@@ -66,11 +64,11 @@ _CREATED = msgspec.json.Decoder(Created)
 _PLAN = msgspec.json.Decoder(UpgradePlan)
 _APPLIED = msgspec.json.Decoder(Applied)
 _BODIES = msgspec.json.Encoder(order="deterministic")
-"""AMS compares bodies to recognise a repeated request, so the same input must encode to the same bytes."""
+"""Encodes equal inputs to equal bytes. AMS recognises a repeated request by the request's body."""
 
 
 class Ams(ServiceClient):
-    """A client of AMS. ``key`` is an ``Idempotency-Key``; if it is ``None``, a new one is sent."""
+    """A client of AMS. ``key`` is the ``Idempotency-Key`` header. If ``key`` is ``None``, the client makes a key."""
 
     service = Service.AMS
     translate = staticmethod(refusals.translate)
@@ -81,21 +79,21 @@ class Ams(ServiceClient):
         self._wrong: str | None = None
 
     async def ping(self, scope: CallScope) -> None:
-        """Check that AMS is available, and read its own health. Raises GatewayError."""
+        """Check that AMS is available, and read AMS's health report. Raises GatewayError if AMS is unavailable."""
         self._wrong = None
-        self._wrong = what_is_wrong((await self.upstream.ping(scope, "/health")).body)
+        self._wrong = reported_problem((await self.upstream.ping(scope, "/health")).body)
 
     def note(self) -> str | None:
-        """What the last ``ping`` reported as wrong."""
+        """Describe the problem that the last ``ping`` found. Returns ``None`` if AMS reported no problem."""
         return self._wrong
 
     async def profile(self, scope: CallScope, user_id: str) -> Profile:
-        """Read the user's profile and agents. ``profile_exists`` is false for a user that AMS does not know."""
+        """Read a user's profile and agents. If AMS does not know the user, ``profile_exists`` is false."""
         call = _of_user(user_id, Call("me", "/me", refused=refusals.of_profile))
         return decode_profile((await self.upstream.request(scope, call)).body, user_id)
 
     async def agent_facts(self, scope: CallScope, user_id: str, ids: list[OwnedAgentId]) -> list[AgentFacts | None]:
-        """Read more about agents than their rows have, in the order of ``ids``; ``None`` for an agent without facts."""
+        """Read the agents that have the given ids. The list contains ``None`` for an agent that AMS does not know."""
         call = Call("agents", "/agents", params=[("ids", ",".join(ids))])
         answer = await self._optional(scope, _AGENTS, _of_user(user_id, call))
         known = [] if answer is None else answer.agents
@@ -103,9 +101,10 @@ class Ams(ServiceClient):
         return [found.get(agent_id) for agent_id in ids]
 
     async def create_agent(self, scope: CallScope, user_id: str, body: dict[str, Any], key: str) -> str:
-        """Create an agent from a template, and return its id. ``body`` is AMS's request.
+        """Create an agent from a template, and return the agent's id.
 
-        Raises NotFound (no such template or version), Invalid (``VARIABLES_INVALID``), Conflict (``KEY_REUSED``).
+        ``body`` is the body of the request to AMS. Raises NotFound for an unknown template or version, Invalid
+        (``VARIABLES_INVALID``) and Conflict (``KEY_REUSED``).
         """
         call = _of_agents("agent.create", "/agents/create", _BODIES.encode(body), str(body.get("template_id", "")))
         call = replace(_keyed(call, key), refused=refusals.of_creating)
@@ -114,7 +113,10 @@ class Ams(ServiceClient):
     async def upgrade_plan(
         self, scope: CallScope, user_id: str, agent_id: OwnedAgentId, version: str | None
     ) -> UpgradePlan:
-        """Plan an upgrade to a version, or to the latest. Raises as ``upgrade_agent`` does."""
+        """Plan an agent's upgrade to another version of the agent's template.
+
+        If ``version`` is ``None``, the plan is for the latest version. Raises the same errors as ``upgrade_agent``.
+        """
         call = _of_agents("agent.plan", f"/agents/{agent_id}/upgrade", _upgrade(version, dry_run=True), agent_id)
         return await self.read(scope, _PLAN, _of_user(user_id, replace(call, refused=refusals.of_upgrading)))
 
@@ -128,9 +130,10 @@ class Ams(ServiceClient):
         queue: bool,
         key: str | None,
     ) -> bool:
-        """Upgrade an agent to a version, or to the latest. Returns false if the upgrade is queued.
+        """Upgrade an agent to another version of the agent's template.
 
-        Raises NotFound (no such version), Conflict (``NO_MIGRATION_PATH`` or ``KEY_REUSED``).
+        If ``version`` is ``None``, AMS upgrades the agent to the latest version. Returns false if AMS has queued the
+        upgrade. Raises NotFound for an unknown version, and Conflict (``NO_MIGRATION_PATH`` or ``KEY_REUSED``).
         """
         body = _upgrade(version, dry_run=False, use_queue=queue)
         call = _keyed(_of_agents("agent.upgrade", f"/agents/{agent_id}/upgrade", body, agent_id), key)
@@ -140,10 +143,11 @@ class Ams(ServiceClient):
     async def delete_agent(
         self, scope: CallScope, user_id: str, agent_id: OwnedAgentId, key: str | None
     ) -> bool | None:
-        """Delete an agent. Returns ``None`` if the endpoint is known to be missing.
+        """Delete an agent in AMS.
 
-        Returns false if AMS answers that there is no such agent. An AMS without this endpoint can answer the same: a
-        caller that knows that the agent exists then calls ``deletes_no_agents``.
+        If AMS is known to lack the endpoint, the method makes no call and returns ``None``. Returns false if AMS
+        answers that the agent or the endpoint does not exist. If the caller knows that the agent exists, it then calls
+        ``deletes_no_agents``.
         """
         if self._is_absent("agent.delete"):
             return None
@@ -158,13 +162,14 @@ class Ams(ServiceClient):
         return True
 
     def deletes_no_agents(self) -> None:
-        """Record for a while that this AMS cannot delete agents."""
+        """Record for ``ABSENT_SECONDS`` seconds that AMS cannot delete agents."""
         self._note_absent("agent.delete")
 
     async def templates(self, scope: CallScope, user_id: str, ids: list[str]) -> list[TemplateRecord | None]:
-        """Read templates by slug, in the order of ``ids``; ``None`` for a missing one.
+        """Read the templates that have the given slugs.
 
-        Without this endpoint, every id has a record with its slug alone.
+        The list contains ``None`` for a template that AMS does not know. If AMS lacks the endpoint, every record has
+        only a slug.
         """
         call = Call("templates", "/templates", params=[("ids", ",".join(ids))])
         answer = await self._optional(scope, _TEMPLATES, _of_user(user_id, call))
@@ -176,29 +181,29 @@ class Ams(ServiceClient):
     async def template_page(
         self, scope: CallScope, user_id: str, *, limit: int, after: str | None, search: str | None
     ) -> list[TemplateRecord] | None:
-        """Read a page of the templates that the user may use; ``None`` without this endpoint."""
-        params = [("limit", str(limit))]
-        params += [("after", after)] if after else []
-        params += [("search", search)] if search else []
-        call = _of_user(user_id, Call("templates", "/templates", params=params))
-        answer = await self._optional(scope, _TEMPLATES, call)
+        """Read a page of the templates that the user may use. Returns ``None`` if AMS lacks the endpoint."""
+        call = Call("templates", "/templates", params=query_params(limit=limit, after=after, search=search))
+        answer = await self._optional(scope, _TEMPLATES, _of_user(user_id, call))
         return None if answer is None else answer.templates
 
     async def template_version(
         self, scope: CallScope, user_id: str, slug: str, number: str, *, exists: bool
     ) -> TemplateVersionRecord | None:
-        """Read a version of a template; ``None`` without this endpoint. Raises NotFound.
+        """Read a published version of a template.
 
-        If the version is known to exist (``exists``), a 404 means that the endpoint is missing.
+        Returns ``None`` if AMS lacks the endpoint. Raises NotFound for an unknown version. ``exists`` says that the
+        version is known to exist. A 404 then means that AMS lacks the endpoint.
         """
         if slug in _DOTS:
-            raise NotFound("The version of the template does not exist.")
+            raise NotFound("The template does not have the requested version. Choose another version.")
         path = f"/templates/{quote(slug, safe='')}/versions/{quote(number, safe='')}"
         call = _of_user(user_id, Call("template.version", path, subject=slug))
         try:
             return await self._optional(scope, _VERSION, call, absent=_ABSENT if exists else frozenset({405}))
         except NotFound as error:
-            raise NotFound("The version of the template does not exist.", service=Service.AMS) from error
+            raise NotFound(
+                "The template does not have the requested version. Choose another version.", service=Service.AMS
+            ) from error
 
     async def validate_template(self, scope: CallScope, user_id: str, source: str) -> TemplateValidation:
         """Validate an Agent File."""
@@ -208,10 +213,10 @@ class Ams(ServiceClient):
         return found
 
     async def publish_template(self, scope: CallScope, user_id: str, source: str, key: str | None) -> PublishedVersion:
-        """Publish an Agent File as its template's latest version.
+        """Publish an Agent File as the latest version of the file's template.
 
-        Raises Invalid (``TEMPLATE_INVALID``: the file, or a version that is not above the latest) and Conflict
-        (``VERSION_EXISTS`` or ``KEY_REUSED``).
+        Raises Invalid (``TEMPLATE_INVALID``) if the file is invalid or its version is not higher than the latest, and
+        Conflict (``VERSION_EXISTS`` or ``KEY_REUSED``).
         """
         call = _keyed(_of_file("template.publish", "/templates/publish", source), key)
 
@@ -223,7 +228,7 @@ class Ams(ServiceClient):
     async def _optional(
         self, scope: CallScope, decoder: msgspec.json.Decoder[T], call: Call, *, absent: frozenset[int] = _ABSENT
     ) -> T | None:
-        """Call an endpoint that a deployment can lack: the status is in ``absent``, and ``None`` is returned."""
+        """Call an optional endpoint. Return ``None`` if AMS answers with a status in ``absent``."""
         if self._is_absent(call.operation):
             return None
         try:
@@ -240,8 +245,6 @@ class Ams(ServiceClient):
 
 
 class _Absent(Exception):
-    """A refusal with a status that means that AMS lacks the endpoint."""
-
     def __init__(self, status: int) -> None:
         super().__init__(f"status {status}")
         self.status = status
@@ -255,25 +258,22 @@ def _absent_if(statuses: frozenset[int]) -> Translation:
 
 
 def _of_user(user_id: str, call: Call) -> Call:
-    """A call on behalf of a user."""
     return replace(call, headers={"X-User-Id": user_id, **call.headers}, size=AnswerSize.RECORD)
 
 
 def _of_agents(operation: str, path: str, body: bytes | None, subject: str, *, method: str = "POST") -> Call:
-    """A call for which AMS calls Letta. Its 500 with a reason is not a failure of AMS."""
+    """Return a call to AMS during which AMS calls Letta."""
     headers = {} if body is None else {"content-type": "application/json"}
     call = Call(operation, path, method, content=body, headers=headers, subject=subject)
     return replace(call, is_refusal=refusals.has_a_reason)
 
 
 def _of_file(operation: str, path: str, source: str) -> Call:
-    """A call with an Agent File."""
     headers = {"content-type": "text/plain; charset=utf-8"}
     return Call(operation, path, "POST", content=source.encode(), headers=headers)
 
 
 def _keyed(call: Call, key: str | None) -> Call:
-    """A mutation with the caller's idempotency key, or a new one."""
     return replace(call, headers={**call.headers, "Idempotency-Key": str(uuid.uuid4()) if key is None else key})
 
 

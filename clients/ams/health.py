@@ -1,6 +1,4 @@
-"""AMS's report of its own health. It can answer 200 and report that it does not work."""
-
-from __future__ import annotations
+"""Reads problems from AMS's health report. AMS can answer 200 and report a problem."""
 
 from typing import Any
 
@@ -8,8 +6,8 @@ import msgspec
 
 from clients.decode import UNREADABLE
 
-_PARTS = {"database": "its database", "proxy_service": "its proxy", "letta_api_key": "its key to Letta"}
-"""The checks in the AMS contract. Others count by ``status`` alone."""
+_PARTS = {"database": "database", "proxy_service": "proxy", "letta_api_key": "key for Letta"}
+"""The health checks that AMS reports, with the names that operators see."""
 
 
 class _Health(msgspec.Struct):
@@ -20,13 +18,13 @@ class _Health(msgspec.Struct):
 _HEALTH = msgspec.json.Decoder(_Health)
 
 
-def what_is_wrong(body: bytes) -> str | None:
-    """A sentence for operators on what AMS reports as wrong; ``None`` if nothing is."""
+def reported_problem(body: bytes) -> str | None:
+    """Describe the problems that AMS reports. Returns ``None`` if AMS reports no problem."""
     try:
         health = _HEALTH.decode(body)
     except UNREADABLE:
-        return "Its report of its health cannot be read."
+        return "The gateway cannot decode AMS's health report."
     wrong = ", ".join(part for name, part in _PARTS.items() if health.checks.get(name, "ok") != "ok")
     if wrong:
-        return f"It reports that it is not well: {wrong}."
-    return None if health.status == "ok" else "It reports that it is not well."
+        return f"AMS reports failed health checks: {wrong}."
+    return None if health.status == "ok" else "AMS's health report has a status other than `ok`."

@@ -1,6 +1,4 @@
-"""Records decoded from AMS's answers. Only fields that are used are modelled; unknown ones are ignored."""
-
-from __future__ import annotations
+"""Types for AMS's answers. Each type has only the fields that the gateway uses."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -19,9 +17,10 @@ class _AgentFields(msgspec.Struct, kw_only=True):
 
 
 class AgentRow(_AgentFields, kw_only=True):
-    """An agent in AMS, whose state is in Letta: its id there, its owner's ``sub``, and the slug of its template.
+    """AMS's record of an agent.
 
-    ``decode_profile`` sets the owner: ``/me`` is about one user.
+    ``template_id`` is the template's slug, and ``owner_id`` is the owner's ``sub`` claim. AMS does not send the owner
+    with each agent of ``GET /me``, so ``decode_profile`` sets the owner.
     """
 
     agent_id: str
@@ -29,7 +28,7 @@ class AgentRow(_AgentFields, kw_only=True):
 
 
 class AgentFacts(msgspec.Struct, kw_only=True):
-    """The fields of ``GET /agents`` that an agent's row does not have."""
+    """An agent in AMS's answer to ``GET /agents``, with the fields that ``AgentRow`` lacks."""
 
     agent_id: str
     user_id: str | None = None
@@ -45,9 +44,9 @@ class _UserFields(msgspec.Struct, kw_only=True):
 
 
 class Profile(_UserFields, kw_only=True):
-    """``GET /me``, normalized from its three shapes.
+    """A user's profile, decoded from AMS's answer to ``GET /me``.
 
-    ``litellm_key`` pays for the user's completions. It is a secret, and is sent to LiteLLM alone.
+    ``litellm_key`` is the secret key that pays for the user's completions. The gateway sends the key only to LiteLLM.
     """
 
     letta_agent_id: str | None = None
@@ -59,10 +58,7 @@ class Profile(_UserFields, kw_only=True):
 
 
 class TemplateRecord(msgspec.Struct, kw_only=True):
-    """A template, from whose versions agents are created.
-
-    ``id`` is its slug; ``described`` is false if nothing else is known.
-    """
+    """A template for agents. ``id`` is the template's slug. If only the slug is known, ``described`` is false."""
 
     id: str
     described: bool = True
@@ -75,7 +71,7 @@ class TemplateRecord(msgspec.Struct, kw_only=True):
 
 
 class TemplateVersionRecord(msgspec.Struct, kw_only=True):
-    """A published version of a template. ``source`` is the Agent File; ``number`` is SemVer."""
+    """A published version of a template. ``source`` is the Agent File, and ``number`` is a SemVer version."""
 
     template_id: str
     number: str = msgspec.field(name="version")
@@ -86,7 +82,7 @@ class TemplateVersionRecord(msgspec.Struct, kw_only=True):
 
 
 class PublishedVersion(msgspec.Struct, kw_only=True):
-    """The answer to publishing."""
+    """AMS's answer to a request to publish a template's version."""
 
     template_id: str
     version: str
@@ -108,29 +104,32 @@ class _Verdict(msgspec.Struct):
 
 
 class TemplateValidation(msgspec.Struct, kw_only=True):
-    """The result of validating an Agent File."""
+    """AMS's report on whether an Agent File is valid."""
 
     raw_format: str | None = msgspec.field(default=None, name="format")
     validation: _Verdict
 
     @property
     def format(self) -> TemplateFormat:
-        """The format of the file, as far as AMS recognises it."""
+        """The Agent File's format, or ``UNKNOWN`` if AMS does not recognise the format."""
         return TemplateFormat(self.raw_format or "")
 
     @property
     def valid(self) -> bool:
-        """Whether it can be published, apart from its version."""
+        """Whether the Agent File is valid, except for the version number."""
         return self.validation.valid
 
     @property
     def problems(self) -> list[str]:
-        """A line for each problem."""
+        """One line for each problem in the Agent File."""
         return self.validation.errors
 
 
 class UpgradeStep(msgspec.Struct, kw_only=True, frozen=True):
-    """One migration of a plan, from a version to the next. ``actions`` are types (``json_patch``, ``script``)."""
+    """One migration in an agent's upgrade.
+
+    ``actions`` lists the types of the migration's actions, such as ``json_patch``.
+    """
 
     from_version: str | None
     to_version: str | None
@@ -138,7 +137,7 @@ class UpgradeStep(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class UpgradeChange(msgspec.Struct, kw_only=True):
-    """One change of the Agent File (JSON Patch, RFC 6902)."""
+    """One change that an upgrade makes to the Agent File. The change is a JSON Patch operation (RFC 6902)."""
 
     op: str
     path: str
@@ -146,7 +145,7 @@ class UpgradeChange(msgspec.Struct, kw_only=True):
 
 
 class UpgradePlan(msgspec.Struct, kw_only=True):
-    """The plan of an upgrade. The contract does not define the form of a step in ``plan``."""
+    """AMS's plan for an agent's upgrade. The AMS contract does not define the form of the items in ``plan``."""
 
     plan: list[Any]
     diff: list[UpgradeChange] = []
@@ -154,18 +153,18 @@ class UpgradePlan(msgspec.Struct, kw_only=True):
 
     @property
     def steps(self) -> list[UpgradeStep]:
-        """The migrations, in order."""
+        """The upgrade's migrations, in order."""
         return [_step(one) for one in self.plan]
 
 
 class Applied(msgspec.Struct, kw_only=True):
-    """The answer to an upgrade: applied, or queued for an agent."""
+    """AMS's answer to a request to upgrade an agent."""
 
     applied: bool | None = None
     agent_id: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError, which becomes a DECODE, if it is neither."""
+        """Raise ValueError if AMS has neither applied nor queued the upgrade."""
         if self.applied is None and self.agent_id is None:
             raise ValueError("neither applied nor queued")
 
@@ -175,13 +174,13 @@ class _CreatedAgent(msgspec.Struct):
 
 
 class Created(msgspec.Struct):
-    """The answer to creating. The rest of the agent's state is read from Letta."""
+    """AMS's answer to a request to create an agent."""
 
     agent: _CreatedAgent
 
 
 class Refusal(msgspec.Struct):
-    """AMS's error. ``details`` are the lines of a failed validation: they mention nothing but the input."""
+    """An error from AMS. ``details`` lists validation errors. These errors quote only the client's input."""
 
     error: str = ""
     details: list[str] = []
@@ -193,10 +192,7 @@ class _WireProfile(_UserFields):
     agents: Records[AgentRow] | Annotated[dict[str, msgspec.Raw], msgspec.Meta(max_length=MAX_RECORDS)] | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError, which becomes a DECODE, for an answer of another shape than the contract's three.
-
-        It would be read as a user without agents, and all their objects as NOT_FOUND.
-        """
+        """Raise ValueError if the answer has none of the contract's three forms."""
         has_user = self.profile_exists is not None or bool(self.id or self.letta_agent_id or self.agents)
         has_agents = self.agents is not None or self.letta_agent_id is not msgspec.UNSET
         if not (has_user and (has_agents or self.profile_exists is False)):
@@ -208,7 +204,7 @@ _OLD_ROW = msgspec.json.Decoder(_AgentFields)
 
 
 def decode_profile(body: bytes, user_id: str) -> Profile:
-    """Decode a user's profile from any of its three shapes."""
+    """Decode a user's profile from AMS's answer."""
     wire = decode(Service.AMS, _PROFILE, body)
     return Profile(
         **{name: getattr(wire, name) for name in _UserFields.__struct_fields__},
@@ -219,7 +215,6 @@ def decode_profile(body: bytes, user_id: str) -> Profile:
 
 
 def _rows(wire: _WireProfile, user_id: str) -> list[AgentRow]:
-    """The agents, from a list, an object by id, or one id."""
     if isinstance(wire.agents, list):
         rows = wire.agents
     elif isinstance(wire.agents, dict):

@@ -1,1 +1,1 @@
-"""Letta: stateful agents, their conversations, memory and runs."""
+"""The client of Letta, which runs stateful agents."""

@@ -1,12 +1,10 @@
-"""Calls for agents."""
-
-from __future__ import annotations
+"""Reads and changes agents in Letta."""
 
 from typing import Any
 
 import msgspec
 
-from clients.calls import Call, CallScope
+from clients.calls import Call, CallScope, query_params
 from clients.decode import Page
 from clients.letta.records import AgentState, AgentToChange
 from clients.owned import OwnedAgentId, Position
@@ -19,47 +17,42 @@ _INCLUDES = [("include", "agent.blocks"), ("include", "agent.tools"), ("include"
 
 
 class AgentCalls(ServiceClient):
-    """The calls of ``Letta`` for agents."""
+    """Reads and changes agents in Letta. The methods raise NotFound for an unknown agent."""
 
     async def agent(self, scope: CallScope, agent_id: OwnedAgentId) -> AgentState:
-        """Read an agent's state, with blocks, tools and tags. Raises NotFound."""
+        """Read an agent with its memory blocks, tools and tags."""
         call = Call("agent", f"/v1/agents/{agent_id}", params=_INCLUDES, subject=agent_id)
         return await self.read(scope, _AGENT, call)
 
     async def agents_by_tag(
         self, scope: CallScope, tag: str, *, limit: int, after: Position | None = None
     ) -> list[AgentState]:
-        """Read a page of the agents with a tag, newest first. Letta ignores an unknown ``after``."""
-        params = [("tags", tag), ("limit", str(limit)), ("order", "desc"), *_INCLUDES]
-        if after is not None:
-            params.append(("after", after))
+        """Read a page of the agents that have a tag, newest first. Letta ignores an unknown id in ``after``."""
+        params = [*query_params(tags=tag, limit=limit, order="desc", after=after), *_INCLUDES]
         return await self.read(scope, _AGENTS, Call("agents", "/v1/agents/", params=params))
 
     async def search_agents(
         self, scope: CallScope, tags: list[str], *, search: str | None, limit: int, after: Position | None = None
     ) -> list[AgentState]:
-        """Read a page of the agents that have all tags and whose names match a search, newest first.
+        """Read a page of the agents that match a search, newest first.
 
-        In ``search``, Letta takes ``%`` and ``_`` for wildcards, so it can return other agents too.
+        Each agent has all ``tags``, and a name that contains ``search``. Letta treats ``%`` and ``_`` in ``search`` as
+        wildcards, so the page can have agents with other names.
         """
-        params = [*(("tags", tag) for tag in tags), ("match_all_tags", "true")]
-        params += [("limit", str(limit)), ("order", "desc"), *_INCLUDES]
-        params += [("query_text", search)] if search else []
-        params += [("after", after)] if after else []
+        params = [*(("tags", tag) for tag in tags), ("match_all_tags", "true"), *_INCLUDES]
+        params += query_params(limit=limit, order="desc", query_text=search, after=after)
         return await self.read(scope, _AGENTS, Call("agents.search", "/v1/agents/", params=params))
 
     async def agent_to_change(self, scope: CallScope, agent_id: OwnedAgentId) -> AgentToChange:
-        """Read the parts of an agent that a change needs. Raises NotFound."""
+        """Read an agent's tags and model configuration."""
         call = Call("agent", f"/v1/agents/{agent_id}", params=[("include", "agent.tags")], subject=agent_id)
         return await self.read(scope, _TO_CHANGE, call)
 
     async def update_agent(self, scope: CallScope, agent_id: OwnedAgentId, changes: dict[str, Any]) -> None:
-        """Change fields of an agent. Raises NotFound."""
-        path = f"/v1/agents/{agent_id}"
-        call = Call("agent.update", path, "PATCH", json=changes, subject=agent_id)
+        """Change an agent's fields."""
+        call = Call("agent.update", f"/v1/agents/{agent_id}", "PATCH", json=changes, subject=agent_id)
         await self.write(scope, call)
 
     async def delete_agent(self, scope: CallScope, agent_id: OwnedAgentId) -> None:
-        """Delete an agent and its messages. Raises NotFound."""
-        path = f"/v1/agents/{agent_id}"
-        await self.write(scope, Call("agent.delete", path, "DELETE", subject=agent_id))
+        """Delete an agent and the agent's messages."""
+        await self.write(scope, Call("agent.delete", f"/v1/agents/{agent_id}", "DELETE", subject=agent_id))

@@ -1,10 +1,8 @@
-"""The client of Letta. Its calls are in one module for each area.
+"""The client of Letta, the service that runs stateful agents.
 
-The gateway's key has access to every user's agents. ``resolvers.access`` checks the user's permission before a write,
-and before any part of an answer is used.
+Each area of Letta's API has a module with its calls. The gateway's key can access every user's agents. So
+``resolvers.access`` checks the user's permission before each write, and before any part of an answer is used.
 """
-
-from __future__ import annotations
 
 import msgspec
 
@@ -33,16 +31,16 @@ _HEALTH = msgspec.json.Decoder(_Health)
 
 
 class Letta(AgentCalls, ConversationCalls, MemoryCalls, RunCalls, TurnCalls):
-    """A client of Letta, which uses the gateway's key."""
+    """A client of Letta that authenticates with the gateway's key."""
 
     service = Service.LETTA
     translate = staticmethod(translate)
 
     async def ping(self, scope: CallScope) -> None:
-        """Check that Letta is available. Raises GatewayError if it is not."""
+        """Raise GatewayError if Letta is unavailable."""
         answer = await self.upstream.ping(scope, "/v1/health/")
         decode(Service.LETTA, _HEALTH, answer.body)
 
     async def check_key(self, scope: CallScope) -> None:
-        """Make a call that needs the key. Raises UpstreamError (``CREDENTIAL``) if Letta refuses it."""
+        """Raise UpstreamError (``CREDENTIAL``) if Letta refuses the gateway's key."""
         await self.read(scope, _LIST, Call("agents", "/v1/agents/", params=[("limit", "1")]))

@@ -1,12 +1,10 @@
-"""The content of a message: text, or parts."""
-
-from __future__ import annotations
+"""The content of a message: text, or a list of parts."""
 
 import msgspec
 
 
 class MessageImage(msgspec.Struct):
-    """An image in a message. Letta stores the bytes (base64), even if it was sent as a URL."""
+    """An image in a message. Letta stores an image as base64, even if the client sent a URL."""
 
     media_type: str | None = None
     data: str | None = None
@@ -14,12 +12,15 @@ class MessageImage(msgspec.Struct):
 
     @property
     def url(self) -> str | None:
-        """A data URL, or the URL that was sent if Letta has not stored the image yet."""
+        """The URL of the image. A stored image has a data URL.
+
+        Before Letta stores the image, this is the URL that the client sent.
+        """
         return self.address if self.data is None else f"data:{self.media_type or 'image/*'};base64,{self.data}"
 
 
 class ContentPart(msgspec.Struct):
-    """One part of a message's content: text, an image, or another type."""
+    """One part of a message's content, such as a text or an image."""
 
     type: str = "text"
     text: str | None = None
@@ -30,7 +31,7 @@ Content = str | list[ContentPart] | None
 
 
 def text_of(content: Content) -> str | None:
-    """The text of a message's content: its text parts, joined."""
+    """Return the text in a message's content. Several text parts are joined."""
     if content is None or isinstance(content, str):
         return content
     return "".join(part.text for part in content if part.text is not None)

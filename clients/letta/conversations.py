@@ -1,10 +1,8 @@
-"""Calls for conversations and their messages."""
-
-from __future__ import annotations
+"""Reads and changes conversations in Letta, and reads messages."""
 
 import msgspec
 
-from clients.calls import Call, CallScope
+from clients.calls import Call, CallScope, query_params
 from clients.decode import Page
 from clients.letta.messages import MessageRecord, decode_page
 from clients.letta.records import ConversationRecord
@@ -16,10 +14,10 @@ _CONVERSATIONS = msgspec.json.Decoder(Page[ConversationRecord])
 
 
 class ConversationCalls(ServiceClient):
-    """The calls of ``Letta`` for conversations and messages."""
+    """Reads and changes conversations in Letta. The methods raise NotFound for an unknown conversation."""
 
     async def conversation(self, scope: CallScope, conversation_id: ClaimedConversationId) -> ConversationRecord:
-        """Read a conversation. Raises NotFound."""
+        """Read a conversation."""
         call = Call("conversation", f"/v1/conversations/{conversation_id}", subject=conversation_id)
         return await self.read(scope, _CONVERSATION, call)
 
@@ -32,13 +30,13 @@ class ConversationCalls(ServiceClient):
         after: Position | None = None,
         search: str | None = None,
     ) -> list[ConversationRecord]:
-        """Read a page of an agent's conversations, newest first; with ``search``, those whose summary contains it.
+        """Read a page of an agent's conversations, newest first.
 
-        Raises NotFound for an unknown ``after``. After a deleted conversation the list continues.
+        Each conversation's summary contains ``search``. Raises NotFound for an unknown ``after``, but not for the id of
+        a deleted conversation.
         """
-        params = [("agent_id", agent_id), ("limit", str(limit)), ("order", "desc")]
-        params += [("after", after)] if after is not None else []
-        params += [("summary_search", _literal(search))] if search else []
+        params = query_params(agent_id=agent_id, limit=limit, order="desc", after=after)
+        params += query_params(summary_search=_literal(search or ""))
         call = Call("conversations", "/v1/conversations/", params=params, subject=agent_id)
         return await self.read(scope, _CONVERSATIONS, call)
 
@@ -59,19 +57,18 @@ class ConversationCalls(ServiceClient):
     async def update_conversation(
         self, scope: CallScope, conversation_id: OwnedConversationId, summary: str
     ) -> ConversationRecord:
-        """Change the summary of a conversation. Raises NotFound."""
+        """Change a conversation's summary."""
         path = f"/v1/conversations/{conversation_id}"
         call = Call("conversation.update", path, "PATCH", json={"summary": summary}, subject=conversation_id)
         return await self.read(scope, _CONVERSATION, call)
 
     async def fork_conversation(self, scope: CallScope, conversation_id: OwnedConversationId) -> ConversationRecord:
-        """Create a conversation with the messages of another one. Raises NotFound."""
-        path = f"/v1/conversations/{conversation_id}/fork"
-        call = Call("conversation.fork", path, "POST", subject=conversation_id)
+        """Create a conversation that begins with another conversation's messages."""
+        call = Call("conversation.fork", f"/v1/conversations/{conversation_id}/fork", "POST", subject=conversation_id)
         return await self.read(scope, _CONVERSATION, call)
 
     async def delete_conversation(self, scope: CallScope, conversation_id: OwnedConversationId) -> None:
-        """Delete a conversation. A run in it is not cancelled (Letta 0.16.8). Raises NotFound."""
+        """Delete a conversation. Letta 0.16.8 does not cancel a run of the conversation."""
         path = f"/v1/conversations/{conversation_id}"
         call = Call("conversation.delete", path, "DELETE", subject=conversation_id)
         await self.write(scope, call)
@@ -86,18 +83,16 @@ class ConversationCalls(ServiceClient):
         before: Position | None = None,
         after: Position | None = None,
     ) -> list[MessageRecord]:
-        """Read a page of a conversation's messages. They are returned oldest first.
+        """Read a page of a conversation's messages, sorted from oldest to newest.
 
-        A default conversation accepts the id of any message, also of another conversation, and raises NotFound for an
-        unknown one. Other conversations ignore an unknown id (Letta 0.16.8).
+        The page has the newest or the oldest of the messages that are older than ``before`` and newer than ``after``.
+        ``limit`` is the number of Letta's messages. Each of these messages can become several records.
 
-        ``limit`` counts Letta's messages, each of which can be several records. The page is taken from the newest or
-        the oldest end of the messages older than ``before`` and newer than ``after``.
+        In a default conversation, Letta 0.16.8 accepts the id of any message, even from another conversation, and
+        refuses an unknown id (NotFound). In other conversations, Letta ignores an unknown id.
         """
-        params = [*conversation.agent_parameter.items(), ("limit", str(limit))]
-        params.append(("order", "desc" if newest_first else "asc"))
-        params += [("before", before)] if before else []
-        params += [("after", after)] if after else []
+        order = "desc" if newest_first else "asc"
+        params = query_params(**conversation.agent_parameter, limit=limit, order=order, before=before, after=after)
         answer = await self.upstream.request(
             scope, Call("messages", conversation.messages_path, params=params, subject=conversation)
         )
@@ -105,5 +100,5 @@ class ConversationCalls(ServiceClient):
 
 
 def _literal(text: str) -> str:
-    """Escape a text for Letta's search, which is SQL's ``LIKE``."""
+    """Escape a text for SQL's ``LIKE``, by which Letta searches."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -1,10 +1,9 @@
-"""The frames of a Letta stream, in the order of the contract.
+"""The types of the frames in a stream from Letta (Letta contract).
 
-``ping`` (carries the run's id) → messages and their deltas → ``stop_reason`` → ``usage_statistics`` → ``[DONE]``.
-A failed model call is ``stop_reason`` + ``event: error``; a cancelled run ends at its ``stop_reason``.
+The order is ``ping`` with the run's id, messages and their deltas, ``stop_reason``, ``usage_statistics``, ``[DONE]``.
+After a failed model call, ``event: error`` follows ``stop_reason``. The stream of a cancelled run ends with
+``stop_reason``.
 """
-
-from __future__ import annotations
 
 from typing import Any
 
@@ -21,30 +20,30 @@ from clients.usage import Usage
 
 
 class Ping(msgspec.Struct, frozen=True):
-    """A keep-alive. The first one has the run's id."""
+    """A keep-alive frame in a stream from Letta. The first keep-alive frame of a stream contains the run's id."""
 
     run_id: str | None
 
 
 class MessageFrame(msgspec.Struct, frozen=True):
-    """A message or, in token mode, a piece of one."""
+    """A frame that contains a message. In token mode, the frame contains a piece of a message."""
 
     message: MessageRecord
 
 
 class StopReason(msgspec.Struct, frozen=True):
-    """Letta's stop reason of the turn; see ``clients.letta.stops``."""
+    """A frame that gives Letta's reason for the end of a turn."""
 
     reason: str
 
 
 class ErrorFrame(msgspec.Struct, frozen=True):
-    """The turn failed. Letta's text is not kept.
+    """A frame that reports a failed turn. The gateway omits Letta's error message.
 
     Attributes:
-        waits_for_approval: the message was not processed, since the agent waits for a decision (Letta 0.16.8).
-        lost_image: the message was not processed, since an image's URL cannot be read.
-        unpaid: the model answered 402.
+        waits_for_approval: Letta did not process the message, since the agent waits for an approval (Letta 0.16.8).
+        lost_image: Letta did not process the message, since it cannot fetch an image.
+        unpaid: the model's provider answered 402.
     """
 
     error_type: str
@@ -56,7 +55,7 @@ class ErrorFrame(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """``[DONE]``, the last event."""
+    """The event ``[DONE]``, which ends a stream."""
 
 
 Frame = Ping | MessageFrame | StopReason | Usage | ErrorFrame | Done
@@ -68,7 +67,7 @@ class _Head(msgspec.Struct):
 
 
 class _Wire(msgspec.Struct):
-    """Letta's own frames. A field of an unexpected type is unknown, and does not fail the stream."""
+    """The fields of a frame that is not a message. A field of an unexpected type is not an error."""
 
     run_id: Any = None
     stop_reason: Any = None
@@ -85,23 +84,29 @@ class _Wire(msgspec.Struct):
 _WAITS = "waiting for approval"
 _LOST_IMAGE = "Failed to fetch image"
 _UNPAID = "PAYMENT_REQUIRED:"
-"""The beginning of Letta's detail after a model's 402. The ``error_type`` is ``llm_error``, as of other failures."""
+"""The beginning of Letta's error text if a model provider answered 402. The ``error_type`` is only ``llm_error``."""
 _RATE_LIMIT = "llm_rate_limit"
-"""Its detail can be "too many tokens", which means those of a minute."""
+"""Letta's ``error_type`` for an exceeded rate limit.
+
+With this type, "too many tokens" means tokens per minute, and not a long context.
+"""
 _OURS = ("ping", "stop_reason", "usage_statistics", "error_message")
 _HEAD = msgspec.json.Decoder(_Head)
 _WIRE = msgspec.json.Decoder(_Wire)
 
 
 def seq_id_of(event: SseEvent) -> int | None:
-    """The frame's number within a background run, if it has one. Raises UpstreamError (``DECODE``)."""
+    """Return the ``seq_id`` of a frame.
+
+    Returns ``None`` if the frame has no ``seq_id``. Raises UpstreamError (``DECODE``).
+    """
     if event.data == b"[DONE]":
         return None
     return _count(decode(Service.LETTA, _HEAD, event.data).seq_id)
 
 
 def decode_frame(event: SseEvent, conversation: ConversationRef) -> Frame:
-    """Decode an event to a frame. Raises UpstreamError (``DECODE``)."""
+    """Decode an SSE event from Letta. Raises UpstreamError (``DECODE``) if the event is not a frame."""
     if event.data == b"[DONE]":
         return Done()
     kind = decode(Service.LETTA, _HEAD, event.data).message_type
@@ -138,17 +143,14 @@ def _error(wire: _Wire) -> ErrorFrame:
 
 
 def _run_id(value: Any) -> str | None:
-    """The value, if it is the id of a run."""
     return value if isinstance(value, str) and is_letta_id(value, "run") else None
 
 
 def _text(value: Any) -> str:
-    """The value if it is text; another value as JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _count(value: Any) -> int | None:
-    """The value, if it is a count."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -1,6 +1,4 @@
-"""The form of Letta's ids."""
-
-from __future__ import annotations
+"""Checks the format of Letta's ids."""
 
 import re
 
@@ -9,8 +7,9 @@ _ID = re.compile(rf"(?:agent|conv|run|message|block|tool|passage|step)-{UUID}\Z"
 
 
 def is_letta_id(value: str, kind: str) -> bool:
-    """Whether a value has the form of a Letta id of a kind (``agent``, ``conv``, ``run``, …).
+    """Return whether a string is formatted like a Letta id.
 
-    Every id is checked by this before it is put into a path, so that it cannot change the path.
+    ``kind`` is the id's prefix, such as ``agent`` or ``run``. The gateway checks every id before it puts the id into a
+    path.
     """
     return value.startswith(f"{kind}-") and _ID.match(value) is not None

@@ -1,10 +1,8 @@
-"""Messages that Letta lists and streams, decoded to one record class per ``message_type``.
+"""The types of Letta's messages, and the functions that decode messages.
 
-Several messages can share one Letta message id, as a reasoning and an assistant message do; ``otid`` distinguishes
-them. A message of an unknown type or form is an ``OpaqueMessage``.
+Several messages, such as a reasoning message and an assistant message, can share one Letta message id and differ in
+``otid``. A message of an unknown type or form is an ``OpaqueMessage``.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -24,7 +22,7 @@ from clients.owned import ConversationRef
 
 
 class MessageRole(StrEnum):
-    """The author of a message."""
+    """The role of a message's author."""
 
     USER = "user"
     ASSISTANT = "assistant"
@@ -34,13 +32,13 @@ class MessageRole(StrEnum):
 
 
 class MessageRecord(msgspec.Struct, kw_only=True):
-    """The fields of every message.
+    """The base class of all messages.
 
     Attributes:
-        letta_id: ``message-…``; shared by the messages of one group.
-        otid: distinguishes the messages of a group; for a user message, the id that its sender chose.
-        read_in: the conversation that it was read in or sent to; Letta does not send it.
-        ordinal: index in its group, which has ``group_size`` messages.
+        letta_id: the id ``message-…``, which all messages of a group share.
+        otid: distinguishes the messages of a group. The sender of a user message chooses its ``otid``.
+        read_in: the message's conversation, which Letta does not send.
+        ordinal: the message's index in its group, which has ``group_size`` messages.
     """
 
     role: ClassVar[MessageRole] = MessageRole.UNKNOWN
@@ -57,29 +55,29 @@ class MessageRecord(msgspec.Struct, kw_only=True):
 
     @property
     def conversation(self) -> ConversationRef:
-        """The conversation it is in."""
+        """The message's conversation."""
         if self.read_in is None:
             raise TypeError("a message of no conversation")
         return self.read_in
 
     @property
     def is_known_by_otid(self) -> bool:
-        """Whether its ``otid`` identifies it: its sender chose it before Letta stored the message."""
+        """Whether ``otid`` identifies the message, because the message's sender chose ``otid``."""
         return False
 
     @property
     def created_at(self) -> datetime | None:
-        """When Letta stored it; ``None`` before that."""
+        """The time at which Letta stored the message. ``None`` means that Letta has not stored the message yet."""
         return self.date
 
     @property
     def text(self) -> str | None:
-        """The text of the message, if it has any."""
+        """The message's text."""
         return None
 
     @property
     def weight(self) -> int:
-        """Its size in memory, about, in bytes."""
+        """The message's approximate size in memory, in bytes."""
         return len(self.text or "")
 
 
@@ -88,40 +86,43 @@ class _Spoken(MessageRecord, kw_only=True):
 
     @property
     def text(self) -> str | None:
-        """See ``MessageRecord``."""
+        """The message's text."""
         return text_of(self.content)
 
 
 class UserMessage(_Spoken, kw_only=True):
-    """A message of the user."""
+    """A message from the user."""
 
     role: ClassVar[MessageRole] = MessageRole.USER
 
     @property
     def is_known_by_otid(self) -> bool:
-        """Whether its sender chose its ``otid``."""
+        """Whether the message's sender chose the message's ``otid``."""
         return bool(self.otid)
 
     @property
     def images(self) -> list[MessageImage]:
-        """Its images."""
+        """The message's images."""
         parts = self.content if isinstance(self.content, list) else []
         return [part.source for part in parts if part.type == "image" and part.source is not None]
 
     @property
     def weight(self) -> int:
-        """Its size in memory, about, in bytes."""
+        """The message's approximate size in memory, in bytes."""
         return super().weight + sum(len(image.data or "") for image in self.images)
 
 
 class AssistantMessage(_Spoken, kw_only=True):
-    """A message of the agent."""
+    """A message from the agent."""
 
     role: ClassVar[MessageRole] = MessageRole.ASSISTANT
 
 
 class SystemMessage(_Spoken, kw_only=True):
-    """Instructions, and notices of Letta such as a compaction."""
+    """A message with instructions for the agent.
+
+    The message can also be a notice that Letta has compacted the agent's context.
+    """
 
     role: ClassVar[MessageRole] = MessageRole.SYSTEM
 
@@ -134,7 +135,7 @@ class ReasoningMessage(MessageRecord, kw_only=True):
 
     @property
     def text(self) -> str | None:
-        """The reasoning."""
+        """The model's reasoning."""
         return self.reasoning
 
 
@@ -145,7 +146,7 @@ class _Calling(MessageRecord, kw_only=True):
 
     @property
     def tool_calls(self) -> list[ToolCall]:
-        """The calls; Letta sends a list in step mode and one object in token mode."""
+        """The message's tool calls. Letta sends a list in step mode, and one tool call in token mode."""
         calls = self.listed_calls if self.listed_calls is not None else self.tool_call
         if calls is None:
             return []
@@ -153,15 +154,15 @@ class _Calling(MessageRecord, kw_only=True):
 
 
 class ToolCallMessage(_Calling, kw_only=True):
-    """The agent calls tools."""
+    """A message with the agent's tool calls."""
 
 
 class ApprovalRequestMessage(_Calling, kw_only=True):
-    """The agent waits for approval of tool calls."""
+    """A message with tool calls that wait for the user's approval."""
 
 
 class ToolReturnMessage(MessageRecord, kw_only=True):
-    """Results of tools. Parallel calls have one message, whose own fields are those of the first call."""
+    """A message with the results of tool calls. ``status`` and ``tool_return`` describe the first call."""
 
     role: ClassVar[MessageRole] = MessageRole.TOOL
     name: str | None = None
@@ -172,18 +173,18 @@ class ToolReturnMessage(MessageRecord, kw_only=True):
 
     @property
     def tool_returns(self) -> list[ToolReturn]:
-        """The result of each call."""
+        """The result of each tool call."""
         own = ToolReturn(tool_call_id=self.tool_call_id, raw_status=self.status, tool_return=self.tool_return)
         return self.listed_returns or [own]
 
     @property
     def text(self) -> str | None:
-        """The result of the first call, as text."""
+        """The result of the first tool call, as text."""
         return self.tool_returns[0].text
 
 
 class ApprovalResponseMessage(MessageRecord, kw_only=True):
-    """A decision on an approval request, which can be for several calls."""
+    """A message with a user's decision on an approval request. The request can have several tool calls."""
 
     role: ClassVar[MessageRole] = MessageRole.USER
     raw_approve: bool | None = msgspec.field(default=None, name="approve")
@@ -192,19 +193,19 @@ class ApprovalResponseMessage(MessageRecord, kw_only=True):
 
     @property
     def approve(self) -> bool | None:
-        """Whether every call was approved."""
+        """Whether the user approved every tool call."""
         if self.raw_approve is not None or not self.approvals:
             return self.raw_approve
         return all(approval.approve for approval in self.approvals)
 
     @property
     def reason(self) -> str | None:
-        """The reason that the person gave."""
+        """The user's reason for the decision."""
         return self.raw_reason or next((one.reason for one in self.approvals or [] if one.reason), None)
 
 
 class EventMessage(MessageRecord, kw_only=True):
-    """An event of the conversation, such as a summary of messages that were removed from the context."""
+    """A message about an event, such as the summarization of old messages."""
 
     role: ClassVar[MessageRole] = MessageRole.SYSTEM
     event_type: str | None = None
@@ -212,18 +213,18 @@ class EventMessage(MessageRecord, kw_only=True):
 
     @property
     def text(self) -> str | None:
-        """The summary, if there is one."""
+        """The event's summary."""
         return self.summary
 
 
 class OpaqueMessage(MessageRecord, kw_only=True):
-    """A message of an unknown type or form. ``json`` is the decoded object."""
+    """A message that the gateway cannot decode. ``json`` is the message's JSON object."""
 
     json: Any = msgspec.field(default=None, name="agentgraph.json")
 
     @property
     def type(self) -> str:
-        """Letta's name for the type."""
+        """Letta's name for the message's type."""
         return self.message_type
 
 
@@ -251,7 +252,7 @@ _CLASSES: dict[str, type[MessageRecord]] = {
     "summary_message": EventMessage,
 }
 _ANY_OF = ("id", "message_type")
-"""A message has at least one of these fields."""
+"""Every message has at least one of these fields."""
 _RAWS = msgspec.json.Decoder(Page[msgspec.Raw])
 _HEAD = msgspec.json.Decoder(_Head)
 _ALERT = msgspec.json.Decoder(_Alert)
@@ -261,7 +262,7 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(cl
 
 
 def decode_message(raw: bytes, conversation: ConversationRef) -> MessageRecord:
-    """Decode a message of a conversation, listed or streamed. Raises UpstreamError (``DECODE``)."""
+    """Decode one message from Letta. Raises UpstreamError (``DECODE``) if ``raw`` is not a JSON object."""
     try:
         record: MessageRecord = _DECODERS[_HEAD.decode(raw).message_type].decode(raw)
     except (KeyError, msgspec.ValidationError):
@@ -275,7 +276,6 @@ def decode_message(raw: bytes, conversation: ConversationRef) -> MessageRecord:
 
 
 def _opaque(body: dict[str, Any]) -> OpaqueMessage:
-    """A message with those common fields that can be read."""
     record = OpaqueMessage(json=body)
     for field in _COMMON:
         with suppress(KeyError, msgspec.ValidationError):
@@ -284,7 +284,7 @@ def _opaque(body: dict[str, Any]) -> OpaqueMessage:
 
 
 def _system_alert(text: str | None) -> str | None:
-    """The text of the ``system_alert`` in a user message, by which Letta reports compactions, or ``None``."""
+    """Return the text of the ``system_alert`` with which Letta reports a compaction, if any."""
     if not text or "system_alert" not in text[:200] or not text.lstrip().startswith("{"):
         return None
     try:
@@ -299,10 +299,10 @@ def _as_system(record: UserMessage, alert: str) -> SystemMessage:
 
 
 def decode_page(body: bytes, conversation: ConversationRef, *, newest_first: bool) -> list[MessageRecord]:
-    """Decode a page of messages. They are returned oldest first.
+    """Decode a page of messages, and sort the messages from oldest to newest.
 
-    Letta returns messages of a ``default`` conversation oldest first even with ``order=desc``; the dates show it.
-    Messages of one group have the same order in both cases, so the groups are reversed, and not the messages.
+    Letta can list a default conversation oldest first even with ``order=desc``. The messages of one group always have
+    the same order, so only the groups are reversed.
     """
     records = [decode_message(bytes(raw), conversation) for raw in decode(Service.LETTA, _RAWS, body)]
     if any(isinstance(record, OpaqueMessage) and record.json.keys().isdisjoint(_ANY_OF) for record in records):
@@ -321,9 +321,9 @@ def _numbered(group: Iterable[MessageRecord]) -> list[MessageRecord]:
 
 
 def _ascending(records: list[MessageRecord]) -> bool:
-    """Whether a page that was requested newest first is oldest first, as a default conversation's is.
+    """Return whether the dates of a page's messages are ascending.
 
-    The dates are not compared in other conversations: a fork's first message is newer than those it inherits.
+    In a fork, the dates are not ascending: the first message is newer than the messages that the fork inherits.
     """
     dates = [record.date for record in records if record.date is not None]
     return len(dates) < 2 or dates[0] <= dates[-1]

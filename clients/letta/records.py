@@ -1,6 +1,4 @@
-"""Records decoded from Letta 0.16.8's answers. Only fields that are used are modelled; unknown ones are ignored."""
-
-from __future__ import annotations
+"""Types for the answers of Letta 0.16.8. Each type has only the fields that the gateway uses."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +10,7 @@ from clients.letta.stops import stop_kind
 from clients.usage import Usage
 
 MAX_PAGE = 100
-"""The most items that are requested of a list at a time."""
+"""The maximum number of items that the gateway requests in one page from Letta."""
 
 
 class RunStatus(OpenEnum):
@@ -30,7 +28,7 @@ _ENDS = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
 
 
 class MemoryBlockRecord(msgspec.Struct, kw_only=True):
-    """A block of core memory, which is always in the agent's context. ``limit`` is in characters."""
+    """A memory block, which is always in the agent's context. ``limit`` is in characters."""
 
     id: str
     label: str
@@ -45,15 +43,12 @@ class _Tagged(msgspec.Struct, kw_only=True):
 
     @property
     def tags(self) -> list[str]:
-        """Its tags."""
+        """The tags of the tool or passage."""
         return self.raw_tags or []
 
 
 class ToolRecord(_Tagged, kw_only=True):
-    """A tool attached to an agent. Its source code is not read.
-
-    ``requires_approval`` is the tool's default, which an agent can override.
-    """
+    """A tool that is attached to an agent. The agent can override the tool's default for ``requires_approval``."""
 
     id: str
     name: str | None = None
@@ -64,10 +59,7 @@ class ToolRecord(_Tagged, kw_only=True):
 
 
 class PassageRecord(_Tagged, kw_only=True):
-    """A passage of archival memory, which an agent reads by searching.
-
-    ``agent_id`` is the agent it was read from; Letta's answer does not have it. The vector is not read.
-    """
+    """A passage of an agent's archival memory. The gateway sets ``agent_id``, which Letta does not send."""
 
     id: str
     text: str = ""
@@ -76,7 +68,10 @@ class PassageRecord(_Tagged, kw_only=True):
 
 
 class MemoryHit(msgspec.Struct, kw_only=True):
-    """A passage that a search found. A higher ``score`` is nearer; ``None`` if Letta reports none."""
+    """An archival passage that a search found.
+
+    ``score`` is higher for a better match, and ``None`` if Letta sent no score.
+    """
 
     passage: PassageRecord
     score: float | None = None
@@ -88,7 +83,10 @@ class _LlmConfig(msgspec.Struct):
 
 
 class AgentState(msgspec.Struct, kw_only=True):
-    """An agent's state in Letta. ``model`` is a handle with its provider's prefix, ``openai/gpt-4o-mini``."""
+    """An agent in Letta, with the agent's configuration.
+
+    ``model`` begins with the provider's name, as in ``openai/gpt-4o-mini``.
+    """
 
     id: str
     name: str | None = None
@@ -103,22 +101,26 @@ class AgentState(msgspec.Struct, kw_only=True):
 
     @property
     def model_name(self) -> str | None:
-        """The model's name in LiteLLM: the handle without its provider's prefix."""
+        """The LiteLLM name of the agent's model, without the provider's name."""
         handle = self.model or (self.llm_config.handle or self.llm_config.model if self.llm_config else None)
         return handle.split("/", 1)[-1] if handle else None
 
 
 class AgentToChange(msgspec.Struct, kw_only=True):
-    """The parts of an agent that a change needs. ``llm_config`` is Letta's whole configuration of its model."""
+    """The fields of an agent that the gateway reads before changing the agent.
+
+    ``llm_config`` configures the agent's model.
+    """
 
     tags: list[str] = []
     llm_config: dict[str, Any]
 
     def with_model(self, name: str, *, context: int | None, output: int | None) -> dict[str, Any]:
-        """``llm_config`` with another model of LiteLLM, and with no more tokens than that model allows.
+        """Return the agent's model configuration, changed to another model.
 
-        The other fields are kept. If a change has ``model`` alone, Letta removes the endpoint that AMS has set: the
-        agent would not call its model through the gateway, and its owner would not pay.
+        The copy's token limits are at most the new model's limits. If a change contains only ``model``, Letta removes
+        the endpoint that AMS has set. The agent's model calls would then bypass the gateway, and the agent's owner
+        would not pay.
         """
         config = {**self.llm_config, "model": name, "display_name": None}
         handle = config.get("handle")
@@ -133,10 +135,7 @@ class AgentToChange(msgspec.Struct, kw_only=True):
 
 
 class ConversationRecord(msgspec.Struct, kw_only=True):
-    """A conversation with an agent.
-
-    An agent's default conversation has no record in Letta; here its id is ``conversation:<agent id>``.
-    """
+    """A conversation in Letta. Letta has no record of an agent's default conversation."""
 
     id: str
     agent_id: str
@@ -147,7 +146,7 @@ class ConversationRecord(msgspec.Struct, kw_only=True):
 
 
 class RunRecord(msgspec.Struct, kw_only=True):
-    """Letta's record of a turn."""
+    """A run in Letta. A run is one turn of an agent."""
 
     id: str
     agent_id: str | None = None
@@ -161,7 +160,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
 
     @property
     def status(self) -> RunStatus:
-        """The status. Letta can leave it unchanged although a run has ended: then it follows from the stop reason."""
+        """The run's status. If the status in Letta is out of date, the stop reason determines the run's status."""
         status = RunStatus(self.raw_status)
         if status in _ENDS or not self.stop_reason:
             return status
@@ -169,15 +168,15 @@ class RunRecord(msgspec.Struct, kw_only=True):
 
     @property
     def over(self) -> bool:
-        """Whether it has ended."""
+        """Whether the run has ended."""
         return self.status in _ENDS
 
     @property
     def is_active(self) -> bool:
-        """Whether it has not ended.
+        """Whether the run has not ended.
 
-        Letta 0.16.8 leaves the run of an answer that was not streamed ``created``. So a ``created`` run is active only
-        if it is a background run, which is about to begin.
+        Letta 0.16.8 never updates the status ``created`` of a run whose answer is not streamed. So a ``created`` run is
+        active only if it is a background run, which is about to begin.
         """
         if self.status is RunStatus.CREATED:
             return bool(self.background)
@@ -185,7 +184,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
 
     @property
     def time_to_first_token_ms(self) -> int | None:
-        """The time from the run's start to its first token, in milliseconds."""
+        """The time from the run's start to the run's first token, in milliseconds."""
         return None if self.ttft_ns is None else round(self.ttft_ns / 1_000_000)
 
 
@@ -208,7 +207,7 @@ class _CompletionDetails(msgspec.Struct):
 
 
 class Spent(msgspec.Struct, kw_only=True):
-    """Tokens of a run or a step. Letta reports no cost."""
+    """The number of tokens that a run or a step used. Letta reports no cost."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -218,7 +217,7 @@ class Spent(msgspec.Struct, kw_only=True):
 
     @property
     def usage(self) -> Usage:
-        """The tokens as ``Usage``."""
+        """The token counts, converted to ``Usage``."""
         prompt, completion = self.prompt_tokens_details, self.completion_tokens_details
         return Usage(
             prompt_tokens=self.prompt_tokens,
@@ -230,9 +229,9 @@ class Spent(msgspec.Struct, kw_only=True):
 
 
 class StepRecord(Spent, kw_only=True):
-    """One model call in a run. Letta stores no time of it.
+    """One step of a run. A step calls the model once.
 
-    Its ``error_data`` has upstream texts and tracebacks and is not read.
+    The gateway omits ``error_data``, which contains upstream texts.
     """
 
     id: str
@@ -245,5 +244,5 @@ class StepRecord(Spent, kw_only=True):
 
     @property
     def status(self) -> StepStatus:
-        """The status."""
+        """The step's status."""
         return StepStatus(self.raw_status or "unknown")

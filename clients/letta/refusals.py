@@ -1,6 +1,4 @@
-"""The errors for refusals by Letta."""
-
-from __future__ import annotations
+"""Converts Letta's refusals to the gateway's errors."""
 
 import re
 from typing import Any
@@ -17,24 +15,27 @@ from clients.overflow import is_too_long
 from clients.retry_after import retry_after_seconds
 
 APPROVAL_PENDING = "The conversation waits for an approval. Approve or deny the tool call first."
-"""The message of a Conflict, reason ``APPROVAL_PENDING``."""
+"""The error message for a conversation that waits for a user's approval."""
 
 _REFUSAL = msgspec.json.Decoder(dict[str, Any])
 _RUN_ID = re.compile(rf"run_id=(run-{UUID})")
 
 
 def translate(rejected: UpstreamRejected) -> GatewayError:
-    """The error for a refusal."""
+    """Return the error for a call that Letta refused."""
     wait = retry_after_seconds(rejected.headers)
     match rejected.status:
         case 400 | 422 if is_too_long(rejected.body.decode(errors="replace")):
-            message = "The input is longer than the model's context. Shorten it."
+            message = "The input is longer than the model's context. Shorten the input."
             return BadUserInput(message, reason=Reason.CONTEXT_LENGTH, service=Service.LETTA)
         case 402:
-            return BudgetExceeded("The credits of the Letta account are spent.", service=Service.LETTA)
+            return BudgetExceeded(
+                "The Letta account has no credits left. Report this error to the operator.", service=Service.LETTA
+            )
         case 408:
             return UpstreamTimeout(
-                "Letta did not complete the call in time.",
+                "Letta did not complete the call in time. Retry the request. If the request has an idempotency key or "
+                "stream key, use the same key.",
                 reason=Reason.TOTAL,
                 service=Service.LETTA,
                 retry_after_seconds=wait,
@@ -49,7 +50,7 @@ def translate(rejected: UpstreamRejected) -> GatewayError:
 
 
 def _conflict(rejected: UpstreamRejected, wait: float | None) -> Conflict:
-    """The error for a 409. Letta 0.16.8 sends a text or an object with a ``code``; other versions an ``error``."""
+    """Return the error for a 409. Letta 0.16.8 sends text or a ``code``; other versions send an ``error``."""
     try:
         refusal = _REFUSAL.decode(rejected.body)
     except UNREADABLE:
@@ -65,7 +66,7 @@ def _conflict(rejected: UpstreamRejected, wait: float | None) -> Conflict:
         return Conflict(APPROVAL_PENDING, reason=Reason.APPROVAL_PENDING, service=Service.LETTA)
     if run_id or "Another request" in text or "CONVERSATION_BUSY" in codes:
         return Conflict(
-            "The conversation is busy with another run. Wait for the run, or cancel it.",
+            "The conversation has another run in progress. Wait for the run to end, or cancel the run.",
             reason=Reason.RUN_BUSY,
             service=Service.LETTA,
             details={"runId": run_id} if run_id else None,
@@ -74,5 +75,6 @@ def _conflict(rejected: UpstreamRejected, wait: float | None) -> Conflict:
     if "locked" in text or wait is not None:
         return refusals.locked(Service.LETTA, wait)
     return Conflict(
-        "Letta refused the request because it conflicts with the object's current state.", service=Service.LETTA
+        "The request conflicts with the object's current state in Letta. Read the state, then retry the request.",
+        service=Service.LETTA,
     )

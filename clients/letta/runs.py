@@ -1,6 +1,4 @@
-"""Calls for runs and their steps."""
-
-from __future__ import annotations
+"""Reads and cancels runs in Letta."""
 
 import asyncio
 from contextlib import suppress
@@ -8,7 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from clients.calls import Call, CallScope, UpstreamRejected
+from clients.calls import Call, CallScope, UpstreamRejected, query_params
 from clients.decode import Page
 from clients.letta.messages import MessageRecord, decode_page
 from clients.letta.records import MAX_PAGE, RunRecord, Spent, StepRecord
@@ -19,14 +17,17 @@ from clients.timestamps import in_utc
 from clients.usage import Usage
 
 RUN_START = 5
-"""The messages that are read of the start of a run: the user message, and those that Letta may add before it."""
+"""The number of messages that the gateway reads to find a run's user message.
+
+Letta may add other messages before the user message.
+"""
 
 MAX_ACTIVE = 1000
-"""The most active runs that are listed, which is Letta's own limit."""
+"""The maximum number of active runs that one call reads. Letta has the same maximum."""
 
 
 class _RunSpent(Spent, kw_only=True):
-    """Letta reports a total for every run."""
+    """The tokens of a run, for which Letta always reports a total."""
 
     total_tokens: int | None
 
@@ -44,27 +45,27 @@ _OVER = [("statuses", status) for status in ("completed", "failed", "cancelled")
 
 
 class RunCalls(ServiceClient):
-    """The calls of ``Letta`` for runs and steps."""
+    """Reads and cancels runs in Letta. The methods raise NotFound for an unknown run or step."""
 
     async def run(self, scope: CallScope, run_id: OwnedRunId | ClaimedRunId) -> RunRecord:
-        """Read a run. Raises NotFound."""
+        """Read a run."""
         return await self.read(scope, _RUN, Call("run", f"/v1/runs/{run_id}", subject=run_id))
 
     async def run_messages(
         self, scope: CallScope, run_id: OwnedRunId, conversation: ConversationRef
     ) -> list[MessageRecord]:
-        """Read the first messages of a run of a conversation, oldest first. Raises NotFound."""
-        params = [("limit", str(RUN_START)), ("order", "asc")]
+        """Read the first ``RUN_START`` messages of a run, oldest first."""
+        params = query_params(limit=RUN_START, order="asc")
         answer = await self.upstream.request(
             scope, Call("run.messages", f"/v1/runs/{run_id}/messages", params=params, subject=run_id)
         )
         return decode_page(answer.body, conversation, newest_first=False)
 
     async def active_runs(self, scope: CallScope, agent_ids: list[OwnedAgentId]) -> list[RunRecord]:
-        """Read the active runs of agents, newest first. The list can have runs that are not active.
+        """Read the active runs of several agents, newest first.
 
-        Letta leaves runs whose answers were not streamed ``created`` (see ``RunRecord.is_active``). If they fill a
-        page, runs that can be active are read by their statuses.
+        Letta also lists ended runs whose status is ``created`` (see ``RunRecord.is_active``). If such runs fill a page,
+        the client reads the runs that can be active by their statuses.
         """
         page = await self._of_agents(scope, agent_ids, _ACTIVE, MAX_PAGE)
         if len(page) < MAX_PAGE:
@@ -75,43 +76,41 @@ class RunCalls(ServiceClient):
         return sorted((run for runs in active for run in runs), key=_age, reverse=True)
 
     async def runs(self, scope: CallScope, agent_ids: list[OwnedAgentId], *, limit: int) -> list[RunRecord]:
-        """Read the most recent runs of the given agents, newest first."""
+        """Read the most recent runs of several agents, newest first."""
         return await self._of_agents(scope, agent_ids, [], limit)
 
     async def agent_runs(
         self, scope: CallScope, agent_id: OwnedAgentId, *, limit: int, over: bool, before: Position | None = None
     ) -> list[RunRecord]:
-        """Read a page of an agent's runs, newest first; with ``over``, only ended ones. Letta ignores an unknown id."""
-        which = [*(_OVER if over else []), *([("before", before)] if before else [])]
+        """Read a page of an agent's runs, newest first. If ``over`` is true, read only runs that have ended."""
+        which = [*(_OVER if over else []), *query_params(before=before)]
         return await self._of_agents(scope, [agent_id], which, limit)
 
     async def _of_agents(
         self, scope: CallScope, agent_ids: list[OwnedAgentId], which: list[tuple[str, str]], limit: int
     ) -> list[RunRecord]:
-        """Read the most recent runs of the given agents that match the parameters ``which``."""
         params = [*(("agent_ids", agent_id) for agent_id in agent_ids), *which]
-        params += [("limit", str(limit)), ("order", "desc")]
+        params += query_params(limit=limit, order="desc")
         subject = agent_ids[0] if len(agent_ids) == 1 else ""
         return await self.read(scope, _RUNS, Call("runs", "/v1/runs/", params=params, subject=subject))
 
     async def run_usage(self, scope: CallScope, run_id: OwnedRunId) -> Usage:
-        """Read the tokens of all of a run's steps so far. Raises NotFound."""
+        """Read the number of tokens that a run has used so far."""
         call = Call("run.usage", f"/v1/runs/{run_id}/usage", subject=run_id)
-        spent = await self.read(scope, _SPENT, call)
-        return spent.usage
+        return (await self.read(scope, _SPENT, call)).usage
 
     async def run_steps(self, scope: CallScope, run_id: OwnedRunId) -> list[StepRecord]:
-        """Read a run's first 100 steps, oldest first. Raises NotFound."""
-        params = [("order", "asc"), ("limit", str(MAX_PAGE))]
+        """Read a run's first 100 steps, oldest first."""
+        params = query_params(order="asc", limit=MAX_PAGE)
         call = Call("run.steps", f"/v1/runs/{run_id}/steps", params=params, subject=run_id)
         return await self.read(scope, _STEPS, call)
 
     async def step(self, scope: CallScope, step_id: ClaimedStepId) -> StepRecord:
-        """Read a step. Raises NotFound."""
+        """Read a step."""
         return await self.read(scope, _STEP, Call("step", f"/v1/steps/{step_id}", subject=step_id))
 
     async def cancel(self, scope: CallScope, agent_id: OwnedAgentId, run_id: OwnedRunId) -> None:
-        """Cancel a run. It is not an error if the run has ended."""
+        """Cancel a run, unless the run has ended."""
         call = Call(
             "run.cancel",
             f"/v1/agents/{agent_id}/messages/cancel",
@@ -125,7 +124,7 @@ class RunCalls(ServiceClient):
 
 
 class _HasEnded(Exception):
-    """The run has ended and cannot be cancelled."""
+    """The run has ended, so Letta cannot cancel it."""
 
 
 def _refused_cancel(rejected: UpstreamRejected) -> Exception:

@@ -1,6 +1,4 @@
-"""The inputs of turns: a message, a decision on tool calls that wait for approval, or a run to follow."""
-
-from __future__ import annotations
+"""Types for a user's message or decision, and for a run that another program started."""
 
 from typing import Any
 
@@ -12,28 +10,31 @@ from clients.owned import ConversationRef, OwnedRunId
 
 
 class SentMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A user's message. ``content`` is a list of Letta's parts; ``otid`` is the id that the sender gives it."""
+    """A message from a user to Letta.
+
+    ``content`` is a list of parts in Letta's form. The user's client chose ``otid``.
+    """
 
     content: list[dict[str, Any]]
     otid: str
 
     def wire(self) -> dict[str, Any]:
-        """The JSON for Letta."""
+        """Return the message as a JSON object for Letta's API."""
         return {"role": "user", "content": self.content, "otid": self.otid}
 
     def record(self, conversation: ConversationRef, run_id: str | None) -> UserMessage:
-        """The message as it is read later, before Letta has stored it."""
+        """Convert the message to a ``UserMessage`` that Letta has not stored yet."""
         content = msgspec.convert(self.content, list[ContentPart])
         return UserMessage(otid=self.otid, read_in=conversation, content=content, run_id=run_id)
 
 
 class _Unshown(msgspec.Struct, frozen=True):
     def record(self, conversation: ConversationRef, run_id: str | None) -> None:
-        """No message is shown before Letta has stored it."""
+        """Return ``None``. Clients see the turn's first message only after Letta has stored that message."""
 
 
 class SentDecision(_Unshown, frozen=True, kw_only=True):
-    """A decision on all calls of one approval request."""
+    """A user's decision on an approval request. The decision applies to all tool calls of the request."""
 
     tool_call_ids: list[str]
     approve: bool
@@ -41,14 +42,17 @@ class SentDecision(_Unshown, frozen=True, kw_only=True):
     otid: str
 
     def wire(self) -> dict[str, Any]:
-        """The JSON for Letta."""
+        """Return the decision as a JSON object for Letta's API."""
         decision = {"type": "approval", "approve": self.approve, "reason": self.reason}
         approvals = [{**decision, "tool_call_id": call_id} for call_id in self.tool_call_ids]
         return {"type": "approval", "approvals": approvals, "otid": self.otid}
 
 
 class FollowedRun(_Unshown, frozen=True, kw_only=True):
-    """A turn that began elsewhere: nothing is sent. Letta can stream a ``background`` run again."""
+    """A run that another program started. The gateway reads the run's stream.
+
+    If ``background`` is true, Letta can replay the run's stream.
+    """
 
     run_id: OwnedRunId
     background: bool

@@ -1,6 +1,4 @@
-"""Letta's stop reasons (``StopReasonType`` of 0.16.8), by the outcome of the run."""
-
-from __future__ import annotations
+"""Converts Letta's stop reasons to the outcomes of runs. The stop reasons are ``StopReasonType`` of Letta 0.16.8."""
 
 from enum import StrEnum
 
@@ -17,10 +15,7 @@ _COMPLETED = frozenset({"end_turn", "tool_rule", "requires_approval"})
 
 
 def stop_kind(reason: str) -> StopKind:
-    """The outcome of a run with a stop reason.
-
-    A reason that Letta 0.16.8 does not have is a failure, so that an incomplete answer does not look complete.
-    """
+    """Convert Letta's stop reason to a run's outcome. An unknown stop reason becomes ``FAILED``."""
     if reason in _COMPLETED:
         return StopKind.COMPLETED
     return StopKind.CANCELLED if reason == "cancelled" else StopKind.FAILED

@@ -1,6 +1,4 @@
-"""Tool calls in messages, decisions on them, and their results."""
-
-from __future__ import annotations
+"""Types for tool calls, approvals of tool calls, and results of tool calls."""
 
 from typing import Any
 
@@ -10,7 +8,7 @@ from clients.decode import OpenEnum
 
 
 class ToolCall(msgspec.Struct):
-    """A tool call. ``arguments`` is JSON text as the model wrote it, valid or not."""
+    """An agent's call of a tool. ``arguments`` is JSON text from the model, and the JSON can be invalid."""
 
     tool_call_id: str | None = None
     name: str | None = None
@@ -18,14 +16,14 @@ class ToolCall(msgspec.Struct):
 
 
 class Approval(msgspec.Struct):
-    """A decision on one call."""
+    """The user's decision on one tool call."""
 
     approve: bool | None = None
     reason: str | None = None
 
 
 class ToolReturnStatus(OpenEnum):
-    """The status of a tool's result."""
+    """Whether a tool call succeeded."""
 
     SUCCESS = "success"
     ERROR = "error"
@@ -33,7 +31,7 @@ class ToolReturnStatus(OpenEnum):
 
 
 class ToolReturn(msgspec.Struct, kw_only=True):
-    """The result of one call."""
+    """The result of one tool call."""
 
     tool_call_id: str | None = None
     raw_status: str | None = msgspec.field(default=None, name="status")
@@ -41,12 +39,12 @@ class ToolReturn(msgspec.Struct, kw_only=True):
 
     @property
     def status(self) -> ToolReturnStatus | None:
-        """The status."""
+        """Whether the tool call succeeded."""
         return None if self.raw_status is None else ToolReturnStatus(self.raw_status)
 
     @property
     def text(self) -> str | None:
-        """The result as text."""
+        """The tool call's result, as text."""
         if self.tool_return is None or isinstance(self.tool_return, str):
             return self.tool_return
         return msgspec.json.encode(self.tool_return).decode()

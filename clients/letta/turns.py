@@ -1,6 +1,4 @@
-"""Calls that start turns, and that follow them."""
-
-from __future__ import annotations
+"""Starts agents' turns in Letta, and reads the turns' streams."""
 
 import time
 from collections.abc import AsyncIterator
@@ -20,18 +18,18 @@ from clients.sse import sse_events
 from clients.upstream import StreamedAnswer, StreamedCall, Upstream
 
 NO_REDIS_SECONDS = 60.0
-"""How long no background run is requested after Letta reported that it has no Redis."""
+"""The seconds after which the gateway requests a background run again. The constant applies if Letta has no Redis."""
 
 
 class LettaTurn(NamedTuple):
-    """An opened stream of one turn. ``background``: Letta can stream it again by ``seq_id``."""
+    """An agent's turn with an open stream. If ``background`` is true, Letta can replay the stream."""
 
     frames: AsyncIterator[Frame]
     background: bool
 
 
 class TurnCalls(ServiceClient):
-    """The calls of ``Letta`` for turns."""
+    """Starts agents' turns in Letta, and reads the turns' streams."""
 
     def __init__(self, upstream: Upstream) -> None:
         super().__init__(upstream)
@@ -39,20 +37,20 @@ class TurnCalls(ServiceClient):
         self._has_redis = True
 
     def note(self) -> str | None:
-        """Whether the last message was refused as a background run, as a sentence for operators."""
+        """Return a sentence for operators if Letta has no Redis. Returns ``None`` otherwise."""
         if self._has_redis:
             return None
-        return "It has no Redis: a turn cannot be taken up again if this gateway goes down."
+        return "Letta has no Redis, so clients cannot resume an answer after this gateway process has stopped."
 
     @asynccontextmanager
     async def send(
         self, scope: CallScope, conversation: ConversationRef, sent: Sent, *, opens_within: float
     ) -> AsyncIterator[LettaTurn]:
-        """Send a message or a decision, and open the stream of its turn.
+        """Start an agent's turn, and open the turn's stream.
 
-        The run is requested in the background, so that its stream can be opened again. If Letta has no Redis it
-        refuses that before the turn begins. Then this message, and others for a while, are sent in the foreground.
-        Raises Conflict (``RUN_BUSY``, with the busy run's id in ``details``).
+        The input is a message or a decision. The method requests a background run, whose stream can be opened again. If
+        Letta has no Redis, it refuses the request before the turn begins. The client then requests foreground runs for
+        ``NO_REDIS_SECONDS``. Raises Conflict (``RUN_BUSY``) with the active run's id in ``details``.
         """
         body = {"messages": [sent.wire()], "streaming": True, "stream_tokens": True} | conversation.agent_parameter
         call = Call(
@@ -81,10 +79,10 @@ class TurnCalls(ServiceClient):
             yield LettaTurn(_frames(answer, conversation), background=background)
 
     @asynccontextmanager
-    async def taken_up(
+    async def resume(
         self, scope: CallScope, conversation: ConversationRef, run_id: OwnedRunId, *, opens_within: float
     ) -> AsyncIterator[LettaTurn]:
-        """Open the stream of a background run from its start. Raises BadUserInput for another run."""
+        """Replay a background run's stream from the first event. Raises BadUserInput for a foreground run."""
         call = Call(
             "run.stream",
             f"/v1/runs/{run_id}/stream",
@@ -98,7 +96,7 @@ class TurnCalls(ServiceClient):
 
 
 class _NoRedis(Exception):
-    """Letta has no Redis and cannot run a turn in the background."""
+    """Letta has no Redis, so it cannot run a turn in the background."""
 
 
 def _refused_turn(rejected: UpstreamRejected) -> Exception:
@@ -106,19 +104,18 @@ def _refused_turn(rejected: UpstreamRejected) -> Exception:
 
 
 def _lacks_redis(answer: Answer) -> bool:
-    """Whether a 503 refuses a background run (Letta contract)."""
     return answer.status == 503 and b"requires Redis" in answer.body
 
 
 class _Seen:
-    """A set of frame numbers. Consecutive numbers from 1, as Letta's are, take no memory."""
+    """A set of frame numbers. Letta's consecutive numbers from 1 take no memory."""
 
     def __init__(self) -> None:
         self._upto = 0
         self._others: set[int] = set()
 
-    def is_new(self, number: int) -> bool:
-        """Add a number. Returns whether it is new."""
+    def add(self, number: int) -> bool:
+        """Add a number to the set. Return whether the number is new."""
         if 0 < number <= self._upto or number in self._others:
             return False
         self._others.add(number)
@@ -129,10 +126,10 @@ class _Seen:
 
 
 async def _frames(answer: StreamedAnswer, conversation: ConversationRef) -> AsyncIterator[Frame]:
-    """The frames. One with the ``seq_id`` of an earlier frame is dropped.
+    """Yield the readable frames of an answer, deduplicated by ``seq_id``.
 
-    A frame that cannot be read is dropped too: at the end of the turn its messages are read in full. Raises
-    UpstreamError (``DECODE``) if there are bytes, and no frame can be read.
+    Frames that cannot be read are dropped, since the gateway reads the turn's messages again at its end. Raises
+    UpstreamError (``DECODE``) if the answer has bytes and no readable frame.
     """
     seen, readable, number = _Seen(), False, 0
 
@@ -148,7 +145,7 @@ async def _frames(answer: StreamedAnswer, conversation: ConversationRef) -> Asyn
         except UpstreamError:
             continue
         readable = True
-        if seq_id is None or seen.is_new(seq_id):
+        if seq_id is None or seen.add(seq_id):
             yield frame
     if number and not readable:
         raise undecodable(Service.LETTA)

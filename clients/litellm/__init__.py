@@ -1,16 +1,15 @@
-"""LiteLLM: models, completions, embeddings and their cost. The user's own virtual key pays for each call.
+"""The client of LiteLLM, the service that calls models.
 
-The modules of this package decode what LiteLLM sends. Other packages import from here alone.
+Each user's virtual key pays for the user's calls. Other packages import only from ``clients.litellm`` itself, and not
+from its modules.
 """
 
-from clients.litellm.activity import Counts, UsageLine, summed
-from clients.litellm.answers import ModelAnswer
+from clients.litellm.answers import EmbeddingRecord, ModelAnswer
 from clients.litellm.client import LiteLLM
 from clients.litellm.completions import CompletionStream, Done, Piece, Unreadable
-from clients.litellm.embeddings import EmbeddingRecord
-from clients.litellm.keys import KeyInfo
+from clients.litellm.fields import dollars
+from clients.litellm.keys import Counts, KeyInfo, UsageLine, summed
 from clients.litellm.models import ModelDetails, ModelMode, ModelRecord, ModelSupports
-from clients.litellm.money import dollars
 
 __all__ = [
     "CompletionStream",

@@ -1,6 +1,4 @@
-"""Checks of LiteLLM's answers, and of its failures."""
-
-from __future__ import annotations
+"""Checks LiteLLM's HTTP responses for errors."""
 
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +46,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def model_of(body: bytes) -> str:
-    """The model in a request, or empty."""
+    """Return the model's name from a request body. Returns an empty string if the body has no name."""
     try:
         model = _REQUEST.decode(body).model
     except UNREADABLE:
@@ -57,9 +55,10 @@ def model_of(body: bytes) -> str:
 
 
 def model_failed(answer: Answer) -> bool:
-    """Whether a 5xx reports the failure of a model: LiteLLM itself, and its other models, can be well.
+    """Return whether a 5xx response reports a failure of one model.
 
-    LiteLLM reports it in its error envelope. ``llm_provider-*`` headers come from the model's provider.
+    Other 5xx responses report a failure of LiteLLM. Such a 5xx has LiteLLM's error envelope, or ``llm_provider-*``
+    headers of the model's provider.
     """
     if any(name.startswith("llm_provider-") for name in answer.headers):
         return True
@@ -71,7 +70,7 @@ def model_failed(answer: Answer) -> bool:
 
 
 def _checked(read: Callable[[bytes], object]) -> Callable[[Answer], Answer]:
-    """A check that an answer with a 2xx status can be read. An error envelope becomes an answer with its status."""
+    """Return a function that checks whether a 2xx answer can be read. Error envelopes get the error's status."""
 
     def check(answer: Answer) -> Answer:
         answer = msgspec.structs.replace(answer, body=answer.body.removeprefix(_BOM))
@@ -93,18 +92,18 @@ def _no_stream(_: bytes) -> object:
 
 
 def models_of(body: bytes) -> list[tuple[str, bytes]]:
-    """The models of OpenAI's list: the id and the bytes of each."""
+    """Read each model's id and JSON bytes from LiteLLM's list of models."""
     return [(_MODEL.decode(raw).id, bytes(raw)) for raw in _LISTED.decode(body).data]
 
 
 WHOLE = _checked(_WHOLE.decode)
-"""A chat completion: an object with ``choices``."""
+"""Checks that a response is a chat completion: an object with ``choices``."""
 
 VECTORS = _checked(_VECTORS.decode)
-"""Embeddings: an object with ``data``."""
+"""Checks that a response contains embeddings: an object with ``data``."""
 
 MODELS = _checked(models_of)
-"""A list of models: an object whose ``data`` have ids."""
+"""Checks that a response is a list of models. The response is an object whose ``data`` lists models with ids."""
 
 NO_STREAM = _checked(_no_stream)
-"""An answer that is not the requested stream: an error envelope, or unreadable."""
+"""Checks a response that should be a stream, but is not. Only an error envelope is readable."""

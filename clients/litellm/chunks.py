@@ -1,6 +1,4 @@
-"""The chunks of a streamed completion, decoded field by field into small records."""
-
-from __future__ import annotations
+"""Decodes the chunks of a streamed completion."""
 
 import msgspec
 
@@ -15,11 +13,14 @@ _ENVELOPE = frozenset({"id", "object", "created", "model", "system_fingerprint",
     *("usage", "choices"),
     *("provider", "x_groq", "timings"),
 }
-"""Top-level fields that are not part of the answer. The last three are OpenRouter's, Groq's and llama.cpp's."""
+"""Top-level fields of a chunk that are not part of the answer. OpenRouter, Groq and llama.cpp send the last three."""
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 _TEXT_TYPES = (None, "text", "output_text", "refusal")
 _THOUGHT_TYPES = ("thinking", "reasoning")
-"""Tuples, since a type can be a list or an object, which is not hashable."""
+"""The types of content parts that contain reasoning.
+
+This is a tuple, since a provider can send a type that is not hashable.
+"""
 _FINISHES = {
     **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "end"), "stop"),
     **dict.fromkeys(("length", "max_tokens", "model_length", "max_output_tokens"), "length"),
@@ -27,15 +28,18 @@ _FINISHES = {
     **dict.fromkeys(("content_filter", "content_filtered", "safety", "recitation", "refusal"), "content_filter"),
     **dict.fromkeys(("blocklist", "prohibited_content", "guardrail_intervened", "sensitive"), "content_filter"),
 }
-"""OpenAI's finish reasons for those of providers that LiteLLM does not translate."""
+"""Maps providers' finish reasons to OpenAI's finish reasons. LiteLLM does not translate these reasons."""
 _TEXT = ("text", "refusal", "content")
 _THOUGHTS = ("text", "thinking", "summary", "content", "reasoning")
 _REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "reasoning_text", "thinking")
-"""Providers' fields for reasoning, in the order of preference. LiteLLM sends the first and the last with equal text."""
+"""The names of providers' fields for reasoning. The first has precedence.
+
+LiteLLM sends the first and the last with equal text.
+"""
 
 
 class ChoiceDelta(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of a chunk for one choice. ``calls`` have the indexes that LiteLLM sent."""
+    """What one chunk adds to one choice of a completion. The pieces in ``calls`` keep LiteLLM's indexes."""
 
     index: int
     text: str = ""
@@ -45,7 +49,7 @@ class ChoiceDelta(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
-    """One chunk. It can have usage that cannot be read (``has_usage``), or nothing else (``is_only_usage``)."""
+    """One chunk of a streamed completion. ``has_usage`` is true even if the chunk's usage cannot be decoded."""
 
     choices: list[ChoiceDelta]
     usage: Usage | None = None
@@ -55,14 +59,15 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_done(event: SseEvent) -> bool:
-    """Whether it is ``[DONE]``, the last event."""
+    """Return whether an SSE event is ``[DONE]``, the last event of a stream."""
     return event.data.strip() == b"[DONE]"
 
 
 def decode_chunk(event: SseEvent) -> Chunk | None:
-    """Decode one event, without fields of an unexpected type.
+    """Decode an SSE event as a chunk of a completion.
 
-    Returns ``None`` for data that is not a JSON object, unless the event's name is ``error``.
+    Fields of an unexpected type are omitted. Returns ``None`` for data that is not a JSON object, unless the event's
+    name is ``error``.
     """
     wire = json_object(event.data)
     if wire is None and event.event == "error":
@@ -86,9 +91,10 @@ def _choices(value: object) -> list[Object]:
 
 
 def _error(wire: Object, choices: list[Object], event: str) -> WireError | None:
-    """The error of a chunk: in ``error`` (OpenAI, LiteLLM), a choice's ``error`` (OpenRouter) or ``detail`` (FastAPI).
+    """Return the error in a chunk, if any.
 
-    vLLM sets ``object``, and some servers only the event's name.
+    OpenAI and LiteLLM send ``error``, OpenRouter sends ``error`` in a choice, FastAPI sends ``detail``, and vLLM sends
+    ``"object": "error"``. Some servers only name the event.
     """
     for sent in (wire.get("error"), *(choice.get("error") for choice in choices)):
         if sent and not (isinstance(sent, dict) and all(value in _NOTHING for value in sent.values())):
@@ -128,7 +134,6 @@ def _decoded(choice: Object, position: int) -> ChoiceDelta:
 
 
 def _content(value: object) -> tuple[str, str]:
-    """The text and the reasoning in a delta's content, which is text or parts."""
     if isinstance(value, str):
         return clean(value), ""
     parts = [part for part in as_list(value) if isinstance(part, dict | str)]
@@ -144,7 +149,7 @@ def _part(part: Object | str) -> str:
 
 
 def _refusal(delta: Object) -> str:
-    """The model's refusal. LiteLLM 1.106 moves it to the provider's fields."""
+    """Return the model's refusal, which LiteLLM 1.106 moves to the provider's fields."""
     sent = delta.get("refusal") or as_object(delta.get("provider_specific_fields")).get("refusal")
     return joined_text(sent, _TEXT) if sent else ""
 
@@ -157,7 +162,7 @@ def _reasoning(delta: Object) -> str:
 
 
 def _calls(delta: Object) -> list[CallPiece]:
-    """Pieces of tool calls, functions or custom ones; else of a ``function_call``, the older form."""
+    """Return the pieces of tool calls or, if there are none, of the older ``function_call``."""
     sent = delta.get("tool_calls")
     pieces = [_piece(call) for call in as_list(sent) if isinstance(call, dict)] if sent else []
     if pieces or not isinstance(delta.get("function_call"), dict):
@@ -177,14 +182,12 @@ def _piece(call: Object) -> CallPiece:
 
 
 def _arguments(value: object) -> str:
-    """The arguments as JSON text. Some providers send the JSON itself."""
     if isinstance(value, str):
         return clean(value)
     return "" if value is None else as_json(value)
 
 
 def _finish(value: object) -> str | None:
-    """The finish reason; ``unknown`` for one that cannot be read."""
     if not value:
         return None
     return _FINISHES.get(value.lower(), clean(value)) if isinstance(value, str) else "unknown"

@@ -1,9 +1,7 @@
-"""A streamed completion: LiteLLM's events decoded to the pieces of one answer.
+"""Reads a streamed completion from LiteLLM.
 
-If the client requested several choices, the pieces have the text of the first one, and the bytes of all.
+If the client requested several choices, a piece has the text of the first choice, and the bytes of all choices.
 """
-
-from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -26,11 +24,11 @@ from clients.usage import Usage
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The part of an answer in one event.
+    """What one SSE event adds to a completion.
 
-    ``raw`` is the event's bytes for an OpenAI client; empty if the client must not get them. The ``index`` of a piece
-    of a tool call is the number of the call in this answer. The client gets nothing of an event that ``is_silent``: it
-    is blank, or has only usage that the client did not ask for.
+    ``raw`` is the event's bytes for an OpenAI client; empty if the client must not get the event. In ``calls``, an
+    ``index`` is the number of the tool call in this answer. ``is_silent`` is true if the event is blank, or has only
+    usage that the client did not request.
     """
 
     raw: bytes = b""
@@ -41,13 +39,13 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """An event that is not a JSON object. It is passed on, and does not end the answer."""
+    """An SSE event that is not a JSON object. OpenAI clients get the event, and the stream continues."""
 
     raw: bytes
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of a complete answer. ``finish`` is the model's finish reason, in OpenAI's words if known."""
+    """The end of a completion. ``finish`` is the finish reason, translated to OpenAI's values if possible."""
 
     finish: str | None
     raw: bytes = b"data: [DONE]\n\n"
@@ -57,11 +55,12 @@ _NOTHING = Piece(is_silent=True)
 
 
 class CompletionStream:
-    """A streamed completion: a context that opens and closes the call, and an iterator over its pieces.
+    """Reads a streamed completion piece by piece.
 
-    The iterator raises UpstreamError if the body ends before the answer is complete (reason ``CUT``) or has no event
-    that can be read (``DECODE``), and the model's own error if an event reports one. It is not a generator: a stream
-    holds one object for the call, its decoding and its state. ``headers`` are those to pass on.
+    The object is a context manager and an async iterator. The iterator raises UpstreamError if the body ends before the
+    answer is complete (``CUT``), or has no readable event (``DECODE``). If an event reports a failure of the model, the
+    iterator raises the model's error. ``headers`` are the response headers for the client. To save memory, the iterator
+    is not a generator.
     """
 
     __slots__ = (
@@ -127,7 +126,6 @@ class CompletionStream:
         return Unreadable(event.raw)
 
     def _piece(self, chunk: Chunk, raw: bytes) -> Piece:
-        """A chunk's piece. The bytes of an error, and of usage that the client did not request, are not passed on."""
         text = reasoning = ""
         calls: list[CallPiece] = []
         for choice in chunk.choices:
@@ -154,9 +152,8 @@ class CompletionStream:
         return self._calls.numbered(calls)
 
     def _check_complete(self) -> None:
-        """Raises UpstreamError if the body has ended before every choice has a finish reason."""
         if self._readable is False:
             raise undecodable(Service.LITELLM)
         if not self._choices or not all(self._choices.values()):
-            message = "The connection broke before the model's answer was complete."
+            message = "The connection to LiteLLM broke before the model's answer was complete. Retry the request."
             raise UpstreamError(message, reason=Reason.CUT, service=Service.LITELLM)

@@ -1,10 +1,8 @@
-"""Decodes single fields of a model's answer. A value that cannot be read is unknown, and not an error.
+"""Decodes the fields of models' answers. Invalid fields raise no error.
 
-Providers send fields of different types (a count as text, a cost as an object), and LiteLLM passes many of them on. The
-user has paid for the answer, so one field must not fail it.
+Providers send fields of unexpected types, such as a count as text. The user has paid for the answer, so such a field
+must not fail the answer.
 """
-
-from __future__ import annotations
 
 import json
 import re
@@ -16,11 +14,14 @@ import msgspec
 
 from clients.decode import UNREADABLE, Records, undecodable
 from clients.errors import Service
-from clients.litellm.money import dollars
 
 MAX_COUNT = 2**31 - 1
-"""The largest count that a GraphQL ``Int`` can carry (GraphQL specification, 3.5.1)."""
+"""The largest number that a GraphQL ``Int`` can carry (GraphQL specification, 3.5.1)."""
 MAX_DOLLARS = 10**9
+_MILLION = 1_000_000
+_GRAIN = Decimal("1e-12")
+_EXACT = Decimal(10) ** 15
+"""The largest amount of dollars that is rounded. ``quantize`` would need too many digits for larger amounts."""
 _MAX_DIGITS = 40
 _MAX_NESTING = 4
 _HALF_BYTES = len(rb"\ud83d")
@@ -34,16 +35,16 @@ T = TypeVar("T")
 
 
 class Listed(msgspec.Struct, Generic[T]):
-    """A list in OpenAI's form, which LiteLLM's own lists have too."""
+    """A list in the format of OpenAI's API. The list is an object whose field ``data`` has the items."""
 
     data: Records[T]
 
 
 def json_object(data: bytes) -> Object | None:
-    """Parse a JSON object leniently; ``None`` for anything else.
+    """Parse a JSON object. Returns ``None`` for any other data.
 
-    ``NaN``, ``Infinity``, numbers out of range, half a surrogate pair, a byte order mark, control characters in strings
-    and bytes that are not UTF-8 are accepted.
+    The function accepts ``NaN``, ``Infinity``, numbers out of range, unpaired surrogates, a byte order mark, control
+    characters in strings, and bytes that are not UTF-8.
     """
     try:
         value = msgspec.json.decode(data)
@@ -53,9 +54,9 @@ def json_object(data: bytes) -> Object | None:
 
 
 def with_whole_pairs(data: bytes) -> bytes:
-    """Replace unpaired surrogates in JSON with U+FFFD.
+    """Replace unpaired surrogates in JSON text with U+FFFD.
 
-    They are valid JSON, which msgspec does not read. A model's answer can end in the middle of an emoji.
+    msgspec refuses unpaired surrogates. A model's answer that ends in the middle of an emoji has an unpaired surrogate.
     """
     return _ESCAPED_PAIR.sub(lambda found: found[0] if len(found[0]) > _HALF_BYTES else rb"\ufffd", data)
 
@@ -73,9 +74,10 @@ def _parsed_integer(digits: str) -> int | float:
 
 
 def tolerant(kind: type[S], wire: Object) -> S:
-    """Convert an object to a struct. A field whose value cannot be read has its default.
+    """Convert a JSON object to a struct.
 
-    Raises UpstreamError (``DECODE``) if a field without a default is missing or cannot be read.
+    A field that cannot be converted gets a default. Raises UpstreamError (``DECODE``) if a field without a default is
+    missing or cannot be read.
     """
     kept: Object = {}
     for field in msgspec.structs.fields(kind):
@@ -88,19 +90,22 @@ def tolerant(kind: type[S], wire: Object) -> S:
 
 
 def as_object(value: object) -> Object:
-    """The value if it is an object, else an empty one."""
+    """Return ``value`` if it is a JSON object. Otherwise, return an empty object."""
     return value if isinstance(value, dict) else {}
 
 
 def as_list(value: object) -> list[Any]:
-    """The value if it is a list, a list of it if it is an object, else an empty list."""
+    """Convert ``value`` to a list. A JSON object becomes a list of one item.
+
+    A list is unchanged, and any other value becomes an empty list.
+    """
     if isinstance(value, list):
         return value
     return [value] if isinstance(value, dict) and value else []
 
 
 def number(value: object) -> Decimal | None:
-    """A finite number that is not negative, from a number or text."""
+    """Convert a JSON value to a finite, non-negative number. Returns ``None`` if that is impossible."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -112,7 +117,7 @@ def number(value: object) -> Decimal | None:
 
 
 def count(value: object) -> int | None:
-    """A whole number from 0 to ``MAX_COUNT``."""
+    """Convert a JSON value to an integer from 0 to ``MAX_COUNT``. Returns ``None`` if that is impossible."""
     if type(value) is int:
         return value if 0 <= value <= MAX_COUNT else None
     found = number(value)
@@ -122,20 +127,20 @@ def count(value: object) -> int | None:
 
 
 def amount(value: object) -> Decimal | None:
-    """An amount of US dollars, at most ``MAX_DOLLARS``."""
+    """Convert a JSON value to US dollars. Returns ``None`` if the value is not an amount of at most ``MAX_DOLLARS``."""
     found = number(value)
     return None if found is None or found > MAX_DOLLARS else dollars(found)
 
 
 def word(value: object) -> str | None:
-    """An id, a name or a code, from text or a whole number; ``None`` for an empty text."""
+    """Convert a non-empty string or an integer to a string. Returns ``None`` for any other value."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 2**63:
         return str(value)
     return clean(value) or None if isinstance(value, str) else None
 
 
 def clean(text: str) -> str:
-    """The text without unpaired surrogates, which cannot be encoded."""
+    """Replace unpaired surrogates in a text. UTF-8 cannot encode unpaired surrogates."""
     if text.isascii():
         return text
     try:
@@ -146,7 +151,7 @@ def clean(text: str) -> str:
 
 
 def as_json(value: object) -> str:
-    """A value as JSON text; empty if it is nested too deeply."""
+    """Encode a Python object as JSON. Returns an empty string if the object is nested too deeply."""
     try:
         return clean(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
     except RecursionError:
@@ -154,7 +159,10 @@ def as_json(value: object) -> str:
 
 
 def joined_text(value: object, names: tuple[str, ...], depth: int = _MAX_NESTING) -> str:
-    """The text in a value: itself, of a list's parts, or of the first field in ``names`` with text."""
+    """Return the text that a string, list or object contains.
+
+    An object's text is the first field in ``names`` that has text.
+    """
     if isinstance(value, str):
         return clean(value)
     if depth == 0:
@@ -164,3 +172,21 @@ def joined_text(value: object, names: tuple[str, ...], depth: int = _MAX_NESTING
     if isinstance(value, dict):
         return next((found for name in names if (found := joined_text(value.get(name), names, depth - 1))), "")
     return ""
+
+
+def dollars(value: Decimal) -> Decimal:
+    """Round an amount of money to 1e-12 dollars.
+
+    LiteLLM adds binary floats, so the amounts have rounding errors. Raises UpstreamError (``DECODE``) if the amount is
+    not finite.
+    """
+    if not value.is_finite():
+        raise undecodable(Service.LITELLM)
+    return (value if abs(value) >= _EXACT else value.quantize(_GRAIN)).normalize()
+
+
+def per_million(per_token: Decimal | None) -> Decimal | None:
+    """Convert the price of one token to the price of a million tokens. Returns ``None`` if the price is not finite."""
+    if per_token is None or not per_token.is_finite():
+        return None
+    return (per_token * _MILLION).normalize()

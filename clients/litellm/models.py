@@ -1,6 +1,4 @@
-"""Models, their prices and capabilities."""
-
-from __future__ import annotations
+"""Decodes LiteLLM's models with their prices and capabilities."""
 
 from collections.abc import Iterable
 from decimal import Decimal
@@ -9,12 +7,11 @@ import msgspec
 
 from clients.decode import UNREADABLE, OpenEnum, decode
 from clients.errors import Service
-from clients.litellm.fields import Listed, Object, as_object, count, tolerant
-from clients.litellm.money import per_million
+from clients.litellm.fields import Listed, Object, as_object, count, per_million, tolerant
 
 
 class ModelMode(OpenEnum):
-    """The kind of work that a model does."""
+    """The type of a model, such as chat or embedding."""
 
     CHAT = "chat"
     COMPLETION = "completion"
@@ -27,7 +24,7 @@ class ModelMode(OpenEnum):
 
 
 class ModelSupports(msgspec.Struct, frozen=True, kw_only=True):
-    """Capabilities of a model group; ``False`` if LiteLLM does not know. ``ModelDetails`` has others."""
+    """The capabilities that a model has. A capability that LiteLLM does not know is ``False``."""
 
     model: str
     tools: bool
@@ -38,7 +35,7 @@ class ModelSupports(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelRecord(msgspec.Struct, kw_only=True):
-    """A model that a key may call: a model group of LiteLLM's router."""
+    """A model that a virtual key may call. LiteLLM calls such a model a model group."""
 
     name: str = msgspec.field(name="model_group")
     providers: list[str] = []
@@ -55,22 +52,22 @@ class ModelRecord(msgspec.Struct, kw_only=True):
 
     @property
     def provider(self) -> str | None:
-        """Its provider; the first if the group has several."""
+        """The model's provider. If the model has several providers, this is the first one."""
         return self.providers[0] if self.providers else None
 
     @property
     def mode(self) -> ModelMode:
-        """Its kind. The default is chat, as in LiteLLM."""
+        """The model's type. The default is chat."""
         return ModelMode(self.raw_mode or "chat")
 
     @property
     def context_window(self) -> int | None:
-        """The most prompt tokens."""
+        """The maximum number of tokens in the model's prompt."""
         return count(self.context)
 
     @property
     def max_output_tokens(self) -> int | None:
-        """The most completion tokens."""
+        """The maximum number of tokens in the model's completion."""
         return count(self.output)
 
     @property
@@ -85,7 +82,7 @@ class ModelRecord(msgspec.Struct, kw_only=True):
 
     @property
     def supports(self) -> ModelSupports:
-        """Its capabilities."""
+        """The model's capabilities."""
         return ModelSupports(
             model=self.name,
             tools=bool(self.supports_function_calling),
@@ -97,7 +94,10 @@ class ModelRecord(msgspec.Struct, kw_only=True):
 
 
 class ModelDetails(msgspec.Struct, kw_only=True):
-    """Details of a model that its group does not have; ``None`` if LiteLLM does not know."""
+    """Further details of a model, such as the price of cached tokens.
+
+    A detail that LiteLLM does not know is ``None``.
+    """
 
     supports_response_schema: bool | None = None
     supports_prompt_caching: bool | None = None
@@ -114,7 +114,7 @@ class ModelDetails(msgspec.Struct, kw_only=True):
 
     @property
     def embedding_dimensions(self) -> int | None:
-        """The default number of dimensions of an embedding."""
+        """The default number of dimensions of the model's embedding vectors."""
         return count(self.output_vector_size)
 
 
@@ -129,7 +129,7 @@ _OBJECTS = msgspec.json.Decoder(Listed[Object])
 
 
 def decode_models(body: bytes) -> list[ModelRecord]:
-    """Decode the list of model groups. A field that cannot be read is unknown. Raises UpstreamError (``DECODE``)."""
+    """Decode LiteLLM's list of models. A field that cannot be decoded gets the field's default."""
     try:
         return GROUPS.decode(body).data
     except UNREADABLE:
@@ -137,7 +137,10 @@ def decode_models(body: bytes) -> list[ModelRecord]:
 
 
 def decode_details(body: bytes) -> dict[str, ModelDetails]:
-    """Decode the details of all models, by name, in the same way."""
+    """Decode LiteLLM's answer with the details of all models.
+
+    A field that cannot be decoded gets the field's default.
+    """
     try:
         return details_by_name(DETAILS.decode(body).data)
     except UNREADABLE:
@@ -147,9 +150,9 @@ def decode_details(body: bytes) -> dict[str, ModelDetails]:
 
 
 def details_by_name(deployments: Iterable[_WireDeployment]) -> dict[str, ModelDetails]:
-    """Join the deployments of each model.
+    """Merge the details of all deployments that serve the same model.
 
-    A group has the capabilities of any of its deployments and the highest price, as LiteLLM's own groups have.
+    The model gets the capabilities of all deployments, and the highest price.
     """
     found: dict[str, ModelDetails] = {}
     for one in deployments:

@@ -1,6 +1,4 @@
-"""The errors for refusals by LiteLLM: by a status, or by an event in a stream."""
-
-from __future__ import annotations
+"""Converts LiteLLM's errors to the gateway's errors."""
 
 import re
 from collections.abc import Mapping
@@ -27,10 +25,10 @@ from clients.retry_after import retry_after_seconds
 
 
 class WireError(msgspec.Struct, frozen=True, kw_only=True):
-    """An error that LiteLLM sent.
+    """An error from LiteLLM.
 
-    ``text`` is all of it: it is searched, and never passed on. ``param`` can be passed on. ``status`` is the HTTP
-    status of its code, status or type.
+    ``text`` is the whole error, which the gateway searches and never passes on. Clients may see ``param``. ``status``
+    is the HTTP status that the error's code, status or type implies.
     """
 
     text: str = ""
@@ -40,7 +38,7 @@ class WireError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _SHOWN = re.compile(r"[\w.\[\]-]{1,100}", re.ASCII)
-"""The form of a parameter's name, which is the only upstream text that is passed on."""
+"""The pattern for names of request parameters. Clients get no other upstream text."""
 _UNKNOWN_MODEL = re.compile(r"Invalid model name passed in model=")
 _CONTENT_FILTER = any_of(
     r"ContentPolicyViolation|content_policy_violation|content_filter(?!_result)|ResponsibleAIPolicyViolation",
@@ -50,16 +48,16 @@ _CONTENT_FILTER = any_of(
     r"safety settings|block_?reason|(?:input|prompt|content) (?:was|has been) flagged|content moderation|new_sensitive",
     r"data_?inspection_?failed|inappropriate content|content exists risk|considered high risk|prohibited_content",
 )
-"""Phrases by which providers and LiteLLM's guardrails refuse the content."""
+"""Phrases in errors about refused content. Providers and LiteLLM's guardrails send the phrases."""
 _CERTAIN = any_of(r"ContextWindowExceeded|context_length_exceeded|ContentPolicyViolation|content_policy_violation")
-"""Names that count with any status. The other phrases count only with a status that blames the request."""
+"""Error names that identify an error with any HTTP status. Other phrases need a status in ``_BLAMES_THE_REQUEST``."""
 _NUMBER = r"(\d[\d,]{1,11})"
 _LIMIT = any_of(
     rf"maximum (?:context|prompt|model|input|allowed|allowed input) (?:length|limit) ?\D{{0,10}}{_NUMBER}",
     rf"(?:context (?:length|size)|maximum number of tokens allowed)\D{{0,10}}{_NUMBER}(?=\s*tokens|\))",
     rf"(?:configured limit of|token limit:|while limit is|tokens, limit is|tokens >) {_NUMBER}",
 )
-"""The limit in such an error."""
+"""Finds the token limit in an error about the model's context."""
 _NAMED_PARAM = any_of(
     r"(?:(?:unsupported|unknown|unrecognized|missing required) (?:parameter|value|argument):?"
     r"|invalid (?:value|type) for|invalid|does not support parameters: \[) ?'([\w.\[\]-]{1,100})'",
@@ -76,11 +74,13 @@ _STATUS_OF = {
     **dict.fromkeys(("timeout_error", "timeout"), 408),
     "permission_error": 403,
 }
-"""The status of an error event whose code is not a number."""
+"""Maps textual error codes to HTTP statuses."""
+
+_NO_MODEL = "The model does not exist. Choose a model from the list of models."
 
 
 def wire_error(value: object) -> WireError:
-    """Decode an error of any form."""
+    """Decode an error response from LiteLLM."""
     wire = as_object(value)
     text = value if isinstance(value, str) else as_json(value)
     param = word(wire.get("param"))
@@ -100,7 +100,10 @@ def _status(sent: str) -> int | None:
 
 
 def error_in(body: bytes) -> WireError | None:
-    """The error in a body with a 2xx status: OpenAI's, Anthropic's or Google's envelope, or vLLM's object."""
+    """Return the error in the body of a 2xx response.
+
+    Returns ``None`` if the body has no error. The error can have the form of OpenAI, Anthropic, Google or vLLM.
+    """
     wire = _object(body)
     if wire is None or wire.get("choices") or wire.get("data"):
         return None
@@ -113,28 +116,30 @@ def error_in(body: bytes) -> WireError | None:
 
 
 def _object(body: bytes) -> Object | None:
-    """The object of a body. Google's OpenAI API sends an error in a list of one."""
+    """Return the object in a body. Google's OpenAI API sends an error in a list of one object."""
     if body.lstrip().startswith(b"["):
         body = body.strip()[1:-1]
     return json_object(body)
 
 
 def _of_body(body: bytes) -> WireError:
-    """The error in the body of a refusal; an empty one if the body is not a JSON object."""
     wire = _object(body)
     return WireError() if wire is None else wire_error(wire.get("error") or wire.get("detail") or wire)
 
 
 def translate(rejected: UpstreamRejected) -> GatewayError:
-    """The error for a refusal.
+    """Return the gateway's error for a call that LiteLLM refused.
 
-    The key is the platform's and not the user's, so a refused key is never a 401 for the client.
+    The gateway sent the virtual key, so the status is never 401.
     """
     return _meaning(rejected.status, _of_body(rejected.body), _retry_after(rejected.headers))
 
 
 def failure_in_stream(wire: WireError) -> GatewayError:
-    """The error for an error event: that of a refusal with the status that the event names."""
+    """Convert an error in LiteLLM's stream to the gateway's error.
+
+    A refusal with the same status has the same error.
+    """
     return _meaning(wire.status or 500, wire, None)
 
 
@@ -146,53 +151,63 @@ def _meaning(status: int, wire: WireError, retry_after: float | None) -> Gateway
         case 400 | 415 | 422:
             return _bad_request(wire)
         case 404:
-            return NotFound("The model does not exist.", reason=Reason.MODEL_NOT_FOUND, service=service)
+            return NotFound(_NO_MODEL, reason=Reason.MODEL_NOT_FOUND, service=service)
         case 413:
-            return PayloadTooLarge("The request is too large for the model. Send less.", service=service)
+            return PayloadTooLarge("The request is too large for the model. Shorten the request.", service=service)
         case 401:
             return bad_key()
         case 403:
-            return Forbidden("Your key does not allow this model.", reason=Reason.MODEL_NOT_ALLOWED, service=service)
+            message = "Your LiteLLM key does not permit this model. Choose a model from the list of models."
+            return Forbidden(message, reason=Reason.MODEL_NOT_ALLOWED, service=service)
         case 408:
-            message = "The model did not answer in time."
+            message = "The model did not answer in time. Retry the request."
             return UpstreamTimeout(
                 message, reason=Reason.TOTAL, service=service, retry_after_seconds=retry_after, unconfirmed=False
             )
         case 429:
-            message = "The model's rate limit is reached. Retry later."
+            message = "The model's rate limit is exceeded. Retry later."
             return RateLimited(message, retry_after_seconds=retry_after, service=service)
         case _ if status >= 500:
             return UpstreamError(
-                "The model call failed.", reason=Reason.MODEL, service=service, retry_after_seconds=retry_after
+                "The model call failed. Retry the request.",
+                reason=Reason.MODEL,
+                service=service,
+                retry_after_seconds=retry_after,
             )
         case _:
-            message = "The model's provider refused the call."
+            message = (
+                "The model's provider refused the call. Choose another model, or report the error to the operator."
+            )
             return UpstreamError(message, reason=Reason.MODEL, can_retry=False, service=service)
 
 
 def _by_words(status: int, wire: WireError) -> GatewayError | None:
-    """The error by LiteLLM's types and phrases, which its statuses do not distinguish."""
+    """Return the error that LiteLLM's types and phrases identify, for causes that share a status."""
     text = wire.text
     if wire.type == "no_db_connection":
         return bad_key()
     if wire.type == "budget_exceeded":
-        return BudgetExceeded("The budget for model calls is spent.", service=Service.LITELLM)
+        return BudgetExceeded(
+            "Your budget for model calls is exhausted. Ask the operator for a larger budget.", service=Service.LITELLM
+        )
     if status == 400 and _UNKNOWN_MODEL.search(text):
-        return NotFound("The model does not exist.", reason=Reason.MODEL_NOT_FOUND, service=Service.LITELLM)
+        return NotFound(_NO_MODEL, reason=Reason.MODEL_NOT_FOUND, service=Service.LITELLM)
     if status not in _BLAMES_THE_REQUEST and (status < 500 or not _CERTAIN.search(text)):
         return None
     if is_too_long(text):
         return _bad_input(_context_words(text), Reason.CONTEXT_LENGTH, wire.param)
     if _CONTENT_FILTER.search(text):
-        return _bad_input("The model's content filter refused the content.", Reason.CONTENT_FILTER, wire.param)
+        return _bad_input(
+            "A content filter refused the messages. Change the messages.", Reason.CONTENT_FILTER, wire.param
+        )
     return None
 
 
 def _context_words(text: str) -> str:
-    """A message with the phrases by which SDKs recognise a context overflow, and then shorten the conversation.
+    """Return a message with the phrases by which SDKs detect a context overflow. SDKs then shorten the conversation.
 
-    litellm 1.110.2 looks for "this model's maximum context length is"; langchain-openai 1.7.4 for "prompt is too long",
-    and in a stream for "exceeds the context window", since openai 3 no longer has the code in an error's text.
+    litellm 1.110.2 searches for "this model's maximum context length is". langchain-openai 1.7.4 searches for "prompt
+    is too long" and, in a stream, for "exceeds the context window".
     """
     found = _LIMIT.search(text)
     limit = None if found is None else next(filter(None, found.groups())).replace(",", "")
@@ -206,7 +221,9 @@ def _context_words(text: str) -> str:
 def _bad_request(wire: WireError) -> BadUserInput:
     named = _NAMED_PARAM.search(wire.text)
     param = wire.param or (named[1] or named[2] if named else None)
-    return _bad_input("LiteLLM refused the request: a parameter is missing or not valid.", None, param)
+    return _bad_input(
+        "LiteLLM refused the request because a parameter is missing or invalid. Check the parameters.", None, param
+    )
 
 
 def _bad_input(message: str, reason: Reason | None, param: str | None) -> BadUserInput:
@@ -215,9 +232,9 @@ def _bad_input(message: str, reason: Reason | None, param: str | None) -> BadUse
 
 
 def bad_key() -> UpstreamError:
-    """The error for a refused key, which is the platform's."""
+    """Return the error for a virtual key that LiteLLM refused."""
     return UpstreamError(
-        "LiteLLM refused the key that pays for model calls.",
+        "LiteLLM refused the key that pays for your model calls. Report this error to the operator.",
         reason=Reason.CREDENTIAL,
         can_retry=False,
         service=Service.LITELLM,
@@ -225,7 +242,6 @@ def bad_key() -> UpstreamError:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, from LiteLLM's headers or, without them, the provider's."""
     seconds = retry_after_seconds(headers)
     if seconds is not None:
         return seconds

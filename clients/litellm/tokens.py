@@ -1,6 +1,4 @@
-"""Decodes the tokens of one answer, and their cost."""
-
-from __future__ import annotations
+"""Decodes the token counts and the cost of a model's answer."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +12,7 @@ from clients.usage import Usage
 
 
 def usage_of(value: object) -> Usage | None:
-    """Decode the ``usage`` of an answer or a chunk; ``None`` if no field can be read."""
+    """Decode the ``usage`` field of a completion or a chunk. Returns ``None`` if no field can be read."""
     if not isinstance(value, dict):
         return None
     usage = Usage(
@@ -29,7 +27,7 @@ def usage_of(value: object) -> Usage | None:
 
 
 def updated(known: Usage | None, newer: Usage | None) -> Usage | None:
-    """Merge the usage of a newer chunk: each field has its newest value."""
+    """Replace a completion's token counts and cost with newer ones from a chunk."""
     if known is None or newer is None:
         return newer or known
     changes = {name: getattr(newer, name) for name in Usage.__struct_fields__ if getattr(newer, name) is not None}
@@ -45,7 +43,7 @@ _NULL_COUNT = re.compile(rb'("\w+_tokens"\s*:\s*)null')
 
 
 def whole_usage(body: bytes) -> Usage | None:
-    """Decode the usage of an answer that was not streamed."""
+    """Decode the token counts and the cost of an answer that was not streamed."""
     try:
         return usage_of(msgspec.json.decode(_WHOLE.decode(with_whole_pairs(body)).usage))
     except UNREADABLE:
@@ -53,15 +51,14 @@ def whole_usage(body: bytes) -> Usage | None:
 
 
 def header_cost(headers: Mapping[str, str]) -> Decimal | None:
-    """The cost in US dollars of an answer that was not streamed, from LiteLLM's header."""
+    """Read a completion's cost from LiteLLM's response headers, in US dollars."""
     return amount(headers.get("x-litellm-response-cost"))
 
 
 def with_counts(body: bytes) -> bytes:
-    """Replace null token counts in the top-level ``usage`` with 0. Every other byte is unchanged.
+    """Replace null token counts with 0 in an answer's ``usage`` field.
 
-    Letta and strict clients fail on a null count, which Gemini models have (LiteLLM contract). ``body`` is a whole
-    answer or one SSE event.
+    Gemini models send null counts, on which Letta and strict clients fail (LiteLLM contract).
     """
     if _NULL_COUNT.search(body) is None:
         return body

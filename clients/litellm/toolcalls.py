@@ -1,10 +1,8 @@
-"""Assigns pieces of tool calls to calls.
+"""Numbers the tool calls in a streamed completion.
 
-Providers identify calls by ``index`` or by ``id``, often wrongly: two calls have one index, ids are empty or late, or
-a call is sent twice. Here every call of an answer gets its own number, which its pieces have.
+Providers identify calls by ``index`` or by ``id``, often wrongly. Two calls can have one index, ids can be empty or
+late, and a call can be sent twice.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 
@@ -14,12 +12,12 @@ from clients.decode import UNREADABLE
 
 _MAX_INDEX = 1000
 _MAX_KEPT = 64 * 1024
-"""The characters of a call's arguments that are kept to recognise a call that is sent again."""
+"""The maximum number of characters to keep of a tool call's arguments. The characters are kept to deduplicate calls."""
 _RAW = msgspec.json.Decoder(msgspec.Raw)
 
 
 class CallPiece(msgspec.Struct, frozen=True, kw_only=True):
-    """A piece of a call. Fields that it does not have are ``None``; an id or a name is never empty."""
+    """A piece of a tool call. A missing or empty ``id`` or ``name`` is ``None``."""
 
     index: int | None = None
     id: str | None = None
@@ -28,8 +26,6 @@ class CallPiece(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Call:
-    """A call. ``index`` is the provider's, ``number`` the one that is assigned here."""
-
     def __init__(self, number: int) -> None:
         self.number = number
         self.index: int | None = None
@@ -37,31 +33,33 @@ class _Call:
         self.name: str | None = None
         self.arguments = ""
 
-    def is_complete_before(self, piece: CallPiece) -> bool:
-        """Whether a piece without this call's id begins another call: it has another name, or this call is complete."""
+    def ends_before(self, piece: CallPiece) -> bool:
+        """Return whether a piece without an id begins another tool call."""
         if piece.name is None or self.name is None:
             return False
         more = piece.arguments.strip() not in {"", self.arguments}
         return piece.name != self.name or (more and self._is_complete())
 
-    def has_other_id_of(self, piece: CallPiece) -> bool:
-        """Whether a piece with another id continues this call: some providers give each piece its own id."""
+    def continues_with_new_id(self, piece: CallPiece) -> bool:
+        """Return whether a piece with a new id continues this tool call. Some providers give each piece a new id."""
         if piece.name is not None or piece.index is None or piece.index != self.index or not piece.arguments:
             return False
         return not piece.arguments.strip() or not self._is_complete()
 
-    def has_twin(self, piece: CallPiece) -> bool:
-        """Whether another call begins with the same id: some providers use the function's name as the id."""
+    def shares_id_with_next(self, piece: CallPiece) -> bool:
+        """Return whether a piece with this tool call's id begins another tool call.
+
+        Some providers use function names as ids.
+        """
         if piece.name is None or not self._is_complete():
             return False
         return piece.name != self.name or piece.arguments.strip() not in {"", self.arguments}
 
-    def is_sent_again(self, piece: CallPiece) -> bool:
-        """Whether a piece repeats the whole call."""
+    def is_repeated_by(self, piece: CallPiece) -> bool:
         return piece.name == self.name and piece.arguments == self.arguments and self._is_complete()
 
     def _is_complete(self) -> bool:
-        """Whether the arguments are a JSON object, so that no piece can follow."""
+        """Return whether the arguments are a complete JSON object, after which no piece can follow."""
         if not (self.arguments.startswith("{") and self.arguments.endswith("}") and len(self.arguments) <= _MAX_KEPT):
             return False
         try:
@@ -71,7 +69,6 @@ class _Call:
         return True
 
     def add(self, piece: CallPiece) -> CallPiece:
-        """Add a piece. Returns the part of it that is new."""
         new = CallPiece(
             index=self.number,
             id=piece.id if self.id is None else None,
@@ -86,7 +83,7 @@ class _Call:
 
 
 class CallNumbers:
-    """Numbers the calls of one answer."""
+    """Numbers the tool calls of one completion."""
 
     def __init__(self) -> None:
         self._numbers: set[int] = set()
@@ -96,14 +93,18 @@ class CallNumbers:
         self._last: _Call | None = None
 
     def numbered(self, pieces: Sequence[CallPiece]) -> list[CallPiece]:
-        """The new parts of a chunk's pieces, each with its call's number as ``index``.
+        """Set each piece's ``index`` to the number of the piece's tool call.
 
-        - An id identifies a call. If that call is complete, another one with the same id can follow.
-        - A new id begins a call, unless the call at its index has no id, or is incomplete and the piece has no name.
-        - Without an id, the index identifies the call.
-        - Without both, the piece is of the last call or, if the chunk has several pieces, of the call at its position.
+        Repeated pieces are removed.
 
-        A call's number is the provider's index, unless another call has it.
+        - An id identifies a call. After the call is complete, another call with the same id can follow.
+        - A new id begins a call, with two exceptions: the call at the piece's index has no id, or that call is
+          incomplete and the piece has no name.
+        - A piece without an id belongs to the call at its index.
+        - A piece without an id or index belongs to the last call. If a chunk has several such pieces, each one belongs
+          to the call at the piece's position.
+
+        A call's number is the provider's index, unless another call has that number.
         """
         if len(pieces) > 1 and all(piece.index is None for piece in pieces):
             pieces = [msgspec.structs.replace(piece, index=position) for position, piece in enumerate(pieces)]
@@ -111,7 +112,7 @@ class CallNumbers:
         begun: list[_Call] = []
         for piece in pieces:
             call = self._known(piece)
-            if call is not None and call.is_sent_again(piece):
+            if call is not None and call.is_repeated_by(piece):
                 if piece.id is not None or call not in begun:
                     continue
                 call = None
@@ -128,16 +129,15 @@ class CallNumbers:
         if piece.id is not None and piece.id in self._by_id:
             indexed = None if piece.index is None else self._by_index.get(piece.index)
             known = indexed if indexed is not None and indexed.id == piece.id else self._by_id[piece.id]
-            return None if known.has_twin(piece) else known
+            return None if known.shares_id_with_next(piece) else known
         call = self._at(piece.index)
-        if call is None or call.is_complete_before(piece):
+        if call is None or call.ends_before(piece):
             return None
-        if piece.id is not None and call.id is not None and not call.has_other_id_of(piece):
+        if piece.id is not None and call.id is not None and not call.continues_with_new_id(piece):
             return None
         return call
 
     def _at(self, index: int | None) -> _Call | None:
-        """The call at an index. The last call, if it has no index yet, has the first index that is sent."""
         if index is not None and index in self._by_index:
             return self._by_index[index]
         has_no_index = self._last is not None and self._last.index is None

@@ -1,1 +1,1 @@
-"""The sources of streams: turns of Letta, and completions of LiteLLM."""
+"""Sources read the events of streams from Letta and LiteLLM."""

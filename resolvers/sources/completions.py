@@ -1,6 +1,4 @@
-"""The source of a completion: translates LiteLLM's pieces into events, with their bytes for the ``/v1`` endpoint."""
-
-from __future__ import annotations
+"""Translates LiteLLM's chunks into events. The ``/v1`` endpoint sends the chunks' bytes to the client."""
 
 from collections.abc import AsyncGenerator
 
@@ -8,7 +6,6 @@ from clients.errors import Service
 from clients.litellm import CompletionStream, Done, Piece, Unreadable
 from clients.usage import Usage
 from resolvers.context import RequestContext
-from resolvers.streams.clocks import StreamClocks
 from resolvers.streams.events import (
     Ended,
     Event,
@@ -20,12 +17,13 @@ from resolvers.streams.events import (
     ToolCallDelta,
     finish_reason,
 )
+from resolvers.streams.timeouts import StreamTimeouts
 
 
 class CompletionSource:
-    """One streamed completion. ``key`` is the LiteLLM key that pays.
+    """The source of one streamed completion. ``key`` is the LiteLLM key that pays for the completion.
 
-    ``body`` always requests usage. If the client does not (``wants_usage``), a chunk with only usage is not passed on.
+    ``body`` always requests usage. The chunk with usage is omitted unless ``wants_usage`` is set.
     """
 
     __slots__ = ("_body", "_context", "_key", "_wants_usage", "headers", "run_id", "usage")
@@ -40,13 +38,13 @@ class CompletionSource:
         self.headers: dict[str, str] = {}
 
     async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
-        """Request the completion and read its pieces. See ``Source.events``."""
+        """Request the completion. For each chunk, yield events and the chunk's bytes."""
         resources = self._context.resources
-        clocks, within = StreamClocks(resources.clocks, Service.LITELLM), resources.clocks.first_token
+        timeouts, within = StreamTimeouts(resources.timeouts, Service.LITELLM), resources.timeouts.first_token
         async with self._opening(within) as stream:
             self.headers = stream.headers
             yield Started(), b""
-            async for piece in clocks.timed(stream, is_token=lambda _: True):
+            async for piece in timeouts.timed(stream, is_token=lambda _: True):
                 self.usage = stream.usage
                 match piece:
                     case Unreadable():
@@ -63,7 +61,6 @@ class CompletionSource:
                             raw = b""
 
     def _opening(self, within: float) -> CompletionStream:
-        """Return the call, to be opened. The body is not kept after it is sent."""
         body, self._body = self._body, b""
         return self._context.resources.litellm.stream(
             self._context.model_scope(), self._key, body, opens_within=within, wants_usage=self._wants_usage
@@ -71,7 +68,7 @@ class CompletionSource:
 
 
 def _events(piece: Piece) -> list[Event]:
-    """Return the events of a piece; ``Raw`` if the graph shows nothing of it."""
+    """Return a chunk's events, or ``Raw`` if GraphQL clients receive nothing of the chunk."""
     events: list[Event] = []
     if piece.reasoning:
         events.append(ReasoningDelta(text=piece.reasoning))

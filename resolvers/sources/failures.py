@@ -1,6 +1,4 @@
-"""Translates Letta's error frames and stop reasons into errors of the graph."""
-
-from __future__ import annotations
+"""Translates Letta's error frames and stop reasons into GraphQL errors."""
 
 from clients.codes import ErrorCode, Reason
 from clients.letta.frames import ErrorFrame
@@ -9,11 +7,16 @@ from resolvers.streams.events import StreamFailure
 
 _TOO_LONG = StreamFailure(
     code=ErrorCode.BAD_USER_INPUT,
-    message="The messages are longer than the model's context. Shorten them.",
+    message="The messages are longer than the model's context. Shorten the messages.",
     reason=Reason.CONTEXT_LENGTH,
 )
-_UNPAID = StreamFailure(code=ErrorCode.BUDGET_EXCEEDED, message="The budget for model calls is spent.")
-_MODEL = StreamFailure(code=ErrorCode.UPSTREAM_ERROR, message="The model call failed.", reason=Reason.MODEL)
+_UNPAID = StreamFailure(
+    code=ErrorCode.BUDGET_EXCEEDED,
+    message="Your budget for model calls is exhausted. Ask the operator for a larger budget.",
+)
+_MODEL = StreamFailure(
+    code=ErrorCode.UPSTREAM_ERROR, message="The model call failed. Retry the request.", reason=Reason.MODEL
+)
 _BY_STOP = {
     "error": _MODEL,
     "llm_api_error": _MODEL,
@@ -21,20 +24,20 @@ _BY_STOP = {
     "context_window_overflow_in_system_prompt": _TOO_LONG,
 }
 _REASONS = {
-    "max_steps": (Reason.MAX_STEPS, "The turn reached its maximum number of steps before the agent had finished."),
+    "max_steps": (Reason.MAX_STEPS, "The turn reached its maximum number of steps. Send another message to continue."),
     "max_tokens_exceeded": (
         Reason.MAX_TOKENS_EXCEEDED,
-        "The model's token limit was exceeded before the agent had finished.",
+        "The agent exceeded the model's token limit before the turn had ended. Send a shorter message.",
     ),
-    "no_tool_call": (Reason.NO_TOOL_CALL, "The model did not call a tool where one was required."),
-    "invalid_tool_call": (Reason.INVALID_TOOL_CALL, "The model made a tool call that is not valid."),
-    "invalid_llm_response": (Reason.INVALID_LLM_RESPONSE, "Letta could not read the model's answer."),
+    "no_tool_call": (Reason.NO_TOOL_CALL, "The model did not make a required tool call. Send the message again."),
+    "invalid_tool_call": (Reason.INVALID_TOOL_CALL, "The model made an invalid tool call. Send the message again."),
+    "invalid_llm_response": (Reason.INVALID_LLM_RESPONSE, "Letta could not read the model's answer. Retry."),
 }
 _UNKNOWN_STOP = Reason.STOP_REASON, "Letta stopped the turn for a reason that the gateway does not know."
 
 
 def failure_of(stop: str, failed: ErrorFrame | None) -> StreamFailure:
-    """Return the error of a failed turn, by Letta's error frame, which has more detail, or its stop reason."""
+    """Return a failed turn's error. Letta's error frame, if any, has more detail than the stop reason."""
     if failed is not None and (known := _by_frame(failed)) is not None:
         return known
     if (known := _BY_STOP.get(stop)) is not None:
@@ -50,18 +53,20 @@ def _by_frame(failed: ErrorFrame) -> StreamFailure | None:
         return StreamFailure(code=ErrorCode.CONFLICT, message=APPROVAL_PENDING, reason=Reason.APPROVAL_PENDING)
     if failed.lost_image:
         return StreamFailure(
-            code=ErrorCode.BAD_USER_INPUT, message="An image could not be fetched.", reason=Reason.IMAGE
+            code=ErrorCode.BAD_USER_INPUT,
+            message="Letta cannot fetch an image from its URL. Check the URL.",
+            reason=Reason.IMAGE,
         )
     if failed.unpaid:
         return _UNPAID
     if failed.too_long:
         return _TOO_LONG
     if failed.error_type == "llm_rate_limit":
-        message = "The model's rate limit is reached. Retry later."
+        message = "The model's rate limit is exceeded. Retry later."
         return StreamFailure(
             code=ErrorCode.RATE_LIMITED, message=message, reason=Reason.MODEL_RATE_LIMIT, retryable=True
         )
     if failed.error_type == "llm_timeout":
-        message = "The model did not answer in time."
+        message = "The model did not answer in time. Retry the request."
         return StreamFailure(code=ErrorCode.UPSTREAM_TIMEOUT, message=message, reason=Reason.TOTAL, retryable=True)
     return None

@@ -1,11 +1,9 @@
-"""Finds out whether Letta has a message (or a decision) whose request ended without an answer, and in which run.
+"""Searches Letta for the run of an earlier attempt whose outcome is unknown.
 
-Letta keeps the ``otid`` of a message, but stores the message only when the turn's first step is over (decision 0002).
-So the search continues until the message is stored, or no active run can be its own. Because a request may arrive late,
-a search without a result counts only some time after the attempt.
+Letta stores a message with its ``otid`` only after the turn's first step (decision 0002). The search continues until
+the message is stored, or no active run can belong to the message. A request may arrive late, so a search is repeated
+for some time after the attempt.
 """
-
-from __future__ import annotations
 
 import asyncio
 import time
@@ -20,14 +18,14 @@ from clients.outcome import outcome_unknown
 from clients.owned import ConversationRef, OwnedRunId, Position
 from clients.timestamps import in_utc
 from resolvers.context import RequestContext
-from resolvers.doubt import SETTLE_SECONDS
+from resolvers.outcome_unknown import SETTLE_SECONDS
 from resolvers.owned import run_named_in
 
-LOOK_SECONDS = 0.5
-"""The time between two searches while the outcome is unknown."""
+SEARCH_SECONDS = 0.5
+"""The time between two searches for an earlier attempt, in seconds."""
 
 CLOCK_SKEW = timedelta(minutes=5)
-"""The time by which Letta's clock may be behind the gateway's."""
+"""The time by which Letta's clock may be behind the gateway's clock."""
 
 _PAGE = 100
 _PAGES = 10
@@ -36,11 +34,7 @@ _RUNS = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """An earlier attempt to send the same message.
-
-    ``began`` is when the first attempt began. From ``settled_at`` on (``time.monotonic``), a search without a result
-    counts.
-    """
+    """An earlier attempt to send a message. The message may reach Letta until ``settled_at`` (``time.monotonic``)."""
 
     key: str
     run_id: OwnedRunId | None
@@ -51,13 +45,13 @@ class Attempt:
 async def run_of_attempt(
     context: RequestContext, conversation: ConversationRef, sent: Sent, attempt: Attempt
 ) -> FollowedRun | None:
-    """Return the run of an earlier attempt, if Letta has it. Raises Conflict (``OUTCOME_UNKNOWN``)."""
+    """Return the run that an earlier attempt started, if Letta has the run. Raises Conflict (``OUTCOME_UNKNOWN``)."""
     search = _Search(context, conversation, sent, attempt)
-    ends = time.monotonic() + max(context.resources.clocks.first_token, 2 * SETTLE_SECONDS)
+    ends = time.monotonic() + max(context.resources.timeouts.first_token, 2 * SETTLE_SECONDS)
     try:
         while True:
             settled = time.monotonic() >= attempt.settled_at
-            busy = await search.is_busy()  # first: a run that ends between the two reads has stored its message
+            busy = await search.is_busy()  # checked first: Letta stores a run's message before the run ends
             run = await search.run()
             if run is not None:
                 return FollowedRun(
@@ -67,23 +61,22 @@ async def run_of_attempt(
                 return None
             if time.monotonic() >= ends:
                 raise outcome_unknown(BUSY)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(SEARCH_SECONDS)
     except GatewayError as error:
         raise outcome_unknown(_AWAY, error) from error
 
 
 BUSY = (
-    "It is not known yet whether Letta has the message: the conversation is busy with a run that may be the message's. "
-    "Retry with the same key when the run has ended."
+    "It is not known yet whether Letta has the message, because a run in progress may belong to the message. Retry "
+    "with the same key after the run has ended."
 )
 _AWAY = (
-    "It is not known whether Letta has the message. Retry with the same key: the gateway looks for the message first."
+    "It is not known whether Letta has the message. Retry with the same key: the gateway first searches for the "
+    "message."
 )
 
 
 class _Search:
-    """A search for one message."""
-
     def __init__(self, context: RequestContext, conversation: ConversationRef, sent: Sent, attempt: Attempt) -> None:
         self._context = context
         self._letta = context.resources.letta
@@ -93,7 +86,7 @@ class _Search:
         self._since = attempt.began - CLOCK_SKEW
 
     async def run(self) -> RunRecord | None:
-        """Return the run of the message, if that is known or stored."""
+        """Return the message's run, or ``None`` if Letta has not stored the message."""
         run_id = self._attempt.run_id
         if run_id is None:
             message = await self._stored()
@@ -108,7 +101,7 @@ class _Search:
             raise outcome_unknown(_NO_RUN) from error
 
     async def is_busy(self) -> bool:
-        """Whether an active run of the conversation may be that of the message: no other key has started it."""
+        """Return whether an active run may be the message's run."""
         conversation_id, streams = self._conversation.conversation_id, self._context.resources.streams
         runs = await self._letta.runs(self._context.renewed().scope, [self._conversation.agent_id], limit=_RUNS)
         others = {
@@ -119,11 +112,7 @@ class _Search:
         return any(run.is_active and run.conversation_id == conversation_id and run.id not in others for run in runs)
 
     async def _stored(self) -> MessageRecord | None:
-        """Return the message, searched by its ``otid`` back to when it was first sent.
-
-        Raises:
-            Conflict: reason ``OUTCOME_UNKNOWN``: there are too many newer messages.
-        """
+        """Search for the message by its ``otid``, back to the first attempt. Raises Conflict (``OUTCOME_UNKNOWN``)."""
         before: Position | None = None
         for _ in range(_PAGES):
             page = await self._letta.messages(
@@ -141,6 +130,6 @@ class _Search:
 
 _NO_RUN = "Letta has the message, but not its run. Read the conversation's messages."
 _TOO_MANY = (
-    "It is not known whether Letta has the message: the conversation has too many newer messages. Look for it in the "
-    "conversation's messages; if it is missing, send it with a new key."
+    "The gateway did not find the message among the newest messages of the conversation. Search the conversation's "
+    "older messages. If the message is missing, send the message with a new key."
 )

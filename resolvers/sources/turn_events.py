@@ -1,50 +1,45 @@
 """The events that only turns have."""
 
-from __future__ import annotations
-
 from clients.letta.messages import MessageRecord
 from resolvers.streams.events import Event, Started
 from resolvers.streams.stream import Stream
 
 
 class TurnStarted(Started, frozen=True, kw_only=True):
-    """The first event of a turn. ``user_message`` is the sent message; ``None`` for a decision."""
+    """The first event of a turn. ``user_message`` is ``None`` if the user sent an approval decision."""
 
     user_message: MessageRecord | None = None
 
     @property
     def size(self) -> int:
-        """The bytes of the message that was sent."""
+        """The message's size, in bytes."""
         return 0 if self.user_message is None else self.user_message.weight
 
 
 class MessageAdded(Event, frozen=True, kw_only=True):
-    """A message is complete and has its final id."""
+    """The event for a complete message with its final id."""
 
     message: MessageRecord
 
     @property
     def size(self) -> int:
-        """The bytes of the message."""
+        """The message's size, in bytes."""
         return self.message.weight
 
 
 class ApprovalRequested(MessageAdded, frozen=True, kw_only=True):
-    """The turn waits for the user's decision on tool calls."""
+    """The event for a turn that waits for the user's decision on tool calls."""
 
     run_id: str | None = None
 
 
 def sent_message(started: Started | None) -> MessageRecord | None:
-    """Return the message that started a turn, if any."""
+    """Return the user message that started a turn. If a decision started the turn, return ``None``."""
     return started.user_message if isinstance(started, TurnStarted) else None
 
 
 async def user_message(stream: Stream) -> MessageRecord | None:
-    """Return the message that started a stream's turn, as stored if Letta has stored it.
-
-    ``None`` before the upstream has begun, for a completion, after a decision, and for a turn of another gateway.
-    """
+    """Return the user message that started a stream's turn. If Letta has stored the message, return Letta's copy."""
     sent = sent_message(stream.log.started)
     if sent is None:
         return None

@@ -1,10 +1,8 @@
-"""The source of a turn: translates Letta's frames into events. It starts the turn, or reads one that was started.
+"""Starts or resumes a turn, and translates Letta's frames into events.
 
-Deltas are passed on as they come. When a step is over, its messages are read from Letta, because only its list has
-their final form and ids.
+Deltas are passed on as they arrive. After each step, the gateway reads the step's messages from Letta, because only
+stored messages have their final form and ids.
 """
-
-from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -33,7 +31,6 @@ from resolvers.messages import message_node_id
 from resolvers.sources.failures import failure_of
 from resolvers.sources.lookup import BUSY, Attempt, run_of_attempt
 from resolvers.sources.turn_events import ApprovalRequested, MessageAdded, TurnStarted
-from resolvers.streams.clocks import StreamClocks
 from resolvers.streams.events import (
     Ended,
     Event,
@@ -43,22 +40,22 @@ from resolvers.streams.events import (
     ToolCallDelta,
     finish_reason,
 )
+from resolvers.streams.timeouts import StreamTimeouts
 
 READ_BACK = 50
-"""The number of newest messages that are searched for those of the turn."""
+"""The number of newest messages that are searched for the turn's messages."""
 
-WATCH_SECONDS = 1.0
-"""The time between two reads of a run that Letta does not stream again."""
+POLL_SECONDS = 1.0
+"""The time between two polls of a run, in seconds. Runs are polled if Letta does not replay the stream."""
 
 _STOP_OF = {RunStatus.COMPLETED: "end_turn", RunStatus.CANCELLED: "cancelled", RunStatus.FAILED: "error"}
-"""The stop reason of a run that is over and has none."""
+"""The stop reasons for ended runs without a stop reason from Letta."""
 
 READ_BACK_SECONDS = 5.0
-"""The timeout of reading the stored messages."""
 
 
 class LettaSource:
-    """One turn of one conversation. After an ``earlier`` attempt, the message is sent only if Letta lacks it."""
+    """Reads one turn's events from Letta. A message that Letta stored from an ``earlier`` attempt is not sent again."""
 
     def __init__(
         self,
@@ -81,16 +78,16 @@ class LettaSource:
         self.headers: dict[str, str] = {}
 
     async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
-        """Send the message, or read the run again. See ``Source.events``."""
+        """Send the message or resume the run, and yield the turn's events."""
         async with AsyncExitStack() as stack:
             if self._earlier is not None and not isinstance(self._sent, FollowedRun):
                 self._followed = await run_of_attempt(self._context, self._conversation, self._sent, self._earlier)
-            clocks = StreamClocks(self._context.resources.clocks, Service.LETTA)
+            timeouts = StreamTimeouts(self._context.resources.timeouts, Service.LETTA)
             turn = await self._turn(stack)
             if turn is not None:
-                events = self._events(clocks.timed(turn.frames, is_token=_is_token), resumable=turn.background)
+                events = self._events(timeouts.timed(turn.frames, is_token=_is_token), resumable=turn.background)
             elif self._followed is not None:
-                events = self._events(self._watched(self._followed.run_id), resumable=False)
+                events = self._events(self._polled(self._followed.run_id), resumable=False)
             else:
                 return
             await stack.enter_async_context(aclosing(events))
@@ -98,7 +95,6 @@ class LettaSource:
                 yield pair
 
     async def _turn(self, stack: AsyncExitStack) -> LettaTurn | None:
-        """Open the turn. Returns ``None`` for a run that Letta does not stream again."""
         if self._followed is None:
             try:
                 return await stack.enter_async_context(self._sending())
@@ -109,9 +105,9 @@ class LettaSource:
         self.run_id = self._followed.run_id
         if not self._followed.background:
             return None
-        letta, clocks = self._context.resources.letta, self._context.resources.clocks
-        turn = letta.taken_up(
-            self._context.model_scope(), self._conversation, self._followed.run_id, opens_within=clocks.first_token
+        letta, timeouts = self._context.resources.letta, self._context.resources.timeouts
+        turn = letta.resume(
+            self._context.model_scope(), self._conversation, self._followed.run_id, opens_within=timeouts.first_token
         )
         try:
             return await stack.enter_async_context(turn)
@@ -121,23 +117,25 @@ class LettaSource:
             return None
 
     def _sending(self) -> AbstractAsyncContextManager[LettaTurn]:
-        letta, clocks, sent = self._context.resources.letta, self._context.resources.clocks, self._sent
+        letta, timeouts, sent = self._context.resources.letta, self._context.resources.timeouts, self._sent
         if isinstance(sent, FollowedRun):
             raise TypeError("a run that is followed sends nothing")
-        return letta.send(self._context.model_scope(), self._conversation, sent, opens_within=clocks.first_token)
+        return letta.send(self._context.model_scope(), self._conversation, sent, opens_within=timeouts.first_token)
 
-    async def _watched(self, run_id: OwnedRunId) -> AsyncIterator[Frame]:
-        """Poll a run that Letta does not stream again until it is over."""
+    async def _polled(self, run_id: OwnedRunId) -> AsyncIterator[Frame]:
+        """Poll a run until the run has ended, because Letta does not replay the run's stream."""
         yield Ping(run_id)
         try:
-            async with asyncio.timeout(self._context.resources.clocks.llm_total):
+            async with asyncio.timeout(self._context.resources.timeouts.llm_total):
                 run = await self._run(run_id)
                 while not run.over:
-                    await asyncio.sleep(WATCH_SECONDS)
+                    await asyncio.sleep(POLL_SECONDS)
                     run = await self._run(run_id)
         except TimeoutError as error:
             raise UpstreamTimeout(
-                "The turn was not complete in time.", reason=Reason.TOTAL, service=Service.LETTA
+                "The turn did not end in time. Retry the request with the same idempotency key or stream key.",
+                reason=Reason.TOTAL,
+                service=Service.LETTA,
             ) from error
         yield StopReason(run.stop_reason or _STOP_OF[run.status])
 
@@ -163,7 +161,10 @@ class LettaSource:
                     break
             if self._stop is None and failed is None:
                 raise UpstreamError(
-                    "The connection broke before Letta's answer was complete.", reason=Reason.CUT, service=Service.LETTA
+                    "The connection to Letta broke before the answer was complete. Retry the request with the same "
+                    "idempotency key or stream key.",
+                    reason=Reason.CUT,
+                    service=Service.LETTA,
                 )
             for event in await self._read_last():
                 yield event, b""
@@ -193,7 +194,7 @@ class LettaSource:
         return []
 
     def _read(self) -> list[Event]:
-        """Return the messages of a finished step, if they have been read. Tokens do not wait for that."""
+        """Return the last step's messages if they have already been read. Deltas do not wait for this read."""
         reading = self._reading
         if reading is None or not reading.done():
             return []
@@ -201,14 +202,12 @@ class LettaSource:
         return [] if reading.exception() is not None else self._added(reading.result())
 
     async def _read_last(self) -> list[Event]:
-        """Return the last messages. If they cannot be read in two attempts, the turn ends without them."""
         for _ in range(2):
             with suppress(GatewayError, TimeoutError):
                 return self._added(await self._stored())
         return []
 
     def _added(self, stored: list[MessageRecord]) -> list[Event]:
-        """Return the turn's messages that have not been added yet, oldest first."""
         events: list[Event] = []
         for message in stored:
             node_id = message_node_id(message)
@@ -250,7 +249,7 @@ class LettaSource:
 
 
 def _run_id(frame: Frame) -> str | None:
-    """Return the run id of a frame, if it has the form of an id: it becomes part of paths."""
+    """Return a frame's run id if the id is well-formed, because the id becomes part of URL paths."""
     match frame:
         case Ping(run_id=run_id) | MessageFrame(message=MessageRecord(run_id=run_id)) | ErrorFrame(run_id=run_id):
             return run_id if run_id is not None and is_letta_id(run_id, "run") else None

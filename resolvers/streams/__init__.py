@@ -1,1 +1,1 @@
-"""The stream kernel: one source, one log, any number of readers, exactly one end."""
+"""Streams of events. A stream has one source, one log, any number of readers and exactly one end."""

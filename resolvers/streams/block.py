@@ -1,6 +1,4 @@
-"""A block of a log in memory: consecutive entries, packed."""
-
-from __future__ import annotations
+"""Blocks store consecutive entries of a log in little memory."""
 
 import sys
 import zlib
@@ -12,31 +10,32 @@ from resolvers.streams.events import Entry, Event, Raw, ReasoningDelta, TextDelt
 from resolvers.streams.merging import MAX_FRAME_BYTES, merged
 
 BLOCK = 512
-"""The most entries in a block."""
+"""The maximum number of entries in a block."""
 
 BLOCK_BYTES = MAX_FRAME_BYTES
-"""The most bytes of text and upstream bytes in a block, unless it is one entry."""
+"""The maximum size of a block's text and upstream bytes. A larger entry gets a separate block."""
 
 ENTRY_BYTES = 256
-"""The approximate bytes of an unpacked entry besides its text and upstream bytes."""
+"""The approximate overhead of an unpacked log entry, in bytes."""
 
 PACKED_ENTRY_BYTES = 8
-"""The bytes of a packed entry besides its block: its sum of sizes."""
+"""The overhead of a packed log entry outside its block, in bytes."""
 
 _LARGE_ENTRY_BYTES = 2048
-"""The average size from which entries are not packed: that would save little memory and take long."""
+"""The average size from which entries stay unpacked, in bytes. Packing large entries saves little memory.
+"""
 
 _SMALL_BYTES = 512
-"""The size up to which rows are not compressed: the setup of zlib costs more than it saves."""
+"""The size up to which rows are not compressed, in bytes. Compression would cost more than it saves."""
 
 _MERGED_PER_BLOCK = 32
-"""The most joined deltas that a block keeps: interleaved deltas do not join."""
+"""The maximum number of joined deltas that a block stores. Interleaved deltas cannot be joined."""
 
 _Piece = TextDelta | ReasoningDelta | ToolCallDelta | Raw
 _PIECES = (TextDelta, ReasoningDelta, ToolCallDelta, Raw)
 _LEVEL = 1
 _ZLIB = 0x78
-"""The first byte of zlib's output (RFC 1950, 2.2). Rows in MessagePack are an array, which never begins with it."""
+"""The first byte of zlib's output (RFC 1950, 2.2). Uncompressed rows never begin with this byte."""
 
 
 class _Row(msgspec.Struct, array_like=True):
@@ -51,9 +50,9 @@ _DECODER = msgspec.msgpack.Decoder(list[_Row])
 
 
 class Block:
-    """Consecutive entries. Small ones are packed, and more can be added to them; large ones stay unpacked.
+    """Consecutive entries of a log. Small entries are packed, and large entries stay unpacked.
 
-    A block also keeps its deltas joined, if they join into few. ``held`` are the bytes of the entries' text and raw.
+    A block also stores its joined deltas if they are few. ``held`` is the size of text and upstream bytes.
     """
 
     __slots__ = ("_held", "_joined", "_kept", "_packed", "_plain", "start", "stop", "weight")
@@ -73,13 +72,13 @@ class Block:
             self.add(entries, held)
 
     def has_room(self, entries: list[Entry], held: int) -> bool:
-        """Whether entries of so many bytes can be added."""
+        """Return whether the entries fit into the block."""
         if self._plain is not None or _is_large(entries, held):
             return False
         return entries[-1].seq - self.start <= BLOCK and self._held + held <= BLOCK_BYTES
 
     def add(self, entries: list[Entry], held: int) -> None:
-        """Pack the entries that follow those of the block."""
+        """Pack entries, and add the entries at the block's end."""
         rows = [_Row(entry.event if type(entry.event) in _PIECES else None, entry.raw) for entry in entries]  # type: ignore[arg-type]
         kept = {entry.seq: entry.event for entry, row in zip(entries, rows, strict=True) if row.event is None}
         self._kept.update(kept)
@@ -99,7 +98,7 @@ class Block:
                 self.weight += _joined_bytes(self._joined)
 
     def entries(self) -> list[Entry]:
-        """Unpack the entries."""
+        """Unpack and return the block's entries."""
         if self._plain is not None:
             return self._plain
         found: list[Entry] = []
@@ -112,11 +111,11 @@ class Block:
         return found
 
     def joined(self) -> list[Entry]:
-        """Return the entries with their deltas joined."""
+        """Join consecutive deltas and return the entries."""
         return merged(self.entries()) if self._joined is None else self._joined
 
     def whole_events(self) -> Iterator[Event]:
-        """See ``whole_events``."""
+        """Return the events that are neither deltas nor ``Raw``."""
         return iter(self._kept.values()) if self._plain is None else whole_events(self._plain)
 
 
@@ -129,7 +128,6 @@ def _without_raw(entries: list[Entry]) -> list[Entry]:
 
 
 def _joined_bytes(entries: list[Entry]) -> int:
-    """The memory of joined entries, in bytes, without the events that the block keeps in any case."""
     return sum(ENTRY_BYTES + _text_bytes(entry.event) for entry in entries if type(entry.event) in _PIECES)
 
 
@@ -139,7 +137,7 @@ def whole_events(entries: Sequence[Entry]) -> Iterator[Event]:
 
 
 def _text_bytes(event: Event) -> int:
-    """The memory of a delta's text, in bytes: up to four times its bytes in UTF-8."""
+    """Return the memory of a delta's text, in bytes, which is up to four times the text's size in UTF-8."""
     if isinstance(event, TextDelta):
         return sys.getsizeof(event.text)
     return sys.getsizeof(event.arguments_delta) if isinstance(event, ToolCallDelta) else 0

@@ -1,11 +1,8 @@
-"""The entries of a log in memory. Old ones are packed, so that an answer of many small tokens takes little memory.
+"""The log entries in this process's memory. Old entries are packed to save memory.
 
-Entries that every reader has taken are packed in blocks, a few at a time, except the newest: deltas and upstream bytes
-are encoded and compressed. A block also keeps its deltas joined: only a reader that starts within a block, or reads
-upstream bytes, unpacks entries. Up to a bound, entries wait for slow readers.
+Entries that every reader has taken are encoded and compressed in blocks, except the newest entries. A block also stores
+its joined deltas, which most readers need.
 """
-
-from __future__ import annotations
 
 import weakref
 from array import array
@@ -17,23 +14,23 @@ from resolvers.streams.events import Entry, Event, TextDelta
 from resolvers.streams.merging import MAX_FRAME_BYTES, merged
 
 PIECE = 16
-"""The number of entries that are packed at a time, after every reader has taken them."""
+"""The number of entries that are packed together."""
 
 _UNPACKED = 8
-"""The least number of newest entries that stay unpacked, for readers that are a little behind."""
+"""The minimum number of newest entries that stay unpacked, for readers that are slightly behind."""
 
 _FRAME_ENTRIES = 16_384
-"""The most entries in a frame, so that joining them does not block the event loop."""
+"""The maximum number of entries in a frame, so that joining them does not block the event loop."""
 
 
 class _Text(str):
-    """A text that can have weak references."""
+    """A string that supports weak references."""
 
     __slots__ = ("__weakref__",)
 
 
 class Entries:
-    """A log's entries, in order. ``size`` are the bytes of the answer, ``weight`` the approximate bytes in memory."""
+    """A log's entries. ``size`` is the answer's size in bytes. ``weight`` is the approximate memory in bytes."""
 
     __slots__ = (
         "_blocks",
@@ -76,23 +73,22 @@ class Entries:
 
     @property
     def may_pack(self) -> bool:
-        """Whether to check, not at every append, which entries every reader has taken."""
+        """Return whether there are enough unpacked entries to call ``pack_taken``."""
         count = len(self._recent)
         return count >= PIECE + _UNPACKED and count % _UNPACKED == 0
 
     def pack_taken(self, position: int, *, keep_raw: bool) -> None:
-        """Pack older entries before a position that every reader has reached; upstream bytes only if ``keep_raw``."""
+        """Pack old entries that all readers have read. If ``keep_raw`` is False, drop the entries' upstream bytes."""
         taken = min(position, len(self) - _UNPACKED)
         while taken - self._recent_start >= PIECE:
             self._pack_oldest(PIECE, keep_raw=keep_raw)
 
     def pack(self, *, keep_raw: bool) -> None:
-        """Pack all entries: the log has ended and has no reader."""
+        """Pack all entries of a log that has ended and has no readers."""
         while self._recent:
             self._pack_oldest(keep_raw=keep_raw)
 
     def _pack_oldest(self, most: int = BLOCK, *, keep_raw: bool = True) -> None:
-        """Pack the oldest unpacked entries, into the last block if it has room."""
         count, held = 0, 0
         for size in self._held[:most]:
             if count and held + size > BLOCK_BYTES:
@@ -117,12 +113,12 @@ class Entries:
         self._recent_bytes -= held
 
     def size_after(self, position: int) -> int:
-        """The bytes of the answer after a position."""
+        """Return how many bytes of the answer come after a position in the log."""
         return self.size - self._sizes[position]
 
     @property
     def text(self) -> str:
-        """The text of all text deltas, without reasoning. Callers share one string until an entry is appended."""
+        """The answer's text, without reasoning. Until an entry is appended, all callers get the same string object."""
         text = None if self._text is None else self._text()
         if text is None:
             text = _Text("".join(one.event.text for one in self.joined() if type(one.event) is TextDelta))
@@ -130,7 +126,7 @@ class Entries:
         return text
 
     def joined(self) -> Iterator[Entry]:
-        """Yield all entries, deltas joined within blocks."""
+        """Join consecutive deltas in each block and yield all entries."""
         for block in self._blocks:
             yield from block.joined()
         yield from merged(self._recent)
@@ -142,17 +138,14 @@ class Entries:
         yield from whole_events(self._recent)
 
     def after(self, position: int) -> list[Entry]:
-        """Return the entries after a position, up to the end of its block."""
+        """Return the entries after a position, up to the end of the position's block."""
         if position >= self._recent_start:
             return self._recent[position - self._recent_start :]
         block = self._block_at(position)
         return block.entries()[position - block.start :]
 
     def frame(self, position: int) -> tuple[list[Entry], int]:
-        """Return the next entries after a position, joined, and the position after them.
-
-        They have ``MAX_FRAME_BYTES`` of the answer at most, unless that is one entry.
-        """
+        """Return the next entries and the position after these entries. Consecutive deltas are joined."""
         if position >= self._recent_start and self.size - self._sizes[position] <= MAX_FRAME_BYTES:
             recent = self._recent[position - self._recent_start :]
             return merged(recent), position + len(recent)
@@ -170,7 +163,7 @@ class Entries:
         return merged(entries), stop
 
     def _frame_stop(self, position: int) -> int:
-        """Return the end of a frame that begins at a position: the end of a block, if it contains a whole one."""
+        """Return the end of a frame. A frame that contains a whole block ends at a block's end."""
         end = min(len(self), position + _FRAME_ENTRIES)
         full = bisect_right(self._sizes, self._sizes[position] + MAX_FRAME_BYTES, position, end + 1) - 1
         stop = max(full, min(position + 1, end))

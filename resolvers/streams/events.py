@@ -1,7 +1,7 @@
-"""Events, entries and deliveries.
+"""Types of stream events, log entries and deliveries to readers.
 
-Events are immutable and have no position. A log keeps an event as a numbered entry; a reader receives it with a cursor.
-Joined deltas have the cursor of the last one, so the text after any cursor is exact.
+Events are immutable and have no position. A log stores an event as a numbered entry, and a reader receives the event
+with a cursor. Joined deltas have the last delta's cursor, so the text after any cursor is exact.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class StreamStatus(StrEnum):
 
 
 class OnDisconnect(StrEnum):
-    """What happens upstream when the last reader detaches."""
+    """What the gateway does with the upstream call when the last reader detaches."""
 
     CANCEL = "cancel"
     CONTINUE = "continue"
 
 
 class FinishReason(StrEnum):
-    """Why a model stopped: the values of OpenAI for completions, and of Letta 0.16.8 for turns."""
+    """The reason why a model stopped. Completions have OpenAI's values, and turns have Letta 0.16.8's values."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -69,12 +69,12 @@ class FinishReason(StrEnum):
 
 
 def finish_reason(word: str | None) -> FinishReason | None:
-    """Return the finish reason for an upstream's value, if it has one."""
+    """Convert a service's value to a finish reason. For ``None``, return ``None``."""
     return None if word is None else FinishReason(word)
 
 
 class DetachReason(StrEnum):
-    """Why a reader was detached while the stream continues."""
+    """Why the gateway detached a reader although the stream continues."""
 
     SLOW = "slow"
     DRAINING = "draining"
@@ -82,35 +82,35 @@ class DetachReason(StrEnum):
 
 
 def utf8_size(text: str) -> int:
-    """The bytes of a text in UTF-8."""
+    """Return the number of bytes that a text has in UTF-8."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, gc=False):
-    """Base class of events. A source may have event types of its own."""
+    """The base class of stream events. A source may define more event types."""
 
     @property
     def size(self) -> int:
-        """The bytes of the answer in the event: text in UTF-8, and messages."""
+        """The number of UTF-8 bytes that this event adds to the answer."""
         return 0
 
 
 class Started(Event, frozen=True, kw_only=True):
-    """The first event of every log. ``resumable`` says whether the upstream can be read again from a cursor."""
+    """The first event of a log. ``resumable`` is True if clients can resume the answer after a gateway restart."""
 
     run_id: str | None = None
     resumable: bool = False
 
 
 class TextDelta(Event, frozen=True, kw_only=True):
-    """A piece of the answer. ``message_id`` is ``None`` in a completion."""
+    """A piece of the answer's text. ``message_id`` is ``None`` in a completion."""
 
     message_id: str | None = None
     text: str
 
     @property
     def size(self) -> int:
-        """The bytes of its text."""
+        """The size of the text, in bytes."""
         return utf8_size(self.text)
 
 
@@ -119,7 +119,7 @@ class ReasoningDelta(TextDelta, frozen=True, kw_only=True):
 
 
 class ToolCallDelta(Event, frozen=True, kw_only=True):
-    """A piece of a tool call. Its name and id come once. Each parallel call has its own ``index``."""
+    """A piece of a tool call. The call's name and id are sent once. Parallel calls have different ``index`` values."""
 
     message_id: str | None = None
     index: int = 0
@@ -129,7 +129,7 @@ class ToolCallDelta(Event, frozen=True, kw_only=True):
 
     @property
     def size(self) -> int:
-        """The bytes of its arguments."""
+        """The size of the tool call's arguments, in bytes."""
         return utf8_size(self.arguments_delta)
 
 
@@ -146,16 +146,16 @@ class StreamFailure(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, error: GatewayError) -> StreamFailure:
-        """Return the failure that has the fields of an error."""
+        """Create a failure from an exception."""
         return cls(**{field: getattr(error, field) for field in cls.__struct_fields__})
 
     def error(self) -> GatewayError:
-        """Return the failure as an error to raise."""
+        """Convert the failure to an exception."""
         return error_of(**msgspec.structs.asdict(self))
 
 
 class Ended(Event, frozen=True, kw_only=True):
-    """The last event of a log. ``conversation`` is that of a turn, ``conv-…`` or ``agent-…``."""
+    """The last event of a log. In a turn, ``conversation`` has the id of a conversation or an agent."""
 
     outcome: StreamOutcome
     finish_reason: FinishReason | None = None
@@ -166,20 +166,20 @@ class Ended(Event, frozen=True, kw_only=True):
 
 
 class Detached(Event, frozen=True, kw_only=True):
-    """Sent when the reader is detached while the stream continues. It is never stored in the log."""
+    """The last event for a reader that is detached while the stream continues. The log does not store this event."""
 
     reason: DetachReason
 
 
 class Raw(Event, frozen=True, kw_only=True):
-    """An upstream event without meaning in the graph. The OpenAI endpoint passes it on."""
+    """An upstream event that GraphQL clients do not receive. The OpenAI endpoint sends the event to the client."""
 
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """An entry of a log: an event, its number from 1, and the upstream bytes to pass on with it, if any."""
+    """A log entry: an event with its number and upstream bytes. The numbers begin at 1."""
 
     seq: int
     event: Event
@@ -187,12 +187,12 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def cursor(self) -> str:
-        """The cursor of its event."""
+        """The event's cursor."""
         return str(self.seq)
 
 
 class Delivery(msgspec.Struct, Generic[E_co], frozen=True, gc=False):
-    """An event as one reader receives it. ``replayed``: the reader has attached to a stream that had begun before."""
+    """An event that one reader receives. ``replayed`` is True if the stream began before the reader attached."""
 
     stream_id: str
     cursor: str

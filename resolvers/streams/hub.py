@@ -1,4 +1,4 @@
-"""Starts a stream once per key, and cancels it when it has no readers."""
+"""Starts a stream once per key, and cancels streams without readers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from resolvers.streams.registry import StreamRegistry
 from resolvers.streams.stream import Stream, StreamRequest
 from resolvers.streams.waiters import Waiters
 
-_EVICTED = "The stream with this key has ended, and its answer was evicted from memory. A new key repeats the request."
+_EVICTED = "The stream with this key has ended and was evicted from memory. A new key executes the request again."
 
 
 class StreamHub:
-    """All streams of this process. ``new_log`` makes the log of a stream, by its id."""
+    """Starts, finds and cancels this process's streams. ``new_log`` creates a log for a stream's id."""
 
     def __init__(
         self, limits: StreamLimits, metrics: StreamMetrics, new_log: Callable[[str], StreamLog] = MemoryLog
@@ -40,11 +40,11 @@ class StreamHub:
 
     @property
     def memory(self) -> int:
-        """The approximate bytes of all streams."""
+        """The approximate memory of all streams, in bytes."""
         return self._memory.total
 
     def get(self, stream_id: str, owner: Owner) -> Stream:
-        """Return the owner's stream by its id. Raises NotFound."""
+        """Return the owner's stream with the given id. Raises NotFound."""
         return self._registry.get(stream_id, owner)
 
     def of(self, owner: Owner) -> list[Stream]:
@@ -52,31 +52,30 @@ class StreamHub:
         return self._registry.of(owner)
 
     def attaches(self, owner: Owner, key: str, *, restarts: bool = False) -> bool:
-        """Whether a request with the owner's key attaches to a stream, or searches for an earlier attempt."""
+        """Return whether the owner's key has a stream to attach to or an attempt to search for."""
         stream = self._registry.at_key(owner, key)
-        return stream is not None and (stream.looks or not stream.is_restarted_by(restarts=restarts))
+        return stream is not None and (stream.can_search or not stream.is_restarted_by(restarts=restarts))
 
     def earlier(self, owner: Owner, key: str) -> Stream | None:
-        """Return the last stream of the owner's key, for a source that starts again."""
+        """Return the most recent stream that was started with the owner's key."""
         return self._registry.at_key(owner, key)
 
     def start(self, request: StreamRequest) -> Starting:
-        """Start a stream, or attach to the one that its key has started, while the context lasts.
+        """Return a context manager that starts a stream or attaches to the stream with the request's key.
 
-        A key starts again if its stream was cancelled because the last reader detached; and if the outcome is unknown
-        and the source can search for the earlier attempt (see ``earlier``).
+        If the key's earlier stream was cancelled because its last reader detached, a new stream is started. The same
+        applies if the outcome is unknown and the source can search for the earlier attempt.
 
         Entering the context raises:
-            Conflict: reason ``KEY_REUSED``, if the key was used with other input; ``ANSWER_DROPPED``, if the answer of
-                its stream was evicted.
-            RateLimited: reason ``STREAMS``, ``READERS`` or ``STREAM_MEMORY``, by the owner's quotas.
-            Overloaded: reason ``STREAM_MEMORY``, by the memory of all owners.
-            GatewayError: the upstream's refusal, if it comes within one heartbeat.
+            Conflict: reason ``KEY_REUSED``, or ``ANSWER_DROPPED`` if the stream's answer was evicted.
+            RateLimited: reason ``STREAMS``, ``READERS`` or ``STREAM_MEMORY``, if the owner is over a quota.
+            Overloaded: reason ``STREAM_MEMORY``, if all owners' streams use up the memory.
+            GatewayError: the service refused the request within one heartbeat.
         """
         return Starting(self, request)
 
     def find_or_start(self, request: StreamRequest) -> tuple[Stream, bool]:
-        """Return the stream of the request's key, or a new one, and whether it is new. Raises as ``start``."""
+        """Find the stream with the request's key, or start a stream. Return the stream, and whether it is new."""
         owner = request.owner
         earlier = self._registry.by_key(owner, request.key, request.fingerprint)
         if earlier is not None and not earlier.is_restarted_by(restarts=request.restarts):
@@ -93,7 +92,7 @@ class StreamHub:
         return stream, True
 
     async def opened(self, stream: Stream) -> None:
-        """Wait until the stream opens, one heartbeat at most. A refusal after that is in the stream."""
+        """Wait at most one heartbeat until the service accepts the request. After a later refusal, the stream fails."""
         done, _ = await asyncio.wait({stream.opened}, timeout=self.limits.heartbeat)
         if done:
             stream.opened.result()
@@ -101,11 +100,11 @@ class StreamHub:
             stream.late = True
 
     def attached(self, stream: Stream, *, reads: bool = True) -> Attached:
-        """Attach to a stream while the context lasts. Entering it raises RateLimited (``READERS``)."""
+        """Return a context manager that attaches a reader to a stream. Entering the context can raise RateLimited."""
         return Attached(self, stream, reads=reads)
 
     def attach(self, stream: Stream, *, reads: bool) -> None:
-        """Count a reader. Raises RateLimited."""
+        """Add a reader to a stream. Raises RateLimited."""
         self._check_readers(stream.owner)
         self._readers.add(stream.owner, 1)
         stream.readers += 1
@@ -115,24 +114,24 @@ class StreamHub:
             stream.stop_timer()
 
     def detach(self, stream: Stream) -> None:
-        """Remove a reader. ``on_disconnect`` applies to the last one."""
+        """Remove a reader from a stream. If this was the last reader, apply the stream's ``on_disconnect``."""
         stream.readers -= 1
         self._readers.add(stream.owner, -1)
         if stream.readers == 0:
-            self._unread(stream)
+            self._last_detached(stream)
 
     async def turn_begun(self, owner: Owner, conversation: str, *others: Waiters) -> None:
-        """Wait until a turn of the owner's conversation begins, or one of the others wakes."""
+        """Wait until the owner's conversation begins a turn, or another task wakes one of the ``others``."""
         await self._pump.begun.woken((owner, conversation), *others)
 
     def is_replay(self, stream: Stream, reader: object) -> bool:
-        """Whether a reader has not started the stream, or its key had started one before."""
+        """Return whether another operation started the stream or an earlier stream had the same key."""
         return stream.restarted or stream.starter is None or stream.starter() is not reader
 
     def events(
         self, stream: Stream, after: str | None, leave: Leave | None = None, *, replayed: bool = False
     ) -> AsyncGenerator[Delivery[Event]]:
-        """Read the stream's events after a cursor, for the GraphQL endpoint. See ``read_events``."""
+        """Yield the stream's events after a cursor, for the GraphQL endpoint."""
         stream.late = stream.late or not stream.opened.done()
         limits = self.limits
         return read_events(
@@ -146,13 +145,13 @@ class StreamHub:
         )
 
     def cancel(self, stream: Stream) -> None:
-        """Cancel a stream: the upstream is closed, and the log ends ``CANCELLED``."""
+        """Close the stream's upstream call, and end the stream's log with ``CANCELLED``."""
         if stream.pump is not None:
             stream.cancelled = True
             stream.pump.cancel()
 
     async def cancel_and_wait(self, stream: Stream) -> None:
-        """Cancel a stream and wait for its end, which its key replays. An ended stream does not change."""
+        """Cancel a stream and wait until it ends. A later request with the stream's key replays the stream."""
         self.cancel(stream)
         stream.abandoned = False
         await stream.log.end()
@@ -169,14 +168,13 @@ class StreamHub:
 
     def _check_readers(self, owner: Owner) -> None:
         if not self._readers.has_room(owner):
-            message = f"You read {self._readers.each} streams, which is the limit. Stop reading one of them first."
+            message = f"You read {self._readers.each} streams, which is the limit. Stop reading one stream first."
             raise RateLimited(message, reason=Reason.READERS, retry_after_seconds=RETRY_SECONDS)
 
-    def _unread(self, stream: Stream) -> None:
-        """Pack, abandon or give grace to a stream whose last reader has detached.
+    def _last_detached(self, stream: Stream) -> None:
+        """Pack or cancel a stream without readers, or start its grace period.
 
-        A running stream always gets its grace period if it has not been read yet, or if the gateway detached a reader,
-        which can return with its cursor.
+        A running stream gets the grace period if it was never read, or if a reader that was detached may return.
         """
         if stream.log.ended is not None:
             if not stream.evicted:
@@ -188,14 +186,14 @@ class StreamHub:
             stream.start_timer(self.limits.grace, self._abandon)
 
     def _abandon(self, stream: Stream) -> None:
-        """Cancel a stream without readers. Its reader may have lost the connection, so its key starts again."""
+        """Cancel a stream without readers. A later request with its key starts a new stream."""
         if stream.readers == 0:
             stream.abandoned = not stream.cancelled
             self.cancel(stream)
 
 
 class Attached(AbstractAsyncContextManager[Stream]):
-    """Attaches a reader to a stream. A class: a generator takes four times its memory, for as long as it reads."""
+    """A context manager that attaches a reader to a stream. A generator function would use four times the memory."""
 
     __slots__ = ("_hub", "_reads", "_stream")
 
@@ -212,12 +210,10 @@ class Attached(AbstractAsyncContextManager[Stream]):
         self._hub.detach(self._stream)
 
 
-class Starting(AbstractAsyncContextManager[Stream]):
-    """Starts a stream, or finds the one that its key has started, and attaches a reader. See ``StreamHub.start``."""
+class Starting(Attached):
+    """A context manager that starts a stream or attaches to the stream with the request's key."""
 
-    __slots__ = ("_hub", "_request", "_stream")
-
-    _stream: Stream
+    __slots__ = ("_request",)
 
     def __init__(self, hub: StreamHub, request: StreamRequest) -> None:
         self._hub = hub
@@ -225,7 +221,7 @@ class Starting(AbstractAsyncContextManager[Stream]):
 
     async def __aenter__(self) -> Stream:
         request = self._request
-        del self._request  # it keeps the request's body
+        del self._request  # releases the request's body
         self._stream, is_new = self._hub.find_or_start(request)
         reads, on_reuse = request.reads, None if is_new else request.on_reuse
         del request
@@ -234,10 +230,7 @@ class Starting(AbstractAsyncContextManager[Stream]):
             await self._hub.opened(self._stream)
             if on_reuse is not None:
                 await on_reuse()
-        except BaseException:  # a cancellation detaches, too
+        except BaseException:  # including a cancellation
             self._hub.detach(self._stream)
             raise
         return self._stream
-
-    async def __aexit__(self, *_: object) -> None:
-        self._hub.detach(self._stream)

@@ -1,30 +1,29 @@
 """Limits on streams, and their metrics."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Protocol
 
 OWNERS = 8
-"""The number of owners who can together use all the memory of streams."""
+"""One owner's quota is the memory for all streams divided by this number."""
 
 RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamLimits:
-    """Limits on streams. Times in seconds, sizes in bytes.
+    """Limits on streams. Times are in seconds, and sizes are in bytes.
 
     Attributes:
         grace: how long a stream continues without readers.
         retention: how long a stream can be read after its end.
-        heartbeat: how long a request waits for its stream to open before it is answered.
-        coalesce: see ``read_events``, also for ``max_waiting`` and ``slow_after``.
-        max_log: the size of an answer: text in UTF-8, reasoning, arguments and messages.
-        max_memory: the log of one stream in memory.
-        max_lead: how far a source is read ahead of all readers, if the stream is cancelled without readers.
-        memory: all streams with their requests. One owner has an ``OWNERS``th part of it.
-        look: the time between two polls of a followed conversation.
+        heartbeat: how long a request waits for its stream to open before the gateway answers.
+        coalesce, max_waiting, slow_after: see ``read_events``.
+        max_log: the maximum size of an answer: text in UTF-8, reasoning, arguments and messages.
+        max_memory: the maximum memory of one stream's log.
+        max_lead: how far a source is read ahead of its readers before backpressure applies. A stream that continues
+            without readers has no backpressure.
+        memory: the maximum memory of all streams and their requests. One owner's quota is ``memory / OWNERS``.
+        poll_interval: the time between two polls of a followed conversation.
     """
 
     grace: float = 60
@@ -39,29 +38,29 @@ class StreamLimits:
     memory: int = 512 * 1024 * 1024
     max_streams_per_user: int = 100
     max_readers_per_user: int = 200
-    look: float = 3
+    poll_interval: float = 3
 
 
 class StreamMetrics(Protocol):
     """The metrics of streams."""
 
     def stream_started(self, kind: str) -> None:
-        """Count a stream that begins."""
+        """Count a stream that has started."""
 
     def stream_ended(self, kind: str, outcome: str, seconds: float) -> None:
         """Count a stream that has ended."""
 
     def tokens_used(self, kind: str, prompt: int | None, completion: int | None) -> None:
-        """Count tokens, as far as the upstream has reported them."""
+        """Count the tokens that the service has reported."""
 
     def event_unreadable(self, kind: str) -> None:
         """Count an upstream event that is not a JSON object."""
 
     def source_broke(self, kind: str, error: Exception) -> None:
-        """Report an internal error of a source."""
+        """Report an internal error in a source."""
 
     def first_token(self, kind: str, seconds: float) -> None:
-        """Record the time to the first token."""
+        """Record the seconds until a stream's first token."""
 
     def next_frame(self, kind: str, seconds: float) -> None:
-        """Record the time between two frames."""
+        """Record the seconds between two frames of a stream."""

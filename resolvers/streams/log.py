@@ -1,7 +1,6 @@
-"""The log of a stream, and the positions of its readers in this process.
+"""A stream's log, with the readers' positions in the log.
 
-One process appends to a log. Any process may read it after a cursor. The coroutines may have to fetch entries; other
-methods use the entries that this process has appended or received.
+One process appends to a log, and any process may read it. Only coroutines may fetch entries from another process.
 """
 
 from __future__ import annotations
@@ -17,20 +16,20 @@ from resolvers.streams.waiters import Waiters, woken
 
 
 class Leave(Waiters):
-    """Detaches readers, with a reason, while their streams continue."""
+    """Detaches readers from running streams, and stores the reason."""
 
     def __init__(self) -> None:
         super().__init__()
         self.reason: DetachReason | None = None
 
     def now(self, reason: DetachReason) -> None:
-        """Detach every reader that has this, also those that attach later."""
+        """Detach this object's readers. A reader that attaches later is detached immediately."""
         self.reason = reason
         self.wake()
 
 
 class Reader:
-    """A reader of a log while the context lasts. ``position`` is the number of entries that it has taken."""
+    """A context manager that registers a log's reader. ``position`` is the number of entries that were read."""
 
     __slots__ = ("_log", "position")
 
@@ -47,12 +46,12 @@ class Reader:
 
 
 class StreamLog(ABC):
-    """An append-only log of events that ends with exactly one ``Ended``.
+    """An append-only log of events that ends with exactly one ``Ended`` event.
 
     Attributes:
         length: the number of entries, and the position after the last one.
-        reader_may_return: whether the gateway has detached a reader, with a cursor, since the last one attached.
-        replays_raw: whether upstream bytes are kept of entries that every reader has taken.
+        reader_may_return: whether a reader that the gateway detached may return, because no reader has attached since.
+        replays_raw: whether the log keeps upstream bytes after every reader has taken them.
     """
 
     __slots__ = (
@@ -81,7 +80,7 @@ class StreamLog(ABC):
     # Appending
 
     def append(self, event: Event, raw: bytes = b"") -> None:
-        """Add an event with the upstream bytes to pass on. Raises RuntimeError if the log has ended."""
+        """Add an event and the event's upstream bytes. Raises RuntimeError if the log has ended."""
         if self.ended is not None:
             raise RuntimeError("a stream has one end")
         self.length += 1
@@ -94,74 +93,74 @@ class StreamLog(ABC):
 
     @abstractmethod
     def _store(self, entry: Entry) -> None:
-        """Add an entry."""
+        """Store an entry."""
 
     @abstractmethod
     def pack(self) -> None:
-        """Use less memory: the log has ended and has no reader."""
+        """Reduce the memory of a log that has ended and has no readers."""
 
     @abstractmethod
     def evict(self) -> None:
-        """Remove all entries and keep ``ended``."""
+        """Remove all entries, but keep the ``Ended`` event."""
 
     # What the log holds
 
     @property
     @abstractmethod
     def size(self) -> int:
-        """The bytes of the answer: text in UTF-8, reasoning, arguments and messages."""
+        """The size of the answer's text, reasoning, tool arguments and messages, in bytes."""
 
     @property
     @abstractmethod
     def weight(self) -> int:
-        """The approximate bytes in the memory of this process."""
+        """The approximate memory that the log uses in this process, in bytes."""
 
     @abstractmethod
     def size_after(self, position: int) -> int:
-        """The bytes of the answer after a position."""
+        """Return how many bytes of the answer come after a position in the log."""
 
     @property
     @abstractmethod
     def text(self) -> str:
-        """The text of the answer up to ``length``, without reasoning."""
+        """The answer's text, without reasoning."""
 
     # Reading
 
     async def position(self, cursor: str | None) -> int:
-        """Return the position after a cursor; 0 for ``None``. Raises BadUserInput (``CURSOR``) for an unknown one."""
+        """Return the position after a cursor, or 0 if there is no cursor. Raises BadUserInput (``CURSOR``)."""
         if cursor is None:
             return 0
         if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 16) or int(cursor) > self.length:
-            raise BadUserInput("The cursor does not belong to this stream.", reason=Reason.CURSOR)
+            raise BadUserInput("The cursor does not belong to this stream. Omit the cursor.", reason=Reason.CURSOR)
         return int(cursor)
 
     async def more(self, position: int, leave: Leave | None = None) -> None:
-        """Wait for an entry after a position, for the end, or until readers are detached."""
+        """Wait for an entry after a position, the log's end, or the reader's detachment."""
         if self.length > position or self.ended is not None or (leave is not None and leave.reason is not None):
             return
         await woken(self._grown, *([] if leave is None else [leave]))
 
     @abstractmethod
     async def after(self, position: int) -> list[Entry]:
-        """Return the next entries after a position, with their upstream bytes."""
+        """Return the next entries after a position, including the entries' upstream bytes."""
 
     @abstractmethod
     async def frame(self, position: int) -> tuple[list[Entry], int]:
-        """Return the next entries after a position, joined, and the position after them.
+        """Return the next entries and the position after these entries. Consecutive deltas are joined.
 
-        They have ``MAX_FRAME_BYTES`` of the answer at most, unless that is one entry.
+        The entries have at most ``MAX_FRAME_BYTES`` of the answer, unless a single entry is larger.
         """
 
     @abstractmethod
     async def joined_events(self) -> list[Event]:
-        """Return all events with deltas joined."""
+        """Join consecutive deltas and return all events."""
 
     @abstractmethod
     async def whole_events(self) -> list[Event]:
         """Return the events that are neither deltas nor ``Raw``."""
 
     async def end(self) -> Ended:
-        """Wait for the end, as a reader that is never behind."""
+        """Wait until the log ends. The wait does not slow the log's source."""
         with self.reading(sys.maxsize):
             while self.ended is None:
                 await woken(self._grown)
@@ -170,7 +169,7 @@ class StreamLog(ABC):
     # Readers in this process
 
     def reading(self, position: int) -> Reader:
-        """Return a reader at a position, to be entered as a context."""
+        """Return a reader that begins at a position. Use the reader in a ``with`` statement."""
         return Reader(self, position)
 
     def add_reader(self, reader: Reader) -> None:
@@ -184,19 +183,19 @@ class StreamLog(ABC):
         self._moved.wake()
 
     def moved(self, reader: Reader, position: int) -> None:
-        """Note that a reader has taken all entries up to a position."""
+        """Record that a reader has read all entries up to a position."""
         reader.position = position
         if self._moved:
             self._moved.wake()
 
     @property
     def lead(self) -> int:
-        """The bytes of the answer that no reader has taken yet; 0 without readers."""
+        """The number of the answer's bytes that no reader has read yet, or 0 without readers."""
         if not self._readers or not self.size:
             return 0
         return self.size_after(min(self.length, max(reader.position for reader in self._readers)))
 
     async def caught_up(self, lead: int) -> None:
-        """Wait until a reader has taken all but ``lead`` bytes of the answer, or there are no readers."""
+        """Wait until a reader is at most ``lead`` bytes behind, or the log has no readers."""
         while self.lead > lead:
             await woken(self._moved)

@@ -1,14 +1,12 @@
 """A log in the memory of this process."""
 
-from __future__ import annotations
-
 from resolvers.streams.entries import Entries
 from resolvers.streams.events import Entry, Event
 from resolvers.streams.log import StreamLog
 
 
 class MemoryLog(StreamLog):
-    """A log whose entries are in memory, packed once every reader has taken them."""
+    """A log that keeps the entries in memory, and packs entries that all readers have read."""
 
     __slots__ = ("_entries",)
 
@@ -24,44 +22,44 @@ class MemoryLog(StreamLog):
             entries.pack_taken(taken, keep_raw=self.replays_raw)
 
     def pack(self) -> None:
-        """See ``StreamLog.pack``."""
+        """Pack all entries of a log that has ended and has no readers."""
         self._entries.pack(keep_raw=self.replays_raw)
 
     def evict(self) -> None:
-        """See ``StreamLog.evict``."""
+        """Remove all entries, but keep the ``Ended`` event."""
         self._entries, self.length, self.started = Entries(), 0, None
 
     @property
     def size(self) -> int:
-        """See ``StreamLog.size``."""
+        """The answer's size, in bytes."""
         return self._entries.size
 
     @property
     def weight(self) -> int:
-        """See ``StreamLog.weight``."""
+        """The approximate memory of the log, in bytes."""
         return self._entries.weight
 
     def size_after(self, position: int) -> int:
-        """See ``StreamLog.size_after``."""
+        """Return how many bytes of the answer come after a position in the log."""
         return self._entries.size_after(position)
 
     @property
     def text(self) -> str:
-        """See ``StreamLog.text``. Callers share one string until an event is appended."""
+        """The answer's text. Until an event is appended, all callers get the same string object."""
         return self._entries.text
 
     async def after(self, position: int) -> list[Entry]:
-        """See ``StreamLog.after``. Returns one block of entries at most."""
+        """Return the entries after a position, up to the end of the position's block."""
         return self._entries.after(position)
 
     async def frame(self, position: int) -> tuple[list[Entry], int]:
-        """See ``StreamLog.frame``."""
+        """Return the next entries and the position after these entries. Consecutive deltas are joined."""
         return self._entries.frame(position)
 
     async def joined_events(self) -> list[Event]:
-        """See ``StreamLog.joined_events``."""
+        """Join consecutive deltas and return all events."""
         return [entry.event for entry in self._entries.joined()]
 
     async def whole_events(self) -> list[Event]:
-        """See ``StreamLog.whole_events``."""
+        """Return the events that are neither deltas nor ``Raw``."""
         return list(self._entries.whole_events())

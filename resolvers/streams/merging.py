@@ -1,6 +1,4 @@
-"""Joins deltas that continue one another, and splits deltas that are too large for one frame, in linear time."""
-
-from __future__ import annotations
+"""Joins consecutive deltas, and splits deltas that are too large for one frame."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
@@ -8,16 +6,16 @@ from typing import cast
 from resolvers.streams.events import Entry, Event, Raw, TextDelta, ToolCallDelta
 
 MAX_FRAME_BYTES = 64 * 1024
-"""The most text of one delta, in bytes of UTF-8."""
+"""The maximum size of one delta's text in UTF-8, in bytes."""
 
 _WIDEST = 4
-"""The most bytes of a character in UTF-8."""
+"""The maximum size of a character in UTF-8, in bytes."""
 
 
 def merged(entries: Sequence[Entry]) -> list[Entry]:
-    """Join deltas that continue one another, and omit ``Raw``.
+    """Join consecutive deltas of the same text or tool call. Omit ``Raw`` events and upstream bytes.
 
-    A joined delta has the number of the last one, so the text after any cursor is exact, and no upstream bytes.
+    A joined delta has the last delta's number, so the text after any cursor is exact.
     """
     if len(entries) == 1:
         return [] if type(entries[0].event) is Raw else [entries[0]]
@@ -40,7 +38,7 @@ def merged(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def joined_calls(events: Iterable[Event]) -> list[ToolCallDelta]:
-    """Join the pieces of a completion's tool calls, in the order of their indexes."""
+    """Join the pieces of each tool call in a completion. Return the tool calls sorted by index."""
     calls: dict[int, list[ToolCallDelta]] = {}
     for event in events:
         if isinstance(event, ToolCallDelta):
@@ -49,7 +47,7 @@ def joined_calls(events: Iterable[Event]) -> list[ToolCallDelta]:
 
 
 def split(event: Event) -> Iterator[Event]:
-    """Split a delta into deltas of at most ``MAX_FRAME_BYTES`` each. Other events stay whole."""
+    """Split a delta into deltas of at most ``MAX_FRAME_BYTES`` each. Other events are not split."""
     if event.size <= MAX_FRAME_BYTES:
         yield event
     elif isinstance(event, TextDelta):
@@ -76,7 +74,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _continues(first: Event, call_id: str | None, event: Event) -> bool:
-    """Whether an event continues deltas of its type, and of the tool call ``call_id`` if that is known."""
+    """Return whether an event continues the delta ``first``. ``call_id`` is the tool call's id, if known."""
     if isinstance(first, TextDelta):
         return first.message_id == cast("TextDelta", event).message_id
     if isinstance(first, ToolCallDelta):

@@ -1,6 +1,4 @@
-"""Copies sources into logs, and ends streams."""
-
-from __future__ import annotations
+"""Copies events from sources into logs, and ends streams."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from clients.codes import ErrorCode, Reason
 from clients.errors import GatewayError, UpstreamError
 from clients.outcome import outcome_unknown
-from resolvers.doubt import is_passed_on, settled_at
+from resolvers.outcome_unknown import is_passed_on, settled_at
 from resolvers.streams.events import Ended, Event, OnDisconnect, Started, StreamFailure, StreamOutcome
 from resolvers.streams.limits import StreamLimits, StreamMetrics
 from resolvers.streams.merging import MAX_FRAME_BYTES, split
@@ -18,11 +16,13 @@ from resolvers.streams.registry import WEIGHED_BYTES, StreamRegistry
 from resolvers.streams.stream import Stream
 from resolvers.streams.waiters import KeyedWaiters
 
-_INTERNAL = StreamFailure(code=ErrorCode.INTERNAL_ERROR, message="The gateway had an internal error.")
+_INTERNAL = StreamFailure(
+    code=ErrorCode.INTERNAL_ERROR, message="The gateway had an internal error. Report the error to the operator."
+)
 
 
 class Pump:
-    """Runs the streams of a registry. ``begun`` wakes when a turn begins, by its owner and conversation."""
+    """Copies events from sources into streams' logs. ``begun`` wakes tasks that wait for a conversation's turn."""
 
     def __init__(self, limits: StreamLimits, metrics: StreamMetrics, registry: StreamRegistry) -> None:
         self.begun = KeyedWaiters()
@@ -31,7 +31,7 @@ class Pump:
         self._registry = registry
 
     def start(self, stream: Stream) -> None:
-        """Begin to copy the stream's source into its log."""
+        """Begin to copy the source's events into the stream's log."""
         self._registry.add(stream)
         self._metrics.stream_started(stream.kind)
         stream.pump = asyncio.create_task(self._run(stream))
@@ -74,15 +74,15 @@ class Pump:
                 self._registry.grown(stream)
             if size > limits.max_log or weight > limits.max_memory:
                 raise UpstreamError(
-                    "The answer is too large: its stream was ended.", reason=Reason.TOO_LARGE, can_retry=False
+                    "The answer is too large. Request a shorter answer.", reason=Reason.TOO_LARGE, can_retry=False
                 )
             if size > limits.max_lead and stream.on_disconnect is OnDisconnect.CANCEL:
                 await log.caught_up(limits.max_lead)
                 before = loop.time()
-        raise UpstreamError("The connection broke before the answer was complete.", reason=Reason.CUT)
+        message = "The connection to the service broke. Retry the request with the same idempotency key or stream key."
+        raise UpstreamError(message, reason=Reason.CUT)
 
     def _append(self, stream: Stream, event: Event, raw: bytes = b"") -> None:
-        """Add an event to the log, a large delta in pieces. The first event opens the stream."""
         for piece in (event,) if event.size <= MAX_FRAME_BYTES else split(event):
             stream.log.append(piece, raw)
             raw = b""
@@ -90,25 +90,21 @@ class Pump:
             stream.opened.set_result(None)
 
     def _fail(self, stream: Stream, error: GatewayError) -> None:
-        """End a stream that failed. If it had not opened, ``opened`` raises the error.
-
-        A refusal frees the key. If the outcome is unknown, the key stays taken.
-        """
+        """End a failed stream. If the service refused the request, the key can be used again."""
         opened = stream.opened.done()
         stream.settled_at = settled_at(error)
         if stream.unknown is not None and stream.leaves_open(error):
             stream.unsure = True
-            if not opened and not is_passed_on(error, looks=stream.looks):
+            if not opened and not is_passed_on(error, can_search=stream.can_search):
                 error = outcome_unknown(stream.unknown, error)
         if not opened:
             stream.opened.set_exception(error)
-            stream.opened.exception()  # retrieved: perhaps no request waits for it any more
+            stream.opened.exception()  # otherwise, asyncio reports an error that no request has retrieved
             if not stream.unsure:
                 (self._registry.free if stream.late else self._registry.remove)(stream)
         self._break_off(stream, StreamOutcome.FAILED, StreamFailure.of(error))
 
     def _break_off(self, stream: Stream, outcome: StreamOutcome, error: StreamFailure | None = None) -> None:
-        """End a stream, unless its source has ended it."""
         if stream.log.ended is None:
             self._end(stream, stream.ending(outcome, error))
 
@@ -116,7 +112,7 @@ class Pump:
         if stream.log.started is None:
             self._append(stream, Started(run_id=stream.run_id))
         self._append(stream, ended, raw)
-        stream.source = None  # its request may be large
+        stream.source = None  # releases the request, which may be large
         now = datetime.now(UTC)
         stream.settled_at = stream.settled_at or settled_at(None)
         stream.expires_at = now + timedelta(seconds=self._limits.retention)

@@ -1,6 +1,4 @@
-"""Reads a log for the graph: deltas joined, slow readers detached."""
-
-from __future__ import annotations
+"""Reads a log for the GraphQL endpoint: joins deltas and detaches slow readers."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -19,14 +17,14 @@ async def read_events(
     leave: Leave | None = None,
     replayed: bool = False,
 ) -> AsyncGenerator[Delivery[Event]]:
-    """Read the events after a cursor to the end. Raises BadUserInput (``CURSOR``).
+    """Read a log's events after a cursor, until the log ends. Raises BadUserInput (``CURSOR``).
 
-    An event is delivered at once if ``coalesce`` seconds have passed since the last one. Otherwise it waits for the
-    rest of that time, and is joined with later ones up to ``MAX_FRAME_BYTES``. With 0, nothing is joined. The event
-    loop runs between events, so a long replay does not block it. A reader that attaches after the end gets it again.
+    Events are delivered at intervals of at least ``coalesce`` seconds, with the deltas in between joined up to
+    ``MAX_FRAME_BYTES``. If ``coalesce`` is 0, no deltas are joined. Other tasks can run between two events. A reader
+    that attaches after the end receives the last event again.
 
-    If more than ``max_waiting`` bytes wait for a reader that was away for ``slow_after`` seconds, it is detached.
-    ``leave`` detaches it after the events that have arrived by then.
+    A reader is detached if it took ``slow_after`` seconds for an event, and more than ``max_waiting`` bytes wait.
+    Before ``leave`` detaches a reader, the reader receives the events that have arrived.
     """
     position = await log.position(after)
     if log.ended is not None:

@@ -1,6 +1,4 @@
-"""The streams that can be read: running ones, and ended ones within their retention and a quota of memory."""
-
-from __future__ import annotations
+"""Stores running streams, and ended streams that clients can still read."""
 
 from collections import defaultdict
 
@@ -12,25 +10,27 @@ from resolvers.streams.limits import RETRY_SECONDS
 from resolvers.streams.stream import Stream
 
 STREAM_BYTES = 4096
-"""The approximate bytes of a stream besides its log."""
+"""The approximate memory of a stream without its log, in bytes."""
 
 WEIGHED_BYTES = 32 * 1024
-"""The growth of a running stream's log, in bytes, after which it is counted again."""
+"""The bytes by which a running stream's log grows between two memory counts."""
 
 KEY_BYTES = 2048
-"""The bytes of an ended stream whose answer was evicted."""
+"""The memory of an ended stream after its answer was evicted, in bytes."""
 
 _MEMORY_RETRY_SECONDS = 10.0
-_OVER_QUOTA = "Your running and open streams use up your share of memory. End some of them first."
-_NO_MEMORY = "The streams of all users use up the memory. Retry later."
-_TOO_LARGE = "Your running streams exceed your share of memory, and this one is among the largest. Run fewer at a time."
+_OVER_QUOTA = "Your streams fill your share of memory. End one of the streams first."
+_NO_MEMORY = "All users' streams fill the memory for streams. Retry later."
+_TOO_LARGE = (
+    "Your streams exceed your share of memory, and this stream is among the largest. Run fewer streams at a time."
+)
 
 
 class StreamRegistry:
-    """Streams by id, by owner and by key. Their memory is counted in ``quotas``.
+    """Finds this process's streams by id, owner or key. ``quotas`` counts the streams' memory.
 
-    If an owner is over the quota, the answers of the owner's oldest ended streams without readers are evicted. Their
-    keys stay taken until their retention ends.
+    If an owner is over the quota, the answers of its oldest ended streams without readers are evicted. The keys of
+    these streams cannot be used again.
     """
 
     def __init__(self, quotas: Quotas) -> None:
@@ -42,10 +42,12 @@ class StreamRegistry:
         self._kept: Kept[Stream] = Kept(quotas, self._evict)
 
     def get(self, stream_id: str, owner: Owner) -> Stream:
-        """Return the owner's stream by its id. Raises NotFound."""
+        """Return the owner's stream with the given id. Raises NotFound."""
         stream = self._streams.get(stream_id)
         if stream is None or stream.owner != owner:
-            raise NotFound("The stream does not exist, or its retention has ended.")
+            raise NotFound(
+                "The stream does not exist or has expired, or you have no permission to read it. Check the id."
+            )
         return stream
 
     def of(self, owner: Owner) -> list[Stream]:
@@ -57,18 +59,19 @@ class StreamRegistry:
         return list(self._streams.values())
 
     def at_key(self, owner: Owner, key: str) -> Stream | None:
-        """Return the stream that the owner's key has started, with any input."""
+        """Return the stream that was started with the owner's key, without comparing inputs."""
         return self._by_key.get((owner, key))
 
     def by_key(self, owner: Owner, key: str | None, fingerprint: str) -> Stream | None:
-        """Return the stream that the owner's key has started. Raises Conflict (``KEY_REUSED``) for other input."""
+        """Return the stream that was started with a key. Raises Conflict (``KEY_REUSED``) if the input differs."""
         stream = None if key is None else self.at_key(owner, key)
         if stream is not None and stream.fingerprint != fingerprint:
-            raise Conflict("The key was already used with different input. Use a new key.", reason=Reason.KEY_REUSED)
+            message = "The stream key or idempotency key was already used with different input. Use a new key."
+            raise Conflict(message, reason=Reason.KEY_REUSED)
         return stream
 
     def add(self, stream: Stream) -> None:
-        """Add a stream that begins to run."""
+        """Add a stream that is about to start."""
         self._streams[stream.id] = stream
         self._by_owner[stream.owner][stream.id] = stream
         self._running[stream.owner].add(stream.id)
@@ -76,20 +79,17 @@ class StreamRegistry:
             self._by_key[stream.owner, stream.key] = stream
         self._weigh(stream)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no stream is running."""
-        return not self._running
-
     def check_room(self, owner: Owner, request_bytes: int, limit: int) -> None:
-        """Check that there is room for another stream, and evict the owner's ended ones to make room.
+        """Check that another stream fits into the memory quotas. Evict the owner's ended streams if necessary.
 
         Raises:
-            RateLimited: reason ``STREAMS``, if ``limit`` of the owner's run; ``STREAM_MEMORY``, by the owner's quota.
-            Overloaded: reason ``STREAM_MEMORY``, by the memory of all owners.
+            RateLimited: reason ``STREAMS`` or ``STREAM_MEMORY``, if the owner is over a quota.
+            Overloaded: reason ``STREAM_MEMORY``, if all owners' streams use up the memory.
         """
         if len(self._running.get(owner, ())) >= limit:
-            message = f"You have {limit} running streams, which is the limit. Wait until one ends, or cancel one."
+            message = (
+                f"You have {limit} running streams, which is the limit. Wait until a stream ends, or cancel a stream."
+            )
             raise RateLimited(message, reason=Reason.STREAMS, retry_after_seconds=RETRY_SECONDS)
         more = STREAM_BYTES + request_bytes
         self._kept.fit(owner, more=more)
@@ -99,13 +99,11 @@ class StreamRegistry:
             raise Overloaded(_NO_MEMORY, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
 
     def grown(self, stream: Stream) -> None:
-        """Count the memory of a running stream, and evict ended streams of its owner to make room.
-
-        If that is not enough, a stream with more than an equal part of the quota ends. A small one does not end because
-        of a large one.
+        """Update the counted memory of a running stream. Evict the owner's ended streams if necessary.
 
         Raises:
-            RateLimited: reason ``STREAM_MEMORY``.
+            RateLimited: reason ``STREAM_MEMORY``, if the owner is still over the quota, and this stream uses more than
+                an equal share.
         """
         self._weigh(stream)
         owner = stream.owner
@@ -124,7 +122,7 @@ class StreamRegistry:
         stream.weight = weight
 
     def retain(self, stream: Stream) -> bool:
-        """Keep a stream that has ended. Returns False if it was removed before."""
+        """Retain an ended stream. Return False if the stream was already removed."""
         if stream.id not in self._streams:
             return False
         self._stopped(stream)
@@ -134,17 +132,17 @@ class StreamRegistry:
         return True
 
     def packed(self, stream: Stream) -> None:
-        """Count an ended stream again after it was packed: it can be evicted."""
+        """Update the counted memory of an ended stream after its log was packed."""
         if self._kept.get(stream.owner, stream.id) is not None and not stream.evicted:
             self._kept.reweigh(stream.owner, stream.id, STREAM_BYTES + stream.log.weight)
 
     def free(self, stream: Stream) -> None:
-        """Free a stream's key. The stream can still be read by its id."""
+        """Free a stream's key, so that a new stream can use the key."""
         if stream.key is not None and self._by_key.get((stream.owner, stream.key)) is stream:
             del self._by_key[stream.owner, stream.key]
 
     def remove(self, stream: Stream) -> None:
-        """Remove a stream and free its key."""
+        """Remove a stream and free the stream's key."""
         stream.stop_timer()
         self._unlist(stream)
         self.free(stream)
@@ -161,7 +159,6 @@ class StreamRegistry:
             del self._by_owner[stream.owner]
 
     def _stopped(self, stream: Stream) -> None:
-        """Remove a stream from the running ones."""
         running = self._running.get(stream.owner)
         if running is not None:
             running.discard(stream.id)
@@ -169,7 +166,7 @@ class StreamRegistry:
                 del self._running[stream.owner]
 
     def _evict(self, stream: Stream) -> int | None:
-        """Evict an ended stream's answer. Returns the bytes left, of its key; ``None`` if the stream has readers."""
+        """Evict an ended stream's answer. Return the memory of its key, or ``None`` if the stream has readers."""
         if stream.readers:
             return None
         self._unlist(stream)

@@ -19,12 +19,12 @@ from resolvers.streams.log import StreamLog
 
 
 class Source(Protocol):
-    """The source of a stream's events. The kernel reads it once.
+    """The source of a stream's events. A source can be read only once.
 
     Attributes:
-        run_id: the upstream's run, when it is known.
-        usage: the usage that the upstream has reported so far, for a stream that ends early.
-        headers: the upstream's headers for the OpenAI endpoint, set before the first event.
+        run_id: the id of Letta's run, once it is known.
+        usage: the usage that the service has reported so far, for a stream that ends early.
+        headers: the service's headers for the OpenAI endpoint, set before the first event.
     """
 
     run_id: str | None
@@ -32,27 +32,27 @@ class Source(Protocol):
     headers: dict[str, str]
 
     def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
-        """Open the upstream and read it. Closing the generator closes the upstream at once.
+        """Open the upstream call, and yield events with upstream bytes. The first event is ``Started``.
 
-        Yields events with the upstream bytes to pass on, ``Started`` first. An answer without a last ``Ended`` was cut
-        off. Raises the upstream's refusal (GatewayError) before the first event.
+        An answer without ``Ended`` is incomplete. If the service refuses the request, GatewayError is raised before the
+        first event. Closing the generator closes the call at once.
         """
 
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class StreamTerms:
-    """The part of a request that its stream keeps.
+    """The fields that a stream copies from its request.
 
     Attributes:
         kind: the label of the stream in metrics.
         key: the stream key; ``None`` for a request that cannot be repeated.
         conversation: the conversation of a turn, ``conv-…`` or ``agent-…``; ``None`` for a completion.
-        unknown: the message of the Conflict (``OUTCOME_UNKNOWN``), after which the key stays taken; ``None`` if the
-            request may be sent twice.
-        looks: whether a source of the same key can search for what an earlier one has sent.
+        unknown: the message of the Conflict (``OUTCOME_UNKNOWN``), after which the key cannot be used again; ``None``
+            if the request may be sent twice.
+        can_search: whether a new source can search for the request that an earlier source with the key has sent.
         retained: whether the stream can be read after its end.
-        keeps_raw: whether its upstream bytes are read, at the OpenAI endpoint.
-        request_bytes: the bytes of the request in memory while the stream runs.
+        keeps_raw: whether the log keeps upstream bytes for the OpenAI endpoint.
+        request_bytes: the memory of the request while the stream runs.
     """
 
     owner: Owner
@@ -62,7 +62,7 @@ class StreamTerms:
     fingerprint: str = ""
     conversation: str | None = None
     unknown: str | None = None
-    looks: bool = False
+    can_search: bool = False
     retained: bool = True
     keeps_raw: bool = True
     request_bytes: int = 0
@@ -70,14 +70,14 @@ class StreamTerms:
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class StreamRequest(StreamTerms):
-    """A request to start a stream, or to attach to the one that its key has started.
+    """A request to start a stream, or to attach to the stream with the request's key.
 
     Attributes:
-        source: makes the source, if a stream is started.
+        source: creates the source, if a stream is started.
         reads: whether the operation also reads the stream.
-        restarts: whether the key starts again if its stream failed or was cancelled.
+        restarts: whether a new stream is started if the key's earlier stream failed or was cancelled.
         starter: the operation, see ``StreamHub.is_replay``.
-        on_reuse: awaited if no stream was started.
+        on_reuse: awaited if the request attaches to an existing stream.
     """
 
     source: Callable[[], Source]
@@ -89,21 +89,21 @@ class StreamRequest(StreamTerms):
 
 @dataclass(eq=False, kw_only=True, slots=True, weakref_slot=True)
 class Stream(StreamTerms):
-    """A stream: its log, its owner and its readers. It is also the record of the graph's ``Stream``.
+    """A stream, with its log, owner and readers. Resolvers of the GraphQL type ``Stream`` receive this object.
 
     Attributes:
-        source: the source, while it runs.
-        opened: done when the upstream has opened or refused.
-        begun: whether its source has had an event.
-        weight: the bytes with which it was counted last, while it runs; ``weighed`` are those of its log.
-        evicted: whether its answer was evicted after its end; its key is still taken.
-        cancelled: whether it was cancelled; ``abandoned`` if that was because its last reader detached.
-        unsure: whether it failed with an unknown outcome.
-        restarted: whether its key had started a stream before; ``first_began`` is when the first began.
-        late: whether a reader continued before the upstream had opened.
-        settled_at: from when on a search for its request counts, see ``resolvers.doubt`` (``time.monotonic``).
+        source: the source while the stream runs.
+        opened: done when the service has begun to answer, or has refused.
+        begun: whether the source has yielded an event.
+        weight: the memory of the running stream as last counted; ``weighed`` is the log's part of it.
+        evicted: whether the answer was evicted after the end. The key cannot be used again.
+        cancelled: whether the stream was cancelled; ``abandoned`` if its last reader had detached.
+        unsure: whether the stream failed with an unknown outcome.
+        restarted: whether an earlier stream was started with the key; ``first_began`` is when the first one began.
+        late: whether a reader began before the stream opened.
+        settled_at: when a search for its request is final, see ``resolvers.outcome_unknown`` (``time.monotonic``).
         pump: the task that copies the source into the log.
-        timer: ends its grace period or, after its end, its retention.
+        timer: ends the grace period or, after the end, the retention.
     """
 
     id: str
@@ -132,21 +132,18 @@ class Stream(StreamTerms):
 
     @classmethod
     def of(cls, request: StreamRequest, stream_id: str, log: StreamLog) -> Stream:
-        """Make the stream that a request starts."""
+        """Create the stream for a request."""
         terms = {term.name: getattr(request, term.name) for term in fields(StreamTerms)}
         starter = None if request.starter is None else weakref.ref(request.starter)
         return cls(id=stream_id, source=request.source(), log=log, starter=starter, **terms)
 
     def drop_raw_taken(self) -> None:
-        """Drop upstream bytes that every reader has taken, unless a request with the key can read them again.
-
-        The reader at the OpenAI endpoint calls this when it has attached.
-        """
+        """Drop upstream bytes that all readers have read, unless the stream has a key."""
         self.log.replays_raw = self.key is not None
 
     @property
     def run_id(self) -> str | None:
-        """The upstream's run, when it is known."""
+        """The id of Letta's run, or ``None`` if the id is not known yet."""
         ended = self.log.ended
         if ended is not None:
             return ended.run_id
@@ -160,61 +157,61 @@ class Stream(StreamTerms):
 
     @property
     def broke_off(self) -> bool:
-        """Whether its answer stays incomplete: it failed, or was or is being cancelled."""
+        """Return whether the stream failed or was cancelled, so that the answer is incomplete."""
         ended = self.log.ended
         return self.cancelled if ended is None else ended.outcome is not StreamOutcome.COMPLETED
 
     def is_restarted_by(self, *, restarts: bool) -> bool:
-        """Whether its key starts again instead of attaching to it. See ``StreamHub.start``."""
+        """Return whether a request with this stream's key starts a new stream."""
         if self.abandoned:
             return True
         if self.unsure:
-            return self.looks
-        if self.evicted and self.looks and not self.broke_off:
+            return self.can_search
+        if self.evicted and self.can_search and not self.broke_off:
             return True
         return restarts and self.broke_off
 
     def evict(self) -> None:
-        """Evict the answer of a stream that has ended. Its end stays."""
+        """Remove an ended stream's answer from memory, but keep the last event."""
         self.log.evict()
         self.headers = {}
         self.evicted = True
 
     def ending(self, outcome: StreamOutcome, error: StreamFailure | None = None) -> Ended:
-        """Return the end of a stream whose source has not ended it."""
+        """Create the last event for a stream whose source has not yielded ``Ended``."""
         usage = None if self.source is None else self.source.usage
         return Ended(outcome=outcome, error=error, usage=usage, run_id=self.run_id, conversation=self.conversation)
 
     def leaves_open(self, error: GatewayError) -> bool:
-        """Whether the upstream may carry out the request although the stream failed with an error.
+        """Return whether the service may still execute the request although the stream failed.
 
-        If the run is known, the upstream has the request, and the answer can be read again unless it is too large.
+        If the run is known, the answer can be read again unless the answer is too large.
         """
         return is_unconfirmed(error) or (self.run_id is not None and error.reason != Reason.TOO_LARGE)
 
     @property
     def text(self) -> str:
-        """The answer up to ``last_cursor``. Raises NotFound if it was evicted."""
+        """The answer's text up to ``last_cursor``. Raises NotFound if the answer was evicted."""
         self._check()
         return self.log.text
 
     @property
     def last_cursor(self) -> str:
-        """The cursor of the newest event. Raises NotFound, as ``text``."""
+        """The cursor of the newest event. Raises NotFound if the answer was evicted."""
         self._check()
         return str(self.log.length)
 
     def _check(self) -> None:
         if self.evicted:
-            raise NotFound("The stream's retention has ended.")
+            raise NotFound("The stream has expired, so clients can no longer read the answer.")
 
     def start_timer(self, seconds: float, act: Callable[[Stream], None]) -> None:
-        """Call ``act`` with the stream after some seconds, unless the timer is stopped or started again."""
+        """Call ``act`` with the stream after a delay. Stop the stream's previous timer, if any."""
         self.stop_timer()
         self.timer = asyncio.get_running_loop().call_later(seconds, act, self)
 
     def stop_timer(self) -> None:
-        """Cancel the pending grace or retention timer."""
+        """Stop the stream's timer, if any."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None

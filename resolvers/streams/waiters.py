@@ -1,6 +1,4 @@
-"""Futures that tasks wait for."""
-
-from __future__ import annotations
+"""Groups of futures that tasks await."""
 
 import asyncio
 
@@ -8,7 +6,7 @@ from clients.origin import Owner
 
 
 class Waiters:
-    """Futures that are woken together. A single one is kept without a set, which takes 216 bytes."""
+    """Futures that are woken together. A single future is stored without a set to save memory."""
 
     __slots__ = ("_waiters",)
 
@@ -16,7 +14,7 @@ class Waiters:
         self._waiters: asyncio.Future[None] | set[asyncio.Future[None]] | None = None
 
     def add(self, waiter: asyncio.Future[None]) -> None:
-        """Add a future to wake."""
+        """Add a future."""
         if self._waiters is None:
             self._waiters = waiter
         elif isinstance(self._waiters, set):
@@ -44,7 +42,7 @@ class Waiters:
 
 
 class KeyedWaiters:
-    """Waiters by key, for as long as there are any."""
+    """Groups of waiters by key. A key without waiters is removed."""
 
     __slots__ = ("_waiters",)
 
@@ -52,7 +50,7 @@ class KeyedWaiters:
         self._waiters: dict[tuple[Owner, str], Waiters] = {}
 
     async def woken(self, key: tuple[Owner, str], *others: Waiters) -> None:
-        """Wait until a key's waiters, or one of the others, wake."""
+        """Wait until another task wakes the key's waiters or one of the ``others``."""
         waiters = self._waiters.setdefault(key, Waiters())
         try:
             await woken(waiters, *others)
@@ -67,7 +65,7 @@ class KeyedWaiters:
 
 
 async def woken(*several: Waiters) -> None:
-    """Wait until one of several ``Waiters`` wakes."""
+    """Wait until another task wakes one of several ``Waiters``."""
     waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     for waiters in several:
         waiters.add(waiter)

@@ -1,7 +1,5 @@
 """Mutations of agents: create, update, upgrade, delete."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 import strawberry
@@ -14,11 +12,11 @@ from resolvers.owned import OwnedAgent
 from resolvers.paging import Edge
 from schema import outcomes
 from schema.agent import Agent, AgentEdge
-from schema.base import answered_by, described, enum, optional, reads
+from schema.base import answered_by, described, enum, optional
 from schema.costs import SHARED
-from schema.inputs import required_key
+from schema.inputs import ASCII_KEY, FIRST_RESULT, required_key
 from schema.node import template_slug
-from schema.outcomes import Payload, PayloadRecord, done_by
+from schema.outcomes import Payload, PayloadRecord, done_by, payload
 
 
 class UpgradeOutcome(StrEnum):
@@ -28,39 +26,45 @@ class UpgradeOutcome(StrEnum):
 
 enum(
     UpgradeOutcome,
-    "The state of an upgrade.",
+    "Whether an upgrade is complete or queued.",
     APPLIED="The upgrade is complete.",
-    QUEUED="The upgrade is queued. The agent's `version` changes when it completes.",
+    QUEUED="AMS has queued the upgrade. The agent's `version` changes when the upgrade is complete.",
 )
 
 
 @strawberry.input(description="The agent to create.")
 class CreateAgentInput:
-    template_id: ID = described("The template's id.")
-    version: str | None = optional("The template version (SemVer). Default: the latest.")
+    template_id: ID = described("The id of the template from which the agent is created.")
+    version: str | None = optional("The template version (SemVer). Default: the template's latest version.")
     variables: JSON | None = optional(
         "An object with values for the template's variables, at most 100,000 bytes of JSON."
     )
     name: str | None = optional(
-        "The agent's name: at most 200 letters, digits, spaces, hyphens, underscores and apostrophes. Default: the "
+        "The agent's name, at most 200 characters. Only letters, digits, spaces, hyphens, underscores and apostrophes "
+        "are allowed. Default: the "
         "template's name."
     )
     idempotency_key: str | None = optional(
-        "Required; 1 to 200 characters of printable ASCII. A request repeated with the same key creates no second "
-        "agent."
+        "A required key of 1 to 200 printable ASCII characters. A repeated request with the same key creates no "
+        "second agent."
     )
 
 
 @strawberry.input(description="Changes to an agent. Fields that are null or omitted stay unchanged.")
 class UpdateAgentInput:
     agent_id: ID = described("The agent's id.")
-    name: str | None = optional("The new name, with the same characters as in `createAgent`.")
-    description: str | None = optional("The new description, at most 10,000 characters. An empty string removes it.")
+    name: str | None = optional(
+        "The new name, at most 200 characters. Only letters, digits, spaces, hyphens, underscores and apostrophes are "
+        "allowed."
+    )
+    description: str | None = optional(
+        "The new description, at most 10,000 characters. An empty string removes the description."
+    )
     tags: list[str] | None = optional(
-        "The new tags, at most 50 of at most 100 characters each. They replace all existing tags."
+        "The new tags: at most 50 tags of at most 100 characters each. The new tags replace all existing tags."
     )
     model: str | None = optional(
-        "The name of a chat model, as listed by `models`. A later upgrade can reset it to the template's model."
+        "The name of a chat model, as listed by `models`. A later upgrade can set the template's model again."
     )
 
 
@@ -69,19 +73,18 @@ class UpgradeAgentInput:
     agent_id: ID = described("The agent's id.")
     to: str | None = optional("The target version (SemVer). Default: the template's latest version.")
     queue: bool | None = optional(
-        "If true, the mutation returns before the upgrade completes. The agent's `version` shows when it has.",
+        "If true, AMS queues the upgrade, and the mutation returns at once. The agent's `version` changes when the "
+        "upgrade is complete.",
         default=False,
     )
-    idempotency_key: str | None = optional(
-        "Optional; 1 to 200 characters of printable ASCII. A request repeated with its key returns the first result."
-    )
+    idempotency_key: str | None = optional(f"{ASCII_KEY} {FIRST_RESULT}")
 
 
 @strawberry.input(description="The agent to delete.")
 class DeleteAgentInput:
     agent_id: ID = described("The agent's id.")
     idempotency_key: str | None = optional(
-        "Optional; 1 to 200 characters of printable ASCII. A repeated deletion is NOT_FOUND even with the same key."
+        f"{ASCII_KEY} A second deletion fails with NOT_FOUND, even with the same key."
     )
 
 
@@ -99,37 +102,36 @@ async def _edge(record: Parent[_Payload], info: Info) -> Edge[OwnedAgent] | None
     return None if record.agent_id is None else await agents.agent_edge(info.context, record.agent_id)
 
 
-@strawberry.type(description="The result of `createAgent`.")
-@reads(_Payload)
+@payload(_Payload)
 class CreateAgentPayload(Payload):
     agent_edge: AgentEdge | None = answered_by(
-        _edge, "The new agent as an edge, for prepending to `agents`.", optional=True, costs=[SHARED]
+        _edge,
+        "The new agent as an edge, which clients can add at the start of `agents`.",
+        optional=True,
+        costs=[SHARED],
     )
     agent: Agent | None = answered_by(_agent, "The new agent.", optional=True, costs=[SHARED])
 
 
-@strawberry.type(description="The result of `updateAgent`.")
-@reads(_Payload)
+@payload(_Payload)
 class UpdateAgentPayload(Payload):
     agent: Agent | None = answered_by(_agent, "The updated agent.", optional=True, costs=[SHARED])
 
 
-@strawberry.type(description="The result of `upgradeAgent`.")
-@reads(_Payload)
+@payload(_Payload)
 class UpgradeAgentPayload(Payload):
     outcome: UpgradeOutcome | None = described(
         "Whether the upgrade is complete or queued. Null if `errors` is not empty."
     )
     agent: Agent | None = answered_by(
         _agent,
-        "The agent after the mutation. If the upgrade is queued, it still has the old version.",
+        "The agent after the mutation. If the upgrade is queued, the agent still has the old version.",
         optional=True,
         costs=[SHARED],
     )
 
 
-@strawberry.type(description="The result of `deleteAgent`.")
-@reads(_Payload)
+@payload(_Payload)
 class DeleteAgentPayload(Payload):
     deleted_agent_id: ID | None = described("The id of the deleted agent.")
 
@@ -182,5 +184,5 @@ class AgentMutations:
         _Payload, _update_agent, "Updates an agent's name, description, tags or model.", calls=5
     )
     delete_agent: DeleteAgentPayload = done_by(
-        _Payload, _delete_agent, "Deletes an agent with its memory and conversations.", calls=3
+        _Payload, _delete_agent, "Deletes an agent, its memory and its conversations.", calls=3
     )

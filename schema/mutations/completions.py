@@ -1,36 +1,31 @@
 """Mutations that call a model directly: completions and embeddings."""
 
-from __future__ import annotations
-
-from typing import Annotated
-
 import strawberry
-from strawberry import Parent
 
 from clients.letta.tools import ToolCall as ToolCallRecord
-from clients.litellm import EmbeddingRecord, ModelRecord
+from clients.litellm import EmbeddingRecord
 from clients.usage import Usage as UsageRecord
-from resolvers import completing, models
+from resolvers import completing
 from resolvers.info import Info
 from resolvers.streams.stream import Stream as StreamRecord
 from schema import outcomes
-from schema.base import answered_by, described, optional, reads
+from schema.base import described, optional, shows
 from schema.chat import CompletionInput
-from schema.costs import SHARED, assumed
-from schema.inputs import OPTIONAL_KEY, required_key
+from schema.costs import assumed
+from schema.inputs import ANSWER_STREAM, OPTIONAL_KEY, required_key
 from schema.message import ToolCall
-from schema.model import Model
-from schema.outcomes import Payload, PayloadRecord, done_by
+from schema.model import Model, called_model
+from schema.outcomes import Payload, PayloadRecord, done_by, payload
 from schema.stream import Stream, Usage
 from schema.stream_enums import FinishReason
 
 
-@strawberry.input(description="The texts to embed.")
+@strawberry.input(description="The texts for which `embed` creates embeddings.")
 class EmbedInput:
     model: str = described("The name of a model with the mode `EMBEDDING`.")
-    inputs: list[str] = described("Texts to embed: 1 to 100, with at most 200,000 characters in total.")
+    inputs: list[str] = described("1 to 100 texts, with at most 200,000 characters in total.")
     dimensions: int | None = optional(
-        "Length of the vectors, 1 to 4,096, on models that support it. Default: the model's."
+        "Length of the vectors, 1 to 4,096. Some models do not support this field. Default: the model's default length."
     )
     idempotency_key: str | None = optional(OPTIONAL_KEY)
 
@@ -55,53 +50,37 @@ class _Embedded(PayloadRecord, kw_only=True):
     model_name: str | None = None
 
 
-async def _model(record: Parent[_Completed | _Embedded], info: Info) -> ModelRecord | None:
-    return await models.model_if_callable(info.context, record.model_name)
-
-
-@strawberry.type(description="The result of `startCompletion`.")
-@reads(_Started)
+@payload(_Started)
 class StartCompletionPayload(Payload):
-    stream: Stream | None = described("The stream of the answer. Subscribe to it with `stream`.")
+    stream: Stream | None = described(ANSWER_STREAM)
 
 
-@strawberry.type(description="The result of `complete`: the whole answer of the model.")
-@reads(_Completed)
+@shows("The result of `complete`: the whole answer of the model.", _Completed)
 class CompletePayload(Payload):
-    text: str | None = described("The answer's text. Empty if the model only calls tools.")
-    reasoning: str | None = described("The model's reasoning. Null if the model does not return it.")
+    text: str | None = described("The answer's text. Empty if the model only requests tool calls.")
+    reasoning: str | None = described("The model's reasoning. Null if the model returns no reasoning.")
     tool_calls: list[ToolCall] | None = described(
-        "Tool calls that the model requests. Answer each with a `TOOL` message.", costs=[assumed(5)]
+        "Tool calls that the model requests. Answer each call with a `TOOL` message.", costs=[assumed(5)]
     )
     finish_reason: FinishReason | None = described("Why the model stopped, such as `STOP`, `LENGTH` or `TOOL_CALLS`.")
-    usage: Usage | None = described("Token counts and cost, as far as known.")
-    model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
-        _model,
-        "The model that was called. Null if the user's key has no permission to call it.",
-        optional=True,
-        costs=[SHARED],
-    )
-    stream: Stream | None = described("The stream of the answer, which can be replayed until it expires.")
+    usage: Usage | None = described("The request's token counts and cost. Unknown values are null.")
+    model: Model | None = called_model("The model that was called.")
+    stream: Stream | None = described("The stream of the answer. Clients can replay the stream until `expiresAt`.")
 
 
-@strawberry.type(description="The embedding of one text.")
-@reads(EmbeddingRecord)
+@shows("The embedding of one text.", EmbeddingRecord)
 class Embedding:
     index: int = described("The zero-based position of the text in `inputs`.")
     vector: list[float] = described("The embedding vector.")
 
 
-@strawberry.type(description="The result of `embed`.")
-@reads(_Embedded)
+@payload(_Embedded)
 class EmbedPayload(Payload):
-    embeddings: list[Embedding] | None = described("One embedding per input, in the same order.", costs=[assumed(100)])
-    usage: Usage | None = described("Token counts and cost, as far as known.")
-    model: Annotated[Model, strawberry.lazy("schema.model")] | None = answered_by(
-        _model,
-        "The model that was called. Null if the user's key has no permission to call it.",
-        optional=True,
-        costs=[SHARED],
+    embeddings: list[Embedding] | None = described(
+        "One embedding per text, in the order of `inputs`.", costs=[assumed(100)]
     )
+    usage: Usage | None = described("The request's token counts and cost. Unknown values are null.")
+    model: Model | None = called_model("The model that was called.")
 
 
 async def _start_completion(info: Info, input: CompletionInput) -> _Started:
@@ -139,15 +118,15 @@ class CompletionMutations:
     start_completion: StartCompletionPayload = done_by(
         _Started,
         _start_completion,
-        "Starts a completion and returns its stream. Read the answer with the `stream` subscription.",
+        "Starts a completion (a model's answer without an agent). Read the answer with the `stream` subscription.",
         outcomes.BudgetExceeded,
         calls=2,
     )
     complete: CompletePayload = done_by(
         _Completed,
         _complete,
-        "Runs a completion and returns the whole answer. A repeated request with the same "
-        "`idempotencyKey` returns the first request's answer, or runs it again if that failed.",
+        "Runs a completion and returns the model's whole answer. A repeated request with the same `idempotencyKey` "
+        "returns the first request's answer. If the first request failed, a repeated request calls the model again.",
         outcomes.BudgetExceeded,
         calls=4,
     )

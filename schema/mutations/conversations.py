@@ -1,7 +1,5 @@
 """Mutations of conversations."""
 
-from __future__ import annotations
-
 import strawberry
 from strawberry import ID
 
@@ -9,10 +7,13 @@ from resolvers import conversations
 from resolvers.info import Info
 from resolvers.owned import OwnedConversation
 from resolvers.paging import Edge
-from schema.base import described, optional, reads
+from schema.base import described, optional
 from schema.conversation import Conversation, ConversationEdge
 from schema.inputs import OPTIONAL_KEY
-from schema.outcomes import Payload, PayloadRecord, done_by
+from schema.outcomes import Payload, PayloadRecord, done_by, payload
+
+_OWN_ID = "The conversation's id. The conversation must not be a default conversation."
+_NEW_EDGE = "The new conversation as an edge, which clients can add at the start of `conversations`."
 
 
 @strawberry.input(description="The conversation to create.")
@@ -24,19 +25,21 @@ class CreateConversationInput:
 
 @strawberry.input(description="The new summary of a conversation.")
 class UpdateConversationInput:
-    conversation_id: ID = described("The conversation's id. It cannot be a default conversation.")
-    summary: str = described("A short description of the topic, at most 1,000 characters. An empty string removes it.")
+    conversation_id: ID = described(_OWN_ID)
+    summary: str = described(
+        "A short description of the topic, at most 1,000 characters. An empty string removes the summary."
+    )
 
 
 @strawberry.input(description="The conversation to fork.")
 class ForkConversationInput:
-    conversation_id: ID = described("The conversation's id. It cannot be a default conversation.")
+    conversation_id: ID = described(_OWN_ID)
     idempotency_key: str | None = optional(OPTIONAL_KEY)
 
 
 @strawberry.input(description="The conversation to delete.")
 class DeleteConversationInput:
-    conversation_id: ID = described("The conversation's id. It cannot be a default conversation.")
+    conversation_id: ID = described(_OWN_ID)
 
 
 class _Payload(PayloadRecord, kw_only=True):
@@ -45,32 +48,24 @@ class _Payload(PayloadRecord, kw_only=True):
     deleted_conversation_id: str | None = None
 
 
-@strawberry.type(description="The result of `createConversation`.")
-@reads(_Payload)
+@payload(_Payload)
 class CreateConversationPayload(Payload):
-    conversation_edge: ConversationEdge | None = described(
-        "The new conversation as an edge, for prepending to `conversations`."
-    )
+    conversation_edge: ConversationEdge | None = described(_NEW_EDGE)
     conversation: Conversation | None = described("The new conversation.")
 
 
-@strawberry.type(description="The result of `updateConversation`.")
-@reads(_Payload)
+@payload(_Payload)
 class UpdateConversationPayload(Payload):
     conversation: Conversation | None = described("The updated conversation.")
 
 
-@strawberry.type(description="The result of `forkConversation`.")
-@reads(_Payload)
+@payload(_Payload)
 class ForkConversationPayload(Payload):
-    conversation_edge: ConversationEdge | None = described(
-        "The new conversation as an edge, for prepending to `conversations`."
-    )
+    conversation_edge: ConversationEdge | None = described(_NEW_EDGE)
     conversation: Conversation | None = described("The new conversation.")
 
 
-@strawberry.type(description="The result of `deleteConversation`.")
-@reads(_Payload)
+@payload(_Payload)
 class DeleteConversationPayload(Payload):
     deleted_conversation_id: ID | None = described("The id of the deleted conversation.")
 
@@ -104,13 +99,13 @@ class ConversationMutations:
     fork_conversation: ForkConversationPayload = done_by(
         _Payload,
         _fork_conversation,
-        "Creates a conversation that starts with the context of an existing one. Later messages of "
-        "either do not affect the other.",
+        "Creates a conversation that starts with the context of an existing conversation. Later messages in one "
+        "conversation do not affect the other conversation.",
         calls=3,
     )
     delete_conversation: DeleteConversationPayload = done_by(
         _Payload,
         _delete_conversation,
-        "Deletes a conversation and cancels its run in progress. A repeated deletion is NOT_FOUND.",
+        "Deletes a conversation and cancels its run in progress. A second deletion fails with NOT_FOUND.",
         calls=4,
     )

@@ -1,7 +1,5 @@
 """Mutations of core and archival memory."""
 
-from __future__ import annotations
-
 import msgspec
 import strawberry
 from strawberry import ID
@@ -11,24 +9,24 @@ from resolvers import memory, passages
 from resolvers.info import Info
 from resolvers.paging import Edge
 from schema.agent import MemoryBlock
-from schema.base import described, optional, reads
+from schema.base import described, optional
 from schema.costs import assumed
 from schema.inputs import OPTIONAL_KEY
-from schema.outcomes import Payload, PayloadRecord, done_by
+from schema.outcomes import Payload, PayloadRecord, done_by, payload
 from schema.passage import PassageEdge
 
 
 @strawberry.input(description="The new value of a memory block.")
 class UpdateMemoryBlockInput:
     block_id: ID = described("The block's id.")
-    value: str = described("The new text. It replaces the whole value.")
+    value: str = described("The new text, which replaces the block's whole value.")
 
 
-@strawberry.input(description="A text to store in archival memory.")
+@strawberry.input(description="A text to store in an agent's archival memory.")
 class InsertPassageInput:
     agent_id: ID = described("The agent's id.")
     text: str = described("The text to store, at most 200,000 characters.")
-    tags: list[str] | None = optional("Tags of the passage, at most 50 of at most 100 characters each.")
+    tags: list[str] | None = optional("The tags of the passage: at most 50 tags of at most 100 characters each.")
     idempotency_key: str | None = optional(OPTIONAL_KEY)
 
 
@@ -43,24 +41,22 @@ class _Payload(PayloadRecord, kw_only=True):
     deleted_passage_id: str | None = None
 
 
-@strawberry.type(description="The result of `updateMemoryBlock`.")
-@reads(_Payload)
+@payload(_Payload)
 class UpdateMemoryBlockPayload(Payload):
     memory_block: MemoryBlock | None = described("The updated block.")
 
 
-@strawberry.type(description="The result of `insertPassage`.")
-@reads(_Payload)
+@payload(_Payload)
 class InsertPassagePayload(Payload):
     passage_edges: list[PassageEdge] = described(
-        "The new passages as edges, newest first, for prepending to `passages`. Letta can split one "
-        "text into several passages.",
+        "The new passages as edges, newest first. Clients can add the edges at the start of `passages`. Letta can "
+        "split one text into "
+        "several passages.",
         costs=[assumed(20)],
     )
 
 
-@strawberry.type(description="The result of `deletePassage`.")
-@reads(_Payload)
+@payload(_Payload)
 class DeletePassagePayload(Payload):
     deleted_passage_id: ID | None = described("The id of the deleted passage.")
 
@@ -87,5 +83,5 @@ class MemoryMutations:
         _Payload, _insert_passage, "Stores a text in an agent's archival memory.", calls=2
     )
     delete_passage: DeletePassagePayload = done_by(
-        _Payload, _delete_passage, "Deletes a passage. A repeated deletion is NOT_FOUND.", calls=4
+        _Payload, _delete_passage, "Deletes a passage. A second deletion fails with NOT_FOUND.", calls=4
     )

@@ -1,7 +1,5 @@
 """Mutations of templates."""
 
-from __future__ import annotations
-
 import strawberry
 from strawberry import Parent
 
@@ -10,20 +8,21 @@ from resolvers import templates
 from resolvers.info import Info
 from resolvers.paging import Edge
 from schema import outcomes
-from schema.base import answered_by, described, optional, reads
+from schema.base import answered_by, described, optional
 from schema.costs import SHARED, calls
-from schema.outcomes import Payload, PayloadRecord, done_by
+from schema.inputs import ASCII_KEY, FIRST_RESULT
+from schema.outcomes import Payload, PayloadRecord, done_by, payload
 from schema.template import Template, TemplateEdge, TemplateVersion
 
 
-@strawberry.input(description="The Agent File to publish.")
+@strawberry.input(description="The Agent File (a template version's definition) to publish.")
 class PublishTemplateInput:
     source: str = described(
-        "The Agent File: YAML or JSON text, at most 500,000 bytes. It contains the template's name and version."
+        "The Agent File: YAML or JSON text, at most 500,000 bytes. The Agent File contains the template's name and "
+        "version."
     )
     idempotency_key: str | None = optional(
-        "Optional; 1 to 200 characters of printable ASCII. A repeated request with the same key returns the first "
-        "result; without a key, its outcome is `VersionExists`."
+        f"{ASCII_KEY} {FIRST_RESULT} Without a key, a repeated request fails with `VersionExists`."
     )
 
 
@@ -47,11 +46,13 @@ async def _version(record: Parent[_Payload], info: Info) -> TemplateVersionRecor
     return None if published is None else await templates.published_version(info.context, published, record.source)
 
 
-@strawberry.type(description="The result of `publishTemplate`.")
-@reads(_Payload)
+@payload(_Payload)
 class PublishTemplatePayload(Payload):
     template_edge: TemplateEdge | None = answered_by(
-        _edge, "The template as an edge, for adding to `templates` if it is not there.", optional=True, costs=[SHARED]
+        _edge,
+        "The template as an edge. If `templates` does not contain the template, clients can add the edge.",
+        optional=True,
+        costs=[SHARED],
     )
     template: Template | None = answered_by(_template, "The template.", optional=True, costs=[SHARED])
     template_version: TemplateVersion | None = answered_by(

@@ -1,7 +1,5 @@
 """Mutations of turns: send a message, decide on tool calls, cancel."""
 
-from __future__ import annotations
-
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 
@@ -18,18 +16,18 @@ from resolvers.paging import Edge
 from resolvers.sources.turn_events import sent_message
 from resolvers.streams.stream import Stream as StreamRecord
 from schema import outcomes
-from schema.base import answered_by, described, enum, optional, reads
+from schema.base import answered_by, described, enum, optional
 from schema.costs import calls
-from schema.inputs import SendMessageInput, required_key
+from schema.inputs import ANSWER_STREAM, RUN_CONTINUES, SendMessageInput, required_key
 from schema.message import MessageEdge
-from schema.outcomes import Payload, PayloadRecord, done_by
-from schema.run import Run, RunEdge
+from schema.outcomes import Payload, PayloadRecord, done_by, payload
+from schema.run import Run, RunEdge, run_of
 from schema.stream import Stream
 from schema.stream_enums import OnDisconnect
 
 
 class ApprovalDecision(StrEnum):
-    """Approve or deny."""
+    """A decision."""
 
     APPROVE = "approve"
     DENY = "deny"
@@ -46,14 +44,15 @@ enum(
 @strawberry.input(description="A decision on an approval request.")
 class RespondToApprovalInput:
     request_id: ID = described("The id of the `ApprovalRequestMessage`.")
-    decision: ApprovalDecision = described("The decision. It applies to all tool calls of the request.")
-    reason: str | None = optional("The reason, as the agent receives it.")
+    decision: ApprovalDecision = described("The decision, which applies to all tool calls of the request.")
+    reason: str | None = optional("The reason for the decision. The agent receives this text.")
     on_disconnect: OnDisconnect | None = optional(
-        "What happens to the stream when its last reader detaches. The run continues in either case.",
+        RUN_CONTINUES,
         default=OnDisconnect.CONTINUE,
     )
     idempotency_key: str | None = optional(
-        "Optional; 1 to 200 characters. Default: `requestId`. A request repeated with its key makes no second decision."
+        "An optional key of 1 to 200 characters. Default: `requestId`. A repeated request with the same key makes no "
+        "second decision."
     )
 
 
@@ -74,43 +73,37 @@ class _Payload(PayloadRecord, kw_only=True):
     user_message_edge: Edge[MessageRecord] | None = None
 
 
-async def _run(record: Parent[_Payload], info: Info) -> OwnedRun | None:
-    return await turns.run_of(info.context, record.run_id)
-
-
 async def _run_edge(record: Parent[_Payload], info: Info) -> Edge[OwnedRun] | None:
     return await turns.run_edge_of(info.context, record.run_id)
 
 
-@strawberry.type(description="The result of `sendMessage`.")
-@reads(_Payload)
+@payload(_Payload)
 class SendMessagePayload(Payload):
-    user_message_edge: MessageEdge | None = described("The sent message as an edge, for appending to `messages`.")
-    run: Run | None = answered_by(_run, "The turn's run.", optional=True, costs=[calls()])
-    run_edge: RunEdge | None = answered_by(
-        _run_edge, "The run as an edge, for prepending to `runs`.", optional=True, costs=[calls()]
+    user_message_edge: MessageEdge | None = described(
+        "The user's message as an edge, which clients can add at the end of `messages`."
     )
-    stream: Stream | None = described("The stream of the answer. Subscribe to it with `stream`.")
+    run: Run | None = answered_by(run_of, "The turn's run.", optional=True, costs=[calls()])
+    run_edge: RunEdge | None = answered_by(
+        _run_edge, "The run as an edge, which clients can add at the start of `runs`.", optional=True, costs=[calls()]
+    )
+    stream: Stream | None = described(ANSWER_STREAM)
 
 
-@strawberry.type(description="The result of `respondToApproval`.")
-@reads(_Payload)
+@payload(_Payload)
 class RespondToApprovalPayload(Payload):
-    run: Run | None = answered_by(_run, "The run that continues the turn.", optional=True, costs=[calls()])
+    run: Run | None = answered_by(run_of, "The run that continues the turn.", optional=True, costs=[calls()])
     run_edge: RunEdge | None = answered_by(
-        _run_edge, "The run as an edge, for prepending to `runs`.", optional=True, costs=[calls()]
+        _run_edge, "The run as an edge, which clients can add at the start of `runs`.", optional=True, costs=[calls()]
     )
-    stream: Stream | None = described("The stream of the answer. Subscribe to it with `stream`.")
+    stream: Stream | None = described(ANSWER_STREAM)
 
 
-@strawberry.type(description="The result of `cancelRun`.")
-@reads(_Payload)
+@payload(_Payload)
 class CancelRunPayload(Payload):
     run: Run | None = described("The run after the mutation.")
 
 
-@strawberry.type(description="The result of `cancelStream`.")
-@reads(_Payload)
+@payload(_Payload)
 class CancelStreamPayload(Payload):
     stream: Stream | None = described("The stream after the mutation.")
 
@@ -136,7 +129,7 @@ async def _begun(
     async with attached as stream:
         started = await turns.wait_started(context, stream)
         if wait_seconds > 0:
-            await turns.wait_ended(stream, min(wait_seconds, context.resources.clocks.llm_total), context.leave)
+            await turns.wait_ended(stream, min(wait_seconds, context.resources.timeouts.llm_total), context.leave)
             context.refresh()
     sent = sent_message(started)
     edge = None if sent is None else message_edge(sent)
@@ -171,8 +164,8 @@ class MessageMutations:
     send_message: SendMessagePayload = done_by(
         _Payload,
         _send_message,
-        "Sends a message to an agent. Returns as soon as the run exists. Read the answer with the "
-        "`stream` subscription.",
+        "Sends a message to an agent. Read the answer with the `stream` subscription, or set `waitSeconds` to wait for "
+        "the end of the turn.",
         outcomes.ConversationBusy,
         calls=6,
     )
@@ -183,16 +176,20 @@ class TurnMutations:
     respond_to_approval: RespondToApprovalPayload = done_by(
         _Payload,
         _respond_to_approval,
-        "Approves or denies the tool calls that a turn waits for. The turn continues at once.",
+        "Approves or denies tool calls that need the user's approval. After the decision, the turn continues at once.",
         outcomes.ConversationBusy,
         calls=7,
     )
     cancel_run: CancelRunPayload = done_by(
-        _Payload, _cancel_run, "Cancels a run. A run that has already ended stays unchanged, without an error.", calls=5
+        _Payload,
+        _cancel_run,
+        "Cancels a run. If the run has already ended, the mutation changes nothing and returns no error.",
+        calls=5,
     )
     cancel_stream: CancelStreamPayload = done_by(
         _Payload,
         _cancel_stream,
-        "Cancels a stream. This stops the model of a completion; a run continues until `cancelRun`.",
+        "Cancels a stream. If the stream belongs to a completion, the model stops. If the stream belongs to a turn, "
+        "the run continues. To cancel a run, use `cancelRun`.",
         calls=1,
     )

@@ -1,4 +1,4 @@
-"""Connections are accepted however few iterations the event loop has."""
+"""All waiting connections are accepted in a few iterations of the event loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.accepting import INTERVAL_SECONDS, Acceptor
 
 
 class Accepted(asyncio.Protocol):
-    """Counts the connections that are made."""
+    """Counts the accepted connections."""
 
     made = 0
 
@@ -21,7 +21,7 @@ class Accepted(asyncio.Protocol):
 
 
 async def _iterations(number: int, *, accepts: bool) -> int:
-    """How many iterations of the loop it takes to accept so many connections, the last of which are waited for."""
+    """Return the iterations of the loop until this number of simultaneous connections is accepted."""
     Accepted.made = 0
     loop = asyncio.get_running_loop()
     with socket.create_server(("127.0.0.1", 0), backlog=number) as listener:
@@ -43,11 +43,11 @@ async def _iterations(number: int, *, accepts: bool) -> int:
 
 
 @pytest.mark.timeout(20)
-def test_connections_that_wait_are_accepted_together() -> None:
+def test_pending_connections_are_accepted_in_few_iterations() -> None:
     assert uvloop.run(_iterations(30, accepts=True)) < 10
 
 
-async def test_an_acceptor_accepts_nothing_once_it_is_stopped() -> None:
+async def test_a_stopped_acceptor_accepts_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         acceptor = Acceptor([listener], Accepted)

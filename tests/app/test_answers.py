@@ -5,7 +5,7 @@ import asyncio
 from app.graphql.answers import PACED_FIELDS, FieldPacer
 
 
-async def test_a_turn_with_room_is_not_waited_for() -> None:
+async def test_a_pacer_with_room_does_not_wait() -> None:
     pacer = FieldPacer()
     pacer.take(PACED_FIELDS)
     waiting = asyncio.create_task(pacer.wait())
@@ -13,7 +13,7 @@ async def test_a_turn_with_room_is_not_waited_for() -> None:
     assert waiting.done()
 
 
-async def test_what_is_taken_is_forgotten_with_the_turn() -> None:
+async def test_a_pacer_is_empty_again_in_the_next_iteration() -> None:
     pacer = FieldPacer()
     for _ in range(3):
         pacer.take(PACED_FIELDS + 1)
@@ -22,7 +22,7 @@ async def test_what_is_taken_is_forgotten_with_the_turn() -> None:
         assert not pacer.is_full
 
 
-async def test_everybody_has_a_turn_and_no_turn_takes_much_more_than_its_share() -> None:
+async def test_concurrent_answers_take_at_most_about_one_share_per_iteration() -> None:
     pacer, taken, most = FieldPacer(), 0, 0
     over = asyncio.Event()
 
@@ -48,7 +48,7 @@ async def test_everybody_has_a_turn_and_no_turn_takes_much_more_than_its_share()
     assert PACED_FIELDS <= most <= 2 * PACED_FIELDS + 2_000
 
 
-async def test_who_leaves_while_waiting_keeps_nobody_waiting() -> None:
+async def test_a_cancelled_answer_does_not_block_the_others() -> None:
     pacer = FieldPacer()
 
     async def answer() -> None:

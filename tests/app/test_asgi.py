@@ -1,4 +1,4 @@
-"""Work that is done for a client, until the client leaves."""
+"""Work for a client is cancelled when the client disconnects."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from app.asgi import ClientLeft, retry_after, unless_left
+from app.asgi import Disconnected, retry_after, unless_disconnected
 
 pytestmark = pytest.mark.timeout(10)
 
 
 class Client:
-    """A client that leaves when it is told to. ``receive`` is the application's."""
+    """A client that disconnects when the test says so. ``receive`` is passed to the application."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.gone = asyncio.Event()
@@ -32,7 +32,7 @@ class Client:
 
 
 class Work:
-    """Work that ends when it is told to, and says how it was left."""
+    """Work that ends when the test says so, and records whether it was cancelled."""
 
     def __init__(self) -> None:
         self.done = asyncio.Event()
@@ -49,10 +49,10 @@ class Work:
         return "done"
 
 
-async def test_the_result_of_work_that_ends_first() -> None:
+async def test_work_that_ends_first_returns_its_result() -> None:
     client, work = Client(), Work()
     work.done.set()
-    assert await unless_left(client.receive, work.run()) == "done"
+    assert await unless_disconnected(client.receive, work.run()) == "done"
     assert not client.waited_for
 
 
@@ -60,8 +60,8 @@ async def test_the_result_of_work_that_ends_first() -> None:
 async def test_work_is_cancelled_when_the_client_leaves(error: Exception | None) -> None:
     client, work = Client(error), Work()
     asyncio.get_running_loop().call_later(0, client.gone.set)
-    with pytest.raises(ClientLeft):
-        await unless_left(client.receive, work.run())
+    with pytest.raises(Disconnected):
+        await unless_disconnected(client.receive, work.run())
     task = asyncio.current_task()
     assert work.cancelled
     assert task is not None
@@ -69,9 +69,9 @@ async def test_work_is_cancelled_when_the_client_leaves(error: Exception | None)
 
 
 @pytest.mark.parametrize("leaves", [False, True])
-async def test_a_cancellation_from_outside_stays_one(leaves: bool) -> None:
+async def test_a_cancellation_of_the_task_is_raised(leaves: bool) -> None:
     client, work = Client(), Work()
-    task = asyncio.create_task(unless_left(client.receive, work.run()))
+    task = asyncio.create_task(unless_disconnected(client.receive, work.run()))
     await work.began.wait()
     if leaves:
         client.gone.set()
@@ -89,11 +89,11 @@ async def test_an_error_of_the_work_is_raised() -> None:
         raise ValueError("wrong")
 
     with pytest.raises(ValueError, match="wrong"):
-        await unless_left(client.receive, failing())
+        await unless_disconnected(client.receive, failing())
     assert not client.waited_for
 
 
-async def test_a_timeout_in_the_work_is_not_taken_for_a_client_that_left() -> None:
+async def test_a_timeout_in_the_work_is_not_a_disconnect() -> None:
     client, work = Client(), Work()
 
     async def timed() -> str:
@@ -101,11 +101,11 @@ async def test_a_timeout_in_the_work_is_not_taken_for_a_client_that_left() -> No
             return await work.run()
 
     with pytest.raises(TimeoutError):
-        await unless_left(client.receive, timed())
+        await unless_disconnected(client.receive, timed())
 
 
 @pytest.mark.parametrize("steps", range(4))
-async def test_a_client_that_leaves_as_the_work_ends_does_not_cancel_what_comes_after(steps: int) -> None:
+async def test_a_disconnect_as_the_work_ends_does_not_cancel_later_steps(steps: int) -> None:
     client = Client()
 
     async def work() -> str:
@@ -116,8 +116,8 @@ async def test_a_client_that_leaves_as_the_work_ends_does_not_cancel_what_comes_
 
     async def served() -> str:
         try:
-            return await unless_left(client.receive, work())
-        except ClientLeft:
+            return await unless_disconnected(client.receive, work())
+        except Disconnected:
             return "left"
         finally:
             await asyncio.sleep(0)

@@ -162,7 +162,7 @@ def test_a_token_without_a_good_signature_learns_nothing_of_its_claims() -> None
     token = signed(good(exp="1"))
     with pytest.raises(Unauthenticated) as refused:
         authenticator().principal(f"Bearer {token[:-4]}AAAA")
-    assert refused.value.message == "The token is not valid."
+    assert refused.value.message == "The token is not valid. Sign in again."
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_an_agents_secret_is_the_users_own(monkeypatch: pytest.MonkeyPatch, caps
         assert main(["agent-secret", "--user", user]) == 0
         assert capsys.readouterr().out == f"ag-{GRACE}-{digest}\n"
     assert main(["agent-secret", "--user", "nobody"]) == 1
-    assert capsys.readouterr().err.startswith("agentgraph: no such user: nobody")
+    assert capsys.readouterr().err.startswith("agentgraph: the user nobody does not exist")
 
 
 def test_an_agents_secret_on_ones_own_machine_needs_no_setting_and_elsewhere_one(

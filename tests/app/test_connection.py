@@ -1,4 +1,4 @@
-"""Connections of the server, before a small application: bounds, clocks, and what is answered in which order."""
+"""HTTP connections of the server: bounds, timeouts and the order of answers."""
 
 from __future__ import annotations
 
@@ -96,8 +96,6 @@ class App:
 
 @dataclass
 class Site:
-    """A served application."""
-
     app: App
     address: tuple[str, int]
 
@@ -107,7 +105,7 @@ class Site:
             yield connection
 
     async def exchanged(self, *pieces: bytes) -> bytes:
-        """All that is answered to pieces that come one after the other, the last request closing the connection."""
+        """Send pieces one after another and return all answers. The last request closes the connection."""
         async with self.connected() as connection:
             for piece in pieces:
                 await connection.send(piece)
@@ -129,7 +127,7 @@ async def site() -> AsyncIterator[Site]:
 
 
 def padded(size: int, start: bytes = HEAD + b"Connection: close\r\n") -> bytes:
-    """A head of so many bytes."""
+    """Return a head of this size in bytes."""
     filling = size - len(start) - len(b"X: \r\n\r\n")
     return start + b"X: " + b"x" * filling + b"\r\n\r\n"
 
@@ -148,7 +146,7 @@ def whole(data: bytes) -> tuple[bytes, ...]:
 
 @bound("head")
 @pytest.mark.parametrize("split", [whole, halves, but_the_end])
-async def test_a_head_has_its_bound_however_it_comes(site: Site, split: Callable[[bytes], tuple[bytes, ...]]) -> None:
+async def test_a_head_is_bounded_in_any_packets(site: Site, split: Callable[[bytes], tuple[bytes, ...]]) -> None:
     at = await site.exchanged(*split(padded(MAX_HEAD_BYTES)))
     past = await site.exchanged(*split(padded(MAX_HEAD_BYTES + 1)))
     assert (statuses_of(at), statuses_of(past)) == ([200], [431])
@@ -156,7 +154,7 @@ async def test_a_head_has_its_bound_however_it_comes(site: Site, split: Callable
     assert b"connection: close" in past
 
 
-async def test_the_bound_is_of_each_head_and_not_of_the_body_behind_it(site: Site) -> None:
+async def test_the_bound_on_heads_does_not_count_bodies(site: Site) -> None:
     start = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 40000\r\n"
     first, second = padded(40_000, start) + b"b" * 40_000, padded(MAX_HEAD_BYTES)
     answers = await site.exchanged(first + second)
@@ -164,7 +162,7 @@ async def test_the_bound_is_of_each_head_and_not_of_the_body_behind_it(site: Sit
     assert statuses_of(await site.exchanged(first + padded(MAX_HEAD_BYTES + 1))) == [200, 431]
 
 
-async def test_line_ends_before_a_request_count(site: Site) -> None:
+async def test_line_ends_before_a_request_count_as_its_head(site: Site) -> None:
     end = HEAD + b"Connection: close\r\n\r\n"
     assert statuses_of(await site.exchanged(b"\r\n" * 9 + end)) == [200]
     assert statuses_of(await site.exchanged(b"\r\n" * 40_000 + end)) == [431]
@@ -182,14 +180,14 @@ async def test_trailers_are_bounded_with_the_head(site: Site, split: Callable[[b
         assert answer.endswith(b"\r\n\r\nbody") is (status == 200)
 
 
-async def test_many_small_chunks_cost_none_of_that_bound_and_their_extensions_do(site: Site) -> None:
+async def test_chunk_extensions_count_as_the_head_and_chunks_do_not(site: Site) -> None:
     start = CHUNKED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     chunks = b"1\r\nx\r\n" * 30_000
     assert statuses_of(await site.exchanged(start + chunks + b"0\r\n\r\n")) == [200]
     assert statuses_of(await site.exchanged(start + b"1;extension\r\nx\r\n" * 9000 + b"0\r\n\r\n")) == [431]
 
 
-async def test_trailers_are_no_headers(site: Site) -> None:
+async def test_trailers_are_not_passed_as_headers(site: Site) -> None:
     request = CHUNKED.replace(b"/echo", b"/headers") + b"0\r\nAuthorization: Bearer x\r\nExpect: 100-continue\r\n\r\n"
     answer = await site.exchanged(request, HEAD + b"Connection: close\r\n\r\n")
     assert statuses_of(answer) == [200, 200]
@@ -205,7 +203,7 @@ async def test_headers_are_bounded_in_number(site: Site) -> None:
 
 @bound("read-header")
 @pytest.mark.parametrize("name", [b"Accept", b"content-type", b"X-Forwarded-For"])
-async def test_headers_that_are_parsed_are_bounded_all_lines_together(site: Site, name: bytes) -> None:
+async def test_headers_that_the_gateway_parses_are_bounded_over_all_lines(site: Site, name: bytes) -> None:
     half = name + b": " + b"," * (MAX_READ_HEADER_BYTES // 2 - 1) + b"\r\n"
     for more, status in ((b"", 200), (b",", 431)):
         head = HEAD + b"Connection: close\r\n" + half + half.replace(b"\r\n", more + b"\r\n") + b"\r\n"
@@ -234,7 +232,7 @@ async def test_headers_that_are_parsed_are_bounded_all_lines_together(site: Site
         (b"GET / HTTP/1.1\r\nHost: xn--mnchen-3ya.example:1\r\n", 200),
     ],
 )
-async def test_one_host_is_needed(site: Site, head: bytes, status: int) -> None:
+async def test_a_request_needs_exactly_one_valid_host(site: Site, head: bytes, status: int) -> None:
     answer = await site.exchanged(head + b"Connection: close\r\n\r\n" if b"upgrade" not in head else head + b"\r\n")
     assert statuses_of(answer) == [status]
     assert (b"nosniff" in answer) is (status != 200)
@@ -253,7 +251,7 @@ async def test_pipelined_requests_are_answered_in_order_and_one_at_a_time(site: 
         assert b"".join(part.partition(b"\r\n\r\n")[2] for part in parts) == expected
 
 
-async def test_an_upgrade_that_is_not_taken_is_ignored_and_its_body_is_a_body(site: Site) -> None:
+async def test_an_unsupported_upgrade_is_ignored(site: Site) -> None:
     inner = b"GET /inner HTTP/1.1\r\nHost: x\r\n\r\n"
     upgrade = b"Host: x\r\nUpgrade: h2c\r\nConnection: Upgrade, close\r\n"
     sized = b"POST /echo HTTP/1.1\r\n" + upgrade + b"Content-Length: %d\r\n\r\n" % len(inner)
@@ -274,14 +272,14 @@ async def test_an_answer_before_the_end_of_the_body_closes_and_can_be_read(site:
         assert await connection.rest() == b""
 
 
-async def test_a_complete_body_that_nobody_has_read_keeps_the_connection(site: Site) -> None:
+async def test_an_unread_complete_body_keeps_the_connection(site: Site) -> None:
     early = b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"
     answers = await site.exchanged(early + early + HEAD + b"Connection: close\r\n\r\n")
     assert statuses_of(answers) == [200, 200, 200]
 
 
 @pytest.mark.parametrize("end", [b"0\r\n" + b"X: y\r\n" * 20_000, b"no length\r\n"])
-async def test_a_request_that_breaks_in_its_body_is_refused_and_its_application_let_go(site: Site, end: bytes) -> None:
+async def test_an_invalid_body_is_refused_and_disconnects_the_application(site: Site, end: bytes) -> None:
     site.app.ended.clear()
     answer = await site.exchanged(CHUNKED + b"4\r\nbody\r\n", end)
     assert statuses_of(answer) == [431 if len(end) > 99 else 400]
@@ -290,8 +288,8 @@ async def test_a_request_that_breaks_in_its_body_is_refused_and_its_application_
 
 
 @bound("ahead")
-async def test_little_is_read_before_the_answer(site: Site) -> None:
-    """At the bound everything is taken; past it what is sent stays with the client, however much that is."""
+async def test_few_pipelined_bytes_are_read_before_the_answer(site: Site) -> None:
+    """At most the bound is read; the rest remains with the client, whatever its size."""
     small, rest = HEAD + b"\r\n", HEAD + b"Connection: close\r\n\r\n"
     async with site.connected() as connection:
         await connection.send(b"GET /waits HTTP/1.1\r\nHost: x\r\n\r\n" + small * (HELD_BYTES // len(small)) + rest)
@@ -307,7 +305,7 @@ async def test_little_is_read_before_the_answer(site: Site) -> None:
 
 
 async def taken_until_reset(connection: Raw, size: int, seconds: float = 0.0) -> int:
-    """Send pieces until the server has closed for good. How many bytes that took."""
+    """Send pieces until the server resets the connection. Return the number of bytes sent."""
     sent = 0
     with suppress(ConnectionError):
         while True:
@@ -319,7 +317,7 @@ async def taken_until_reset(connection: Raw, size: int, seconds: float = 0.0) ->
 
 
 @bound("unread-body")
-async def test_what_comes_after_an_early_answer_is_dropped_up_to_a_bound(
+async def test_bytes_after_an_early_answer_are_dropped_up_to_a_bound(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     early = b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n"
@@ -337,7 +335,7 @@ async def test_what_comes_after_an_early_answer_is_dropped_up_to_a_bound(
 
 
 @bound("head-time")
-async def test_what_does_not_send_its_head_in_time_is_closed() -> None:
+async def test_a_connection_without_a_head_in_time_is_closed() -> None:
     async with sited(request_timeout=0.5) as site:
         async with site.connected() as silent, site.connected() as trickling, site.connected() as second:
             drip = asyncio.create_task(trickling.trickle(b"GET / HTTP/1.1\r\nX: " + b"x" * 999))
@@ -351,7 +349,7 @@ async def test_what_does_not_send_its_head_in_time_is_closed() -> None:
 
 
 @bound("connections")
-async def test_one_connection_too_many_closes_the_one_that_has_waited_longest() -> None:
+async def test_a_connection_past_the_bound_closes_the_longest_idle_one() -> None:
     async with sited(max_connections=3) as site, AsyncExitStack() as stack:
         busy, first, second = [await stack.enter_async_context(site.connected()) for _ in range(3)]
         await busy.send(b"GET /waits HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -369,9 +367,7 @@ async def test_one_connection_too_many_closes_the_one_that_has_waited_longest() 
 
 @bound("heads")
 @pytest.mark.parametrize("past", [0, 1])
-async def test_heads_that_are_not_complete_have_so_many_bytes_together(
-    past: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_incomplete_heads_are_bounded_together(past: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idle_connections, "MAX_HEADS_BYTES", 3 * 1000)
     part = HEAD + b"X: " + b"x" * (1000 - len(HEAD) - 3)
     async with sited() as site, AsyncExitStack() as stack:
@@ -387,7 +383,7 @@ async def test_heads_that_are_not_complete_have_so_many_bytes_together(
             assert statuses_of(await one.rest()) == [200]
 
 
-async def test_where_every_connection_is_busy_a_new_one_is_closed() -> None:
+async def test_a_new_connection_is_closed_if_all_others_are_busy() -> None:
     async with sited(max_connections=1) as site, site.connected() as busy:
         await busy.send(b"GET /waits HTTP/1.1\r\nHost: x\r\n\r\n")
         while "/waits" not in site.app.began:
@@ -407,7 +403,7 @@ async def test_an_idle_connection_is_closed(site: Site) -> None:
         assert await connection.rest() == b""
 
 
-async def test_a_client_that_has_said_its_last_is_closed(site: Site) -> None:
+async def test_a_half_closed_incomplete_request_is_closed(site: Site) -> None:
     async with site.connected() as connection:
         await connection.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
         connection.writer.write_eof()
@@ -416,7 +412,7 @@ async def test_a_client_that_has_said_its_last_is_closed(site: Site) -> None:
 
 @bound("write-time")
 @pytest.mark.parametrize("path", ["/big", "/endless"])
-async def test_a_client_that_does_not_read_is_let_go(path: str) -> None:
+async def test_a_client_that_does_not_read_is_disconnected(path: str) -> None:
     async with sited(write_timeout_seconds=0.4) as site, site.connected(receive_buffer=4096) as connection:
         connection.pause_reading()
         await connection.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -426,7 +422,7 @@ async def test_a_client_that_does_not_read_is_let_go(path: str) -> None:
 
 
 @bound("write-time")
-async def test_a_slow_client_that_goes_on_reading_gets_everything() -> None:
+async def test_a_slow_client_that_keeps_reading_gets_everything() -> None:
     async with sited(write_timeout_seconds=0.4) as site, site.connected(receive_buffer=65536) as connection:
         await connection.send(b"GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         read = bytearray()

@@ -1,4 +1,4 @@
-"""Whatever packets a stream of requests comes in, the application gets the same requests, one after the other."""
+"""However requests are split into packets, the application gets the same requests, one after another."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BODIES = ODD.map(b"".join)
 
 @dataclass
 class Transport:
-    """A transport of the test's own."""
+    """A transport that records what is written."""
 
     sent: bytearray = field(default_factory=bytearray)
     reads: bool = True
@@ -56,7 +56,7 @@ class Transport:
 
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[bytes, bytes]:
-    """A request, and the body that its application must get."""
+    """Generate a request, and the body that the application must get."""
     body = draw(BODIES)
     head = b"\r\n" * draw(st.integers(0, 2)) + b"POST / HTTP/1.1\r\nHost: x\r\n"
     kind = draw(st.sampled_from(["none", "sized", "chunked", "upgrade"]))
@@ -74,7 +74,7 @@ def requests(draw: st.DrawFn) -> tuple[bytes, bytes]:
 
 
 async def served(packets: list[bytes], count: int) -> tuple[list[bytes], int, bytes]:
-    """Send the packets of ``count`` requests. Returns the bodies, the most concurrent requests, and the answers."""
+    """Send the packets of ``count`` requests. Return the bodies, the most concurrent requests, and the answers."""
     bodies: list[bytes] = []
     under_way = most = 0
 
@@ -112,7 +112,7 @@ async def served(packets: list[bytes], count: int) -> tuple[list[bytes], int, by
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(requests(), min_size=1, max_size=5), st.lists(st.integers(1, 40), min_size=1, max_size=8))
-def test_packets_make_no_difference(stream: list[tuple[bytes, bytes]], sizes: list[int]) -> None:
+def test_a_request_is_the_same_in_any_packets(stream: list[tuple[bytes, bytes]], sizes: list[int]) -> None:
     sent, at = b"".join(request for request, _ in stream), 0
     packets: list[bytes] = []
     while at < len(sent):

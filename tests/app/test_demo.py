@@ -35,7 +35,7 @@ def served(dist: Path, **settings: Any) -> ASGIApp:
     return Starlette(routes=demo_routes(settings_of(**settings), dist))
 
 
-async def test_files_have_their_types_a_policy_and_a_life(dist: Path) -> None:
+async def test_files_have_content_type_policy_and_cache_control(dist: Path) -> None:
     async with asking(served(dist)) as client:
         page, script = await client.get("/demo/"), await client.get(f"/demo/{NAME}")
         assert (await client.get("/demo")).headers["location"] == "/demo/"
@@ -56,7 +56,7 @@ async def test_nothing_else_is_served(dist: Path, path: str) -> None:
         assert (await client.get(path)).status_code == 404
 
 
-async def test_there_is_no_demo_in_production_nor_where_none_was_built(dist: Path, tmp_path: Path) -> None:
+async def test_the_demo_is_not_served_in_production_or_before_it_is_built(dist: Path, tmp_path: Path) -> None:
     development = settings_of()
     assert demo_routes(development.model_copy(update={"environment": Environment.PRODUCTION}), dist) == []
     assert demo_routes(development, tmp_path) == []
@@ -86,12 +86,12 @@ async def test_other_clients_get_no_token(dist: Path, headers: dict[str, str], c
         assert (await asker.get("/demo/token", headers=HOME | headers)).status_code == 404
 
 
-async def test_a_client_that_does_not_say_where_it_asks_from_gets_none(dist: Path) -> None:
+async def test_a_client_without_sec_fetch_site_gets_no_token(dist: Path) -> None:
     async with asking(served(dist)) as client:
         assert (await client.get("/demo/token")).status_code == 404
 
 
-async def test_where_supabase_signs_in_there_are_no_tokens(dist: Path) -> None:
+async def test_with_supabase_there_are_no_tokens(dist: Path) -> None:
     app = served(dist, supabase_url="http://127.0.0.1:1", supabase_jwt_secret="k" * 48)
     async with asking(app) as client:
         assert (await client.get("/demo/token", headers=HOME)).status_code == 404

@@ -1,4 +1,4 @@
-"""Documents: read as graphql-core reads them, judged as it judges them, in linear time and within bounds."""
+"""Documents are lexed and validated with the results of graphql-core, in linear time and within bounds."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ GRAPH = build_schema()._schema
 DEFAULTS = settings_of()
 OTHER_RULES = [rule for rule in specified_rules if rule is not OverlappingFieldsCanBeMergedRule]
 MOST_CALLS = 300_000
-"""Of functions, for one document. The worst makes 190,000, which takes 40 ms; graphql-core alone made millions."""
+"""The most function calls for one document. The most expensive one makes 190,000, in 40 ms."""
 MOST_WORK = {
     *("one-field", "leaves", "levels", "alike", "arguments", "conflicts", "inline", "inline-typed", "introspection"),
     *("far", "far-lines", "unknown", "unknown-types", "unknown-inputs", "floats", "braced-escapes-wrong"),
@@ -57,7 +57,7 @@ PIECES = [
 
 
 def tokens(text: str, kind: type[Lexer]) -> list[Any]:
-    """Every token of a text, and the error that ends them."""
+    """Return the tokens of a text, and the error that ends them."""
     reading, found = kind(Source(text)), list[Any]()
     end = 0
     try:
@@ -72,18 +72,18 @@ def tokens(text: str, kind: type[Lexer]) -> list[Any]:
 
 @given(st.lists(st.sampled_from(PIECES), max_size=20).map("".join))
 @settings(max_examples=600, deadline=None)
-def test_every_text_is_read_as_graphql_core_reads_it(text: str) -> None:
+def test_the_lexer_agrees_with_graphql_core(text: str) -> None:
     assert tokens(text, QuickLexer) == tokens(text, Lexer)
 
 
 def told(errors: list[GraphQLError]) -> list[Any]:
-    """What errors say and where, without suggestions, which only the first have."""
+    """Return messages and locations without suggestions, which only the first errors have."""
     return sorted((error.message.partition(" Did you mean")[0], str(error.locations)) for error in errors)
 
 
 @given(seed=st.integers(0, 2**32), mistakes=st.sampled_from([0.0, 0.0, 0.01, 0.05]))
 @settings(max_examples=80, deadline=None)
-def test_every_document_is_judged_as_graphql_core_judges_it(seed: int, mistakes: float) -> None:
+def test_validation_agrees_with_graphql_core(seed: int, mistakes: float) -> None:
     document = parse(RandomDocument(Random(seed), mistakes=mistakes).text())
     theirs = validate(SCHEMA, document, OTHER_RULES, max_errors=validation.MAX_ERRORS)
     ours = validation.invalid(SCHEMA, document)
@@ -126,14 +126,14 @@ def test_conflicts_have_the_messages_of_graphql_core(document: str) -> None:
         "{ named(id: 1) { ... on Dog { self { x } } ... on Fish { self { x } self { name } } } }",
     ],
 )
-def test_fields_that_never_meet_may_differ(document: str) -> None:
+def test_fields_of_types_that_never_merge_can_differ(document: str) -> None:
     parsed = parse(document)
     theirs = validate(SCHEMA, parsed, [OverlappingFieldsCanBeMergedRule])
     assert bool(merging.conflicts(SCHEMA, parsed)) == bool(theirs)
 
 
 def refusal(text: str, **limits: int) -> tuple[str, str | None] | None:
-    """The code and reason by which a document is refused."""
+    """Return the code and reason with which a document is refused."""
     known = Documents(
         GRAPH, **{"max_tokens": DEFAULTS.max_query_tokens, "max_depth": DEFAULTS.max_query_depth} | limits
     )
@@ -146,7 +146,7 @@ def refusal(text: str, **limits: int) -> tuple[str, str | None] | None:
 
 
 def function_calls(work: Callable[[], object]) -> int:
-    """How many functions are called for something: a measure of work that no other process changes."""
+    """Count function calls: a measure of work that does not depend on other processes."""
     count = 0
 
     def note(_frame: object, event: str, _argument: object) -> None:
@@ -162,7 +162,7 @@ def function_calls(work: Callable[[], object]) -> int:
     return count
 
 
-def test_no_document_within_the_bounds_is_much_work() -> None:
+def test_no_document_within_the_bounds_makes_more_than_the_most_calls() -> None:
     documents = worstdocs.worst()
     assert documents.keys() >= MOST_WORK
     assert {
@@ -173,7 +173,7 @@ def test_no_document_within_the_bounds_is_much_work() -> None:
 
 
 @pytest.mark.parametrize("name", ["arguments", "conflicts", "inline-typed", "operations", "spreads", "unknown-types"])
-def test_twice_as_long_a_document_is_at_most_twice_the_work(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_is_linear_in_the_length_of_a_document(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def work(tokens: int) -> int:
         monkeypatch.setattr(worstdocs, "TOKENS", tokens)
         return function_calls(lambda: refusal(worstdocs.worst()[name], max_tokens=10_000))
@@ -182,42 +182,43 @@ def test_twice_as_long_a_document_is_at_most_twice_the_work(name: str, monkeypat
 
 
 ONE = "{ viewer { id } }"
+ESCAPE = r"\u{41}"
+TYPE = '__type(name: "Agent")'
 
 
 def spread(count: int) -> str:
-    """A document of so many fragments, all of them used."""
+    """Return a document that uses this number of fragments."""
     names = " ".join(f"...F{number}" for number in range(count))
     return f"{{ viewer {{ {names} }} }} " + " ".join(f"fragment F{number} on User {{ id }}" for number in range(count))
 
 
 def with_variables(count: int) -> str:
-    """An operation of so many variables, all of them used."""
+    """Return an operation that uses this number of variables."""
     variables = " ".join(f"$v{number}: ID!" for number in range(count))
     ids = " ".join(f"$v{number}" for number in range(count))
     return f"query({variables}) {{ nodes(ids: [{ids}]) {{ id }} }}"
 
 
 def aliased(field: str, count: int, inner: str = "") -> str:
-    """A field under so many names."""
+    """Return a field under this number of aliases."""
     return " ".join(f"a{number}: {field} {inner}" for number in range(count))
 
 
 def two_selections(field: str, count: int) -> str:
-    """Aliases of one field, half of them in either of two selections."""
+    """Return aliases of a field in two selections, with half of them in each."""
     first, second = count // 2, count - count // 2
     return f"{{ viewer {{ {aliased(field, first)} }} u: viewer {{ {aliased(field, second)} }} }}"
 
 
 def roots(count: int) -> str:
-    """An operation of so many fields at its root."""
+    """Return an operation with this number of root fields."""
     half = count // 2
-    return (
-        f"{{ {aliased('viewer', half, '{ id }')} {' '.join(f'm{n}: models {{ id }}' for n in range(count - half))} }}"
-    )
+    models = " ".join(f"m{number}: models {{ id }}" for number in range(count - half))
+    return f"{{ {aliased('viewer', half, '{ id }')} {models} }}"
 
 
 def multiplied(count: int) -> str:
-    """An operation that comes to so many fields, most of them by fragments within fragments."""
+    """Return an operation that nested fragments multiply to this number of fields."""
     names = ("id", "name", "description", "version", "createdAt")
     more = " ".join(f"f{number}: {names[number % 5]}" for number in range(count - 3 - 9 * (2 + 10 * (2 + 48))))
     middle, inner = (aliased("defaultConversation", n, f"{{ agent {{ ...{of} }} }}") for n, of in ((9, "W"), (10, "X")))
@@ -226,82 +227,54 @@ def multiplied(count: int) -> str:
 
 
 def shared(count: int) -> str:
-    """Operations that come to so many fields that are looked at: 50 of them share one fragment of 97."""
+    """Return operations whose merging visits this number of fields; 50 share one fragment of 97."""
     more = " ".join(["email", "rateLimits { kind }"][: count - 50 * (3 + 97)])
     operations = " ".join(f"query A{number} {{ viewer {{ ...F id }} }}" for number in range(1, 50))
     return f"query A0 {{ viewer {{ ...F id {more} }} }} {operations} fragment F on User {{ {aliased('id', 97)} }}"
 
 
 def several(count: int) -> str:
-    """So many operations."""
     return " ".join(f"query A{number} {{ viewer {{ id }} }}" for number in range(count))
 
 
 def introspection_levels(count: int) -> str:
-    """Introspection of so many levels."""
     return "{ __schema { types { " + "ofType { " * (count - 3) + "name " + "} " * (count - 3) + "} } }"
 
 
+def bounded(key: str, document: Callable[[int], str], most: int, reason: str = "ALIASES") -> Any:
+    """Return the case of a bound: its key, a document of a given size, the most, and the reason past it."""
+    return pytest.param(document, most, reason, marks=bound(key))
+
+
+OF = merging.MAX_ALIASES_OF
 BOUNDS_AND_REASONS: list[Any] = [
-    pytest.param(ONE.ljust, lexer.MAX_CHARS, "SIZE", marks=bound("document")),
-    pytest.param(lambda n: ONE + "\n" * (n - 1), lexer.MAX_LINES, "SIZE", marks=bound("lines")),
-    pytest.param(lambda n: f"{{ {'a' * n}: viewer {{ id }} }}", lexer.MAX_WORD, "SIZE", marks=bound("word")),
-    pytest.param(
-        lambda n: '{ node(id: "' + r"\u{41}" * n + '") { id } }',
-        lexer.MAX_BRACED_ESCAPES,
-        "SIZE",
-        marks=bound("braced-escapes"),
-    ),
-    pytest.param(several, shape.MAX_OPERATIONS, "OPERATIONS", marks=bound("operations")),
-    pytest.param(shared, merging.MAX_MERGES, "FIELDS", marks=bound("merges")),
-    pytest.param(spread, shape.MAX_FRAGMENTS, "FRAGMENTS", marks=bound("fragments")),
-    pytest.param(with_variables, shape.MAX_VARIABLES, "VARIABLES", marks=bound("document-variables")),
-    pytest.param(
-        lambda n: two_selections("id", n), shape.MAX_ALIASES_IN_DOCUMENT, "ALIASES", marks=bound("document-aliases")
-    ),
-    pytest.param(
-        lambda n: f"{{ viewer {{ {aliased('id', n)} }} }}", merging.MAX_ALIASES, "ALIASES", marks=bound("aliases")
-    ),
-    pytest.param(roots, merging.MAX_ROOT_FIELDS, "FIELDS", marks=bound("root-fields")),
-    pytest.param(multiplied, merging.MAX_FIELDS, "FIELDS", marks=bound("fields")),
-    pytest.param(
-        introspection_levels, shape.MAX_INTROSPECTION_DEPTH, "INTROSPECTION", marks=bound("introspection-depth")
-    ),
-    pytest.param(
-        lambda n: f"{{ {aliased('__schema', n, '{ queryType { name } }')} }}",
-        merging.MAX_ALIASES_OF["__schema"],
-        "ALIASES",
-        marks=bound("aliases-schema"),
-    ),
-    pytest.param(
-        lambda n: "{ " + aliased('__type(name: "Agent")', n, "{ name }") + " }",
-        merging.MAX_ALIASES_OF["__type"],
-        "ALIASES",
-        marks=bound("aliases-type"),
-    ),
-    pytest.param(
-        lambda n: f"{{ {aliased('_service', n, '{ sdl }')} }}",
-        merging.MAX_ALIASES_OF["_service"],
-        "ALIASES",
-        marks=bound("aliases-service"),
-    ),
-    pytest.param(
-        lambda n: f"{{ _service {{ {aliased('sdl', n)} }} }}",
-        merging.MAX_ALIASES_OF["sdl"],
-        "ALIASES",
-        marks=bound("aliases-sdl"),
-    ),
-    pytest.param(
+    bounded("document", ONE.ljust, lexer.MAX_CHARS, "SIZE"),
+    bounded("lines", lambda n: ONE + "\n" * (n - 1), lexer.MAX_LINES, "SIZE"),
+    bounded("word", lambda n: f"{{ {'a' * n}: viewer {{ id }} }}", lexer.MAX_WORD, "SIZE"),
+    bounded("braced-escapes", lambda n: f'{{ node(id: "{ESCAPE * n}") {{ id }} }}', lexer.MAX_BRACED_ESCAPES, "SIZE"),
+    bounded("operations", several, shape.MAX_OPERATIONS, "OPERATIONS"),
+    bounded("merges", shared, merging.MAX_MERGES, "FIELDS"),
+    bounded("fragments", spread, shape.MAX_FRAGMENTS, "FRAGMENTS"),
+    bounded("document-variables", with_variables, shape.MAX_VARIABLES, "VARIABLES"),
+    bounded("document-aliases", partial(two_selections, "id"), shape.MAX_ALIASES_IN_DOCUMENT),
+    bounded("aliases", lambda n: f"{{ viewer {{ {aliased('id', n)} }} }}", merging.MAX_ALIASES),
+    bounded("root-fields", roots, merging.MAX_ROOT_FIELDS, "FIELDS"),
+    bounded("fields", multiplied, merging.MAX_FIELDS, "FIELDS"),
+    bounded("introspection-depth", introspection_levels, shape.MAX_INTROSPECTION_DEPTH, "INTROSPECTION"),
+    bounded("aliases-schema", lambda n: f"{{ {aliased('__schema', n, '{ queryType { name } }')} }}", OF["__schema"]),
+    bounded("aliases-type", lambda n: f"{{ {aliased(TYPE, n, '{ name }')} }}", OF["__type"]),
+    bounded("aliases-service", lambda n: f"{{ {aliased('_service', n, '{ sdl }')} }}", OF["_service"]),
+    bounded("aliases-sdl", lambda n: f"{{ _service {{ {aliased('sdl', n)} }} }}", OF["sdl"]),
+    bounded(
+        "aliases-introspection",
         lambda n: f"{{ __schema {{ {aliased('types', n, '{ name }')} }} }}",
         merging.MAX_INTROSPECTION_ALIASES,
-        "ALIASES",
-        marks=bound("aliases-introspection"),
     ),
 ]
 
 
 @pytest.mark.parametrize(("document", "most", "reason"), BOUNDS_AND_REASONS)
-def test_a_document_is_taken_at_its_bound_and_refused_past_it(
+def test_a_document_is_accepted_at_its_bound_and_refused_past_it(
     document: Callable[[int], str], most: int, reason: str
 ) -> None:
     assert refusal(document(most)) is None
@@ -309,7 +282,7 @@ def test_a_document_is_taken_at_its_bound_and_refused_past_it(
 
 
 @bound("directives")
-def test_a_place_has_as_many_directives_as_the_bound_and_no_more() -> None:
+def test_directives_past_the_bound_are_refused() -> None:
     most = shape.MAX_DIRECTIVES
     assert refusal(f"{{ viewer {'@a ' * most} {{ id }} }}") == ("GRAPHQL_VALIDATION_FAILED", None)
     for place in ("query {} {{ viewer {{ id }} }}", "{{ viewer {} {{ id }} }}", "{{ ... {} {{ viewer {{ id }} }} }}"):
@@ -319,7 +292,7 @@ def test_a_place_has_as_many_directives_as_the_bound_and_no_more() -> None:
 
 
 class Reader(Executor[Any]):
-    """graphql-core's executor, with introspection read from what is remembered."""
+    """graphql-core's executor with cached introspection."""
 
     def execute_collected_root_fields(self, root_type: Any, root_value: Any, grouped_field_set: Any, *rest: Any) -> Any:
         execute = super().execute_collected_root_fields
@@ -338,7 +311,7 @@ OPTIONS = ["descriptions", "specified_by_url", "directive_is_repeatable", "schem
 
 
 @pytest.mark.parametrize("chosen", [set(), {*OPTIONS}, {"descriptions"}, {"descriptions", "directive_is_repeatable"}])
-def test_the_introspection_of_tools_is_graphql_cores(chosen: set[str]) -> None:
+def test_the_introspection_query_of_tools_has_the_answer_of_graphql_core(chosen: set[str]) -> None:
     text = get_introspection_query(**{name: name in chosen for name in OPTIONS}, input_value_deprecation=True)
     assert refusal(text) is None
     ours = executed(text, executor_class=Reader)
@@ -351,24 +324,15 @@ def test_the_introspection_of_tools_is_graphql_cores(chosen: set[str]) -> None:
     [
         ('{ a: __type(name: "Agent") { name fields { name type { kind ofType { name } } } } }', None),
         ('{ __typename b: __type(name: "nothing") { name } __schema { types { __typename } } }', None),
-        (
-            "query($n: String!, $d: Boolean) { __type(name: $n) { enumValues(includeDeprecated: $d) { name } } }",
-            {"n": "Role"},
-        ),
+        ("query($n: String!) { __type(name: $n) { enumValues(includeDeprecated: true) { name } } }", {"n": "Role"}),
         ("query($s: Boolean!) { __schema { queryType { name @skip(if: $s) kind } } }", {"s": True}),
         ("query($s: Boolean!) { __schema @include(if: $s) { queryType { name } } }", {"s": False}),
-        (
-            "{ ...F } fragment F on Query { __schema { directives { name locations args { name defaultValue } } } }",
-            None,
-        ),
-        (
-            "{ __schema { ...A types { kind } } } fragment A on __Schema { types { name } }",
-            None,
-        ),
+        ("{ ...F } fragment F on Query { __schema { directives { name args { name defaultValue } } } }", None),
+        ("{ __schema { ...A types { kind } } } fragment A on __Schema { types { name } }", None),
         ("query($n: String!) { __type(name: $n) { name } }", {"n": 3}),
     ],
 )
-def test_any_introspection_is_graphql_cores(text: str, variables: dict[str, Any] | None) -> None:
+def test_introspection_has_the_answer_of_graphql_core(text: str, variables: dict[str, Any] | None) -> None:
     ours, theirs = executed(text, variables, executor_class=Reader), executed(text, variables)
     assert repr(ours.data) == repr(theirs.data)
     assert repr(ours.errors) == repr(theirs.errors)
@@ -384,7 +348,7 @@ def test_introspection_is_answered_at_its_bound_and_refused_past_it(monkeypatch:
     assert getattr(error.original_error, "reason", None) == "INTROSPECTION"
 
 
-def test_the_same_introspection_again_resolves_nothing() -> None:
+def test_repeated_introspection_resolves_nothing() -> None:
     text = get_introspection_query()
 
     def calls() -> int:
@@ -394,7 +358,7 @@ def test_the_same_introspection_again_resolves_nothing() -> None:
     assert calls() * 3 < function_calls(lambda: executed(text))
 
 
-def test_levels_of_lists_multiply_introspection_no_further_than_its_bound() -> None:
+def test_nested_lists_of_introspection_stop_at_the_bound() -> None:
     inner = "name " + " ".join(f"a{n}: description" for n in range(3))
     fields = f"fields {{ {inner} args {{ {inner} type {{ name }} }} }}"
     text = f"{{ __schema {{ types {{ fields {{ type {{ {fields} }} }} }} }} }}"
@@ -422,22 +386,22 @@ def test_a_document_with_many_errors_reports_the_first(text: str) -> None:
 
 
 @pytest.mark.parametrize("document", ["{{ a{} " + "viewr " * 20 + "}}", "{{ a{}: viewer {{ " + "id " * 500 + "}} }}"])
-def test_documents_are_remembered_by_the_memory_they_take(document: str) -> None:
+def test_cached_documents_are_counted_by_their_memory(document: str) -> None:
     documents = Documents(GRAPH, max_tokens=2_000, max_depth=15)
     with suppress(RequestError):
         documents.operation(document.format(0), None)
-    once = documents.kept_bytes
+    once = documents.cached_bytes
     assert once > 10_000
     for number in [*range(1, 5), 0]:
         with suppress(RequestError):
             documents.operation(document.format(number), None)
-    assert documents.kept_bytes == 5 * once
+    assert documents.cached_bytes == 5 * once
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_of_documents_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents_module, "_CACHE_BYTES", 100_000)
     documents = Documents(GRAPH, max_tokens=2_000, max_depth=15)
     for number in range(50):
         documents.operation(f"{{ a{number}: viewer {{ id name: email }} }}", None)
-        assert documents.kept_bytes <= 100_000
-    assert documents.kept_bytes > 80_000
+        assert documents.cached_bytes <= 100_000
+    assert documents.cached_bytes > 80_000

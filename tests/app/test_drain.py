@@ -17,7 +17,7 @@ def test_stages_only_advance_and_each_is_reported_once() -> None:
     assert drain.stage is Stage.CUTTING
 
 
-def test_a_reader_that_comes_after_the_detaching_is_let_go_at_once() -> None:
+def test_a_late_reader_is_detached_at_once() -> None:
     drain, early, late = Drain(), Leave(), Leave()
     with drain.leaving(early):
         drain.advance(Stage.DRAINING)
@@ -27,7 +27,7 @@ def test_a_reader_that_comes_after_the_detaching_is_let_go_at_once() -> None:
             assert early.reason is late.reason is DetachReason.DRAINING
 
 
-async def test_it_is_idle_when_requests_streams_sockets_and_the_work_behind_them_have_ended() -> None:
+async def test_a_drain_is_idle_after_requests_streams_sockets_and_background_work() -> None:
     drain, work = Drain(), asyncio.Event()
 
     async def settled() -> None:

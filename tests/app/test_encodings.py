@@ -33,7 +33,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
     st.lists(st.sampled_from(sorted(PACK)), max_size=3),
     st.lists(st.integers(min_value=0, max_value=5000), max_size=6),
 )
-def test_a_body_decodes_to_itself_however_it_is_cut(data: bytes, codings: list[str], places: list[int]) -> None:
+def test_a_body_is_decoded_from_any_pieces(data: bytes, codings: list[str], places: list[int]) -> None:
     packed = data
     for coding in codings:
         packed = PACK[coding](packed)
@@ -41,7 +41,7 @@ def test_a_body_decodes_to_itself_however_it_is_cut(data: bytes, codings: list[s
 
 
 @given(st.binary(min_size=1, max_size=400), st.integers(min_value=0), st.integers(min_value=1, max_value=255))
-def test_a_changed_or_cut_body_is_refused_or_the_same(data: bytes, place: int, change: int) -> None:
+def test_a_damaged_body_is_refused_or_decoded_unchanged(data: bytes, place: int, change: int) -> None:
     packed = bytearray(gzip.compress(data))
     place %= len(packed)
     with pytest.raises(BadUserInput):
@@ -54,7 +54,7 @@ def test_a_changed_or_cut_body_is_refused_or_the_same(data: bytes, place: int, c
 
 
 @given(st.binary(max_size=300))
-def test_no_data_is_an_error_of_ours(data: bytes) -> None:
+def test_no_data_causes_an_internal_error(data: bytes) -> None:
     for codings in (["gzip"], ["deflate"], ["gzip, deflate"]):
         try:
             decoded(codings, [data])
@@ -70,7 +70,7 @@ def test_the_limit_is_exact(coding: str) -> None:
         decoded([coding], [packed], limit=999)
 
 
-def test_a_bomb_is_given_up_at_the_limit() -> None:
+def test_decoding_stops_at_the_limit() -> None:
     decoder = Decoder(["gzip"], limit=1000)
     with pytest.raises(DecodedTooLarge):
         decoder.feed(gzip.compress(b"\0" * 50_000_000))

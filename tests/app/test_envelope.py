@@ -68,9 +68,7 @@ async def refusal(error: GatewayError) -> tuple[int, dict[str, str], dict[str, A
 
 
 @pytest.mark.parametrize(("seconds", "again"), [(None, None), (5.5, None), (90, None), (121, "false"), (3600, "false")])
-async def test_the_body_has_the_true_wait_and_a_long_one_is_not_worth_a_retry(
-    seconds: float | None, again: str | None
-) -> None:
+async def test_a_long_wait_tells_sdks_not_to_retry(seconds: float | None, again: str | None) -> None:
     status, headers, body = await refusal(RateLimited("Slow down.", retry_after_seconds=seconds))
     assert status == 429
     assert body.get("retry_after_seconds") == seconds

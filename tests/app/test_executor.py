@@ -24,7 +24,7 @@ def executed(vector: list[Any]) -> ExecutionResult:
     return result
 
 
-def test_a_list_of_floats_is_sent_as_it_is() -> None:
+def test_a_list_of_floats_is_not_copied() -> None:
     vector = [0.1] * 10_000
     result = executed(vector)
     assert result.data is not None
@@ -32,18 +32,18 @@ def test_a_list_of_floats_is_sent_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(("vector", "sent"), [([1, 2.5], [1.0, 2.5]), ([], []), ([True], [1.0])])
-def test_other_numbers_are_made_floats(vector: list[Any], sent: list[float]) -> None:
+def test_other_numbers_become_floats(vector: list[Any], sent: list[float]) -> None:
     assert executed(vector).data == {"vector": sent}
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, None, "x"])
-def test_what_is_no_number_is_an_error_at_its_place(bad: Any) -> None:
+def test_an_invalid_float_is_an_error_at_its_index(bad: Any) -> None:
     result = executed([0.1, bad])
     assert result.errors
     assert result.errors[0].path == ["vector", 1]
 
 
-def test_a_subscription_of_many_events_keeps_nothing_of_the_earlier_ones() -> None:
+def test_a_subscription_does_not_keep_earlier_events() -> None:
     schema = build_schema(
         """type Query { no: Int } type Subscription { told: Told! }
         interface Told { text: String } type Delta implements Told { text: String, more: [Told!] }"""

@@ -1,4 +1,4 @@
-"""What connections wait for."""
+"""Flags and inboxes of connections, and their waiters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.flags import Flag, Inbox
 pytestmark = [pytest.mark.timeout(10), pytest.mark.asyncio]
 
 
-async def test_everybody_who_waits_for_a_flag_is_woken_though_it_is_unset_at_once() -> None:
+async def test_a_flag_wakes_all_waiters_even_if_it_is_cleared_at_once() -> None:
     flag = Flag()
     waiting = [asyncio.create_task(flag.wait()) for _ in range(3)]
     await asyncio.sleep(0)
@@ -25,7 +25,7 @@ async def test_a_flag_that_is_set_is_not_waited_for() -> None:
     assert await Flag(is_set=True).wait()
 
 
-async def test_one_that_gives_up_does_not_keep_the_others_from_being_woken() -> None:
+async def test_a_cancelled_waiter_does_not_block_the_others() -> None:
     flag = Flag()
     first, second = (asyncio.create_task(flag.wait()) for _ in range(2))
     await asyncio.sleep(0)

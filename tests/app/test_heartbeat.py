@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.heartbeat import Beating
+from app.heartbeat import HeartbeatWriter
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -30,9 +30,9 @@ class Client:
             await self.told.wait_for(lambda: len(self.chunks) >= count)
 
 
-async def test_silence_is_filled_with_heartbeats() -> None:
+async def test_heartbeats_are_sent_without_chunks() -> None:
     client = Client()
-    async with Beating(client.write, 0.01, b"beat") as body:
+    async with HeartbeatWriter(client.write, 0.01, b"beat") as body:
         await client.has(2)
         body.heartbeat = b"other"
         await client.has(len(client.chunks) + 2)
@@ -42,7 +42,7 @@ async def test_silence_is_filled_with_heartbeats() -> None:
 
 async def test_the_last_heartbeat_comes_before_the_end_of_the_context() -> None:
     client = Client()
-    async with Beating(client.write, 0.01, b"beat"):
+    async with HeartbeatWriter(client.write, 0.01, b"beat"):
         await client.has(1)
     count = len(client.chunks)
     await asyncio.sleep(0.03)
@@ -52,7 +52,7 @@ async def test_the_last_heartbeat_comes_before_the_end_of_the_context() -> None:
 async def test_a_chunk_waits_for_a_heartbeat_that_is_being_written() -> None:
     client = Client()
     client.open.clear()
-    async with Beating(client.write, 0.01, b"beat") as body:
+    async with HeartbeatWriter(client.write, 0.01, b"beat") as body:
         while not client.chunks:
             await asyncio.sleep(0.001)
         chunk = asyncio.create_task(body.write(b"chunk"))
@@ -66,7 +66,7 @@ async def test_a_chunk_waits_for_a_heartbeat_that_is_being_written() -> None:
 async def test_no_heartbeat_comes_while_a_chunk_waits_to_be_read() -> None:
     client = Client()
     client.open.clear()
-    async with Beating(client.write, 0.01, b"beat") as body:
+    async with HeartbeatWriter(client.write, 0.01, b"beat") as body:
         chunk = asyncio.create_task(body.write(b"chunk"))
         await asyncio.sleep(0.05)
         assert client.chunks == [b"(chunk"]
@@ -81,7 +81,7 @@ async def test_a_context_that_is_cancelled_cancels_a_heartbeat_that_is_being_wri
     client.open.clear()
 
     async def silent() -> None:
-        async with Beating(client.write, 0.01, b"beat"):
+        async with HeartbeatWriter(client.write, 0.01, b"beat"):
             await asyncio.Event().wait()
 
     task = asyncio.create_task(silent())
@@ -93,7 +93,7 @@ async def test_a_context_that_is_cancelled_cancels_a_heartbeat_that_is_being_wri
     assert len(asyncio.all_tasks()) == 1
 
 
-async def test_an_error_of_a_heartbeat_is_that_of_the_next_chunk() -> None:
+async def test_an_error_of_a_heartbeat_is_raised_by_the_next_chunk() -> None:
     broken = asyncio.Event()
 
     async def write(chunk: bytes) -> None:
@@ -101,7 +101,7 @@ async def test_an_error_of_a_heartbeat_is_that_of_the_next_chunk() -> None:
         raise ConnectionError(chunk)
 
     async def say() -> None:
-        async with Beating(write, 0.01, b"beat") as body:
+        async with HeartbeatWriter(write, 0.01, b"beat") as body:
             await broken.wait()
             await body.write(b"chunk")
 
@@ -117,7 +117,7 @@ async def test_a_heartbeat_that_is_written_at_the_end_is_the_last() -> None:
         beats.set()
         await reads.wait()
 
-    async with Beating(write, 0.001, b"beat"):
+    async with HeartbeatWriter(write, 0.001, b"beat"):
         await beats.wait()
         asyncio.get_running_loop().call_soon(reads.set)
     await asyncio.sleep(0.03)

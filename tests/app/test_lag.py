@@ -30,7 +30,7 @@ def burn(seconds: float) -> None:
 
 
 @pytest.mark.timeout(10)
-async def test_a_step_that_holds_the_loop_is_measured() -> None:
+async def test_a_step_that_blocks_the_loop_is_measured() -> None:
     seen = Recorded()
     with LoopWatch(seen).running():
         burn(0.3)

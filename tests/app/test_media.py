@@ -26,5 +26,5 @@ from app.graphql.media import EVENT_STREAM, MULTIPART, PLAIN_JSON, RESPONSE_JSON
         (", ;q=1,", []),
     ],
 )
-def test_what_a_client_takes_its_favourite_first(header: str | None, expected: list[str]) -> None:
+def test_accepted_media_types_are_sorted_by_preference(header: str | None, expected: list[str]) -> None:
     assert accepted(header) == expected

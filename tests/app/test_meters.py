@@ -1,4 +1,4 @@
-"""Token buckets, with a clock of their own."""
+"""Token buckets, with a clock that the tests advance."""
 
 from __future__ import annotations
 
@@ -8,19 +8,10 @@ from hypothesis import strategies as st
 
 from app import meters
 from app.meters import Meter, Meters
+from tests.support.clock import Clock
 
 
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_a_burst_and_what_comes_back_in_a_second() -> None:
+def test_a_meter_admits_a_burst_and_then_its_rate() -> None:
     clock = Clock()
     meter = Meter(10, 2, clock)
     assert [meter.take() for _ in range(11)] == [True] * 10 + [False]
@@ -47,10 +38,10 @@ def test_admitted_units_never_exceed_the_burst_and_the_rate(
     for seconds, units in steps:
         clock.now += seconds
         taken += units if meter.take(units) else 0
-        assert taken <= burst + (clock.now - 1000) * per_second + 1e-6
+        assert taken <= burst + clock.now * per_second + 1e-6
 
 
-def test_a_meter_outlives_its_users_connections_and_full_ones_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_meters_are_dropped_and_others_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meters, "_MIN_METERS", 2)
     many = Meters(2, 0)
     assert many.of("ada").take()
@@ -61,7 +52,7 @@ def test_a_meter_outlives_its_users_connections_and_full_ones_are_dropped(monkey
     assert not many.of("ada").take()
 
 
-def test_the_meter_of_an_open_connection_is_its_users_only_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_meter_of_an_open_connection_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meters, "_MIN_METERS", 1)
     many = Meters(2, 0)
     held = many.of("ada")
@@ -69,7 +60,7 @@ def test_the_meter_of_an_open_connection_is_its_users_only_one(monkeypatch: pyte
     assert many.of("ada") is held
 
 
-def test_a_new_users_meter_costs_the_same_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cost_of_a_new_meter_does_not_depend_on_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = 0
 
     class Counted(Meter):

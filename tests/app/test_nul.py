@@ -26,17 +26,17 @@ def nested(depth: int, value: object) -> object:
         ({"a": nested(300, "x")}, None),
     ],
 )
-def test_the_place_of_a_text_with_nul_is_found(variables: dict[str, Any], place: str | None) -> None:
+def test_the_path_of_a_text_with_nul_is_found(variables: dict[str, Any], place: str | None) -> None:
     assert nul_in_variables(variables) == place
 
 
-def test_a_place_is_cut() -> None:
+def test_a_long_path_is_shortened() -> None:
     found = nul_in_variables({"a": nested(800, "\0")})
     assert found == "a" + ".a" * 99 + ".…"
 
 
 @pytest.mark.parametrize("last", [{"z": "\0"}, {"z": nested(300, "x")}])
-def test_finding_the_place_takes_no_memory_for_the_places_of_other_values(last: dict[str, Any]) -> None:
+def test_finding_a_path_builds_no_paths_of_other_values(last: dict[str, Any]) -> None:
     variables = {"k" * 20_000: [1] * 2_000, **last}
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""What waits for clients, with a transport and a clock of the test's own."""
+"""Unsent bytes of connections, with a transport and a clock that the tests control."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MIB = 2**20
 
 @dataclass
 class Transport:
-    """A transport whose client takes what the test says."""
+    """A transport whose client reads as many bytes as the test says."""
 
     waiting: int = 0
     is_reset: bool = False
@@ -53,7 +53,7 @@ def outgoing(waiting: int = 0) -> tuple[Outgoing, Transport]:
 
 
 def longest_stall(waiting: int, rate: int, seconds: int = 600) -> float:
-    """How long a client that takes ``rate`` bytes a second goes without its share, while others read everything."""
+    """Return the longest stall of a client that reads ``rate`` bytes a second, while others read everything."""
     out, transport = outgoing(waiting)
     longest = 0.0
     for second in range(seconds):
@@ -80,7 +80,7 @@ def test_a_client_must_read_a_tenth_of_its_unread_bytes_or_8_kib(waiting: int, r
 
 
 @bound("write-time")
-def test_the_share_at_the_bound_and_one_byte_less() -> None:
+def test_a_client_stalls_one_byte_below_its_share() -> None:
     for taken, stalled in ((MIB // 10, 0.0), (MIB // 10 - 1, 29.0)):
         out, transport = outgoing(MIB)
         assert out.stalled(0.0) == (MIB, 0.0)
@@ -90,7 +90,7 @@ def test_the_share_at_the_bound_and_one_byte_less() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 40_000), st.integers(0, 40_000)), max_size=60))
 def test_a_client_that_takes_its_share_each_second_never_stalls(steps: list[tuple[int, int]]) -> None:
-    """Whatever is written meanwhile: heartbeats are no progress, and do not hide it either."""
+    """Writes, such as heartbeats, do not count as progress and do not hide it."""
     out, transport = outgoing()
     for second, (written, more) in enumerate(steps):
         out.write(b"x" * written)
@@ -114,7 +114,7 @@ class Connection:
 
 def connection(waiting: int, owner: str | None, address: str = "192.0.2.1") -> Connection:
     out, _ = outgoing(waiting)
-    state = {} if owner is None else {"caller": SimpleNamespace(owner=Owner(owner))}
+    state = {} if owner is None else {"identity": SimpleNamespace(owner=Owner(owner))}
     return Connection(out, {"state": state, "client": (address, 1)})
 
 
@@ -123,7 +123,7 @@ def is_reset(one: Connection) -> bool:
 
 
 @bound("unsent")
-async def test_past_the_bound_for_all_the_largest_of_whom_most_waits_for_is_reset() -> None:
+async def test_past_the_bound_a_connection_of_the_owner_with_most_unsent_bytes_is_reset() -> None:
     small = [connection(300, "many") for _ in range(4)]
     large, stranger = connection(1000, "one"), connection(100, None)
     connections = [*small, large, stranger]
@@ -135,7 +135,7 @@ async def test_past_the_bound_for_all_the_largest_of_whom_most_waits_for_is_rese
     assert not is_reset(stranger)
 
 
-def test_the_owner_of_a_connection() -> None:
+def test_a_connection_belongs_to_its_user_or_address() -> None:
     assert owner_of(connection(0, "ada")) == "ada"
     assert owner_of(connection(0, None)) == "192.0.2.1"
     assert owner_of(SimpleNamespace(cycle=None, scope=None)) == ""

@@ -1,4 +1,4 @@
-"""The pacer of steps, with a clock of its own."""
+"""The pacer of steps, with a clock that the tests advance."""
 
 from __future__ import annotations
 
@@ -6,29 +6,16 @@ import asyncio
 from functools import partial
 
 from app.pacing import PACED_SECONDS, StepPacer
+from tests.support.clock import Clock
 
 
-class Clock:
-    """Seconds that pass when a step takes them."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def take(self) -> None:
-        """A step, of which three fit into an iteration."""
-        self.now += PACED_SECONDS / 3 + 1e-9
-
-
-async def test_what_does_not_fit_into_an_iteration_is_done_in_the_next_ones_in_order() -> None:
+async def test_steps_past_an_iterations_time_run_in_the_next_ones_in_order() -> None:
     clock, done = Clock(), list[int]()
     pacer = StepPacer(clock)
 
     def step(number: int) -> None:
         done.append(number)
-        clock.take()
+        clock.now += PACED_SECONDS / 3 + 1e-9  # three steps fit into an iteration
 
     for number in range(3):
         assert not pacer.is_full
@@ -47,7 +34,7 @@ async def test_what_does_not_fit_into_an_iteration_is_done_in_the_next_ones_in_o
     assert not pacer.is_full
 
 
-async def test_a_step_that_fails_keeps_nobody_waiting() -> None:
+async def test_a_failed_step_does_not_block_the_next_one() -> None:
     pacer, done = StepPacer(Clock()), list[int]()
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     pacer.later(lambda: 1 / 0)  # type: ignore[arg-type]

@@ -22,19 +22,19 @@ def test_a_client_of_this_machine_is_local(client: str) -> None:
 
 
 @pytest.mark.parametrize("client", ["192.168.1.5", "::ffff:10.0.0.1", "172.17.0.1", "localhost", "", None])
-def test_a_client_of_another_machine_is_not(client: str | None) -> None:
+def test_a_client_of_a_different_machine_is_not_local(client: str | None) -> None:
     assert not is_local(scope(client))
 
 
-def test_two_hosts_are_none() -> None:
+def test_a_request_with_two_hosts_is_not_local() -> None:
     assert not is_local(scope("127.0.0.1", b"localhost", b"rebound.example"))
 
 
-def test_gaps_are_escaped_but_for_markup() -> None:
+def test_values_are_escaped_unless_they_are_markup() -> None:
     assert filled("{{a}} {{b}}", {"a": "<&>", "b": Markup("<br>")}) == "&lt;&amp;&gt; <br>"
 
 
-def test_a_digest_is_what_csp_asks_for() -> None:
+def test_a_digest_has_the_form_of_csp() -> None:
     assert digest("alert('Hello, world.');") == "'sha256-qznLcsROx4GACP2dm0UCKCzCG+HiZ1guq6ZZDob/Tng='"
 
 
@@ -46,5 +46,5 @@ def test_a_digest_is_what_csp_asks_for() -> None:
         (Route("/demonstration", Response()), False),
     ],
 )
-def test_the_chat_example_is_linked_where_there_is_one(route: Mount | Route, linked: bool) -> None:
+def test_the_chat_example_is_linked_if_it_is_served(route: Mount | Route, linked: bool) -> None:
     assert ('href="/demo"' in address_rows({"app": Starlette(routes=[route])})) is linked

@@ -1,4 +1,4 @@
-"""Events that are read without the executor are answered as the executor answers them."""
+"""Events rendered without the executor are equal to those that the executor renders."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def reader(selected: str, max_bytes: int = 1_000_000) -> tuple[PlainEvents, Exec
 
 
 @given(st.lists(st.sampled_from(SELECTIONS), min_size=1), st.lists(DELIVERIES, min_size=1, max_size=5))
-def test_what_is_read_is_what_the_executor_answers(selected: list[str], deliveries: list[Delivery[Event]]) -> None:
+def test_plain_reading_agrees_with_the_executor(selected: list[str], deliveries: list[Delivery[Event]]) -> None:
     plain, built = reader(" ".join(selected))
     for one in deliveries:
         read, answered = plain.data(one), executed(built, one)
@@ -133,7 +133,7 @@ def test_attributes_are_read_without_the_executor(event: Event, selected: str) -
         (object(), "cursor"),
     ],
 )
-def test_whatever_needs_more_is_left_to_the_executor(event: Any, selected: str) -> None:
+def test_fields_with_resolvers_are_left_to_the_executor(event: Any, selected: str) -> None:
     plain, _ = reader(selected)
     assert plain.data(delivery(event)) is None
 

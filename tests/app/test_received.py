@@ -1,4 +1,4 @@
-"""The bytes that a connection has received and not parsed."""
+"""The unparsed bytes of a connection."""
 
 from __future__ import annotations
 

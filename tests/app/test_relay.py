@@ -1,4 +1,4 @@
-"""How the bytes of a stream are written at the OpenAI door."""
+"""Stream bytes as ``/v1`` writes them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def batch(some: list[int]) -> list[Entry]:
 
 
 @given(st.lists(sizes, max_size=20))
-def test_chunks_are_small_and_together_the_bytes_as_they_came(some: list[int]) -> None:
+def test_chunks_are_bounded_and_keep_all_bytes(some: list[int]) -> None:
     entries = batch(some)
     chunks = list(chunks_of(entries))
     assert b"".join(chunks) == b"".join(entry.raw for entry in entries)

@@ -26,5 +26,5 @@ def test_every_parameter_of_openais_sdk_is_known_or_refused_on_purpose() -> None
         {"type": "search_result", "source": "wiki:cats", "title": "Cats", "content": []},
     ],
 )
-def test_parts_that_some_models_alone_can_read_are_taken(part: dict[str, Any]) -> None:
+def test_parts_that_only_some_models_support_are_accepted(part: dict[str, Any]) -> None:
     check({"model": "m", "messages": [{"role": "user", "content": [part]}]}, Chat)

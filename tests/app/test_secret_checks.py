@@ -54,7 +54,7 @@ def problem(**values: str) -> str:
 
 
 @pytest.mark.parametrize("kind", [*NO_HS256_SECRET, *PASTED])
-def test_what_is_no_hs256_secret_is_refused_by_name_and_not_shown(kind: str) -> None:
+def test_an_invalid_hs256_secret_is_named_and_not_printed(kind: str) -> None:
     value, told = {**NO_HS256_SECRET, **PASTED}[kind]
     line = problem(supabase_url="https://x.example", supabase_jwt_secret=value)
     assert line.startswith("SUPABASE_JWT_SECRET: ")
@@ -73,7 +73,7 @@ def test_whitespace_and_quotes_pasted_with_a_secret_are_refused(name: str, kind:
 
 
 @given(st.binary(min_size=32, max_size=64))
-def test_random_secrets_are_taken_in_every_usual_form(secret: bytes) -> None:
+def test_random_secrets_are_accepted_in_each_usual_encoding(secret: bytes) -> None:
     for text in (secret.hex(), base64.b64encode(secret).decode(), base64.urlsafe_b64encode(secret).decode()):
         assert hs256_secret(text) is None
 
@@ -88,7 +88,7 @@ def test_random_secrets_are_taken_in_every_usual_form(secret: bytes) -> None:
         base64.b64encode(b"\x30\x3e" + bytes(range(62))).decode(),
     ],
 )
-def test_passphrases_are_taken(text: str) -> None:
+def test_passphrases_are_accepted(text: str) -> None:
     assert hs256_secret(text) is None
 
 

@@ -23,7 +23,7 @@ from app.settings_warnings import unread_names
         ("PORT: s3cret", "line 2 cannot be read. Write NAME=value."),
     ],
 )
-def test_a_line_of_the_file_that_sets_nothing_is_said(line: str, said: str, tmp_path: Path) -> None:
+def test_a_line_that_sets_nothing_is_reported(line: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_bytes(f"\ufeffLOG_LEVEL=INFO # not DEBUG\r\n{line}\r\n".encode())
     assert unread_names({}, path) == [f"{path}: {said}"]
@@ -38,23 +38,21 @@ def test_a_line_of_the_file_that_sets_nothing_is_said(line: str, said: str, tmp_
         ("SUPABASE_JWT_SECRETS", "SUPABASE_JWT_SECRET"),
     ],
 )
-def test_a_variable_that_is_nearly_a_setting_is_said_unless_that_is_given(
-    name: str, meant: str, tmp_path: Path
-) -> None:
+def test_a_misspelled_variable_is_reported_unless_the_setting_is_set(name: str, meant: str, tmp_path: Path) -> None:
     [said] = unread_names({name: "x"}, tmp_path / "none")
     assert said == f"{name} is set in the environment and is not a setting of the gateway. Did you mean {meant}?"
     assert unread_names({name: "x", meant: "y"}, tmp_path / "none") == []
 
 
-def test_variables_of_others_are_not_said(tmp_path: Path) -> None:
+def test_variables_of_other_programs_are_not_reported(tmp_path: Path) -> None:
     others = """HOSTNAME HOST PORTS LOGLEVEL LETTA_PG_URI LETTA_PG_POOL_SIZE LETTA_SERVER_PASSWORD LITELLM_MASTER_KEY
     LITELLM_LOG LITELLM_SALT_KEY SUPABASE_ANON_KEY SUPABASE_SERVICE_ROLE_KEY SUPABASE_DB_URL REDIS_HOST REDIS_PORT
     METRICS_PORT OPENAI_API_KEY OPENAI_BASE_URL PUBLIC_HOST ENVIRON XDG_DATA_HOME PATH"""
     assert unread_names(dict.fromkeys(others.split(), "x"), tmp_path / "none") == []
 
 
-def test_a_folder_where_the_file_should_be_is_said(tmp_path: Path) -> None:
+def test_a_folder_instead_of_the_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()
     assert unread_names({}, tmp_path / ".env") == [
-        f"{tmp_path / '.env'} is a folder, not a file: no setting is read from it."
+        f"{tmp_path / '.env'} is a folder, so the gateway reads no settings from it. Replace the folder with a file."
     ]

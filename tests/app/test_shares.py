@@ -1,4 +1,4 @@
-"""Shares of slots: a bound for all, a bound for each owner, and nothing of one owner's taken by another."""
+"""Shares of slots: a total, a bound per owner, and no owner can use the share of another."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from clients.errors import Overloaded, RateLimited
 
 
 def test_an_owner_at_its_share_is_refused_and_others_are_not() -> None:
-    shares = Shares(10, 3, unit="sockets", reason=Reason.SOCKETS)
+    shares = Shares(10, 3, unit="open WebSockets", reason=Reason.SOCKETS)
     for _ in range(3):
         shares.take("ada")
-    with pytest.raises(RateLimited, match="3 sockets at a time") as refused:
+    with pytest.raises(RateLimited, match="limit of 3 open WebSockets") as refused:
         shares.take("ada")
     assert (refused.value.reason, refused.value.retry_after_seconds) == ("SOCKETS", 1)
     shares.take("grace")
@@ -25,11 +25,11 @@ def test_an_owner_at_its_share_is_refused_and_others_are_not() -> None:
     shares.take("ada")
 
 
-def test_the_bound_for_all_sheds_what_is_new() -> None:
+def test_a_new_request_past_the_total_is_refused() -> None:
     shares = Shares(4, 2)
     for owner in ("ada", "ada", "grace", "grace"):
         shares.take(owner)
-    with pytest.raises(Overloaded, match="4 requests at a time") as refused:
+    with pytest.raises(Overloaded, match="limit of 4 concurrent requests") as refused:
         shares.take("alan")
     assert (refused.value.reason, refused.value.http_status) == ("REQUESTS", 503)
 
@@ -38,7 +38,7 @@ def test_a_share_is_at_most_the_total() -> None:
     shares = Shares(2, 5)
     shares.take("ada")
     shares.take("ada")
-    with pytest.raises(RateLimited, match="2 requests at a time"):
+    with pytest.raises(RateLimited, match="limit of 2 concurrent requests"):
         shares.take("ada")
 
 
@@ -46,7 +46,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["ada", "grace", "alan"]), st.boolean
 
 
 @given(st.integers(1, 12), st.integers(1, 5), STEPS)
-def test_no_owner_takes_anothers_share(total: int, per_owner: int, steps: list[tuple[str, bool]]) -> None:
+def test_shares_refuse_only_when_full(total: int, per_owner: int, steps: list[tuple[str, bool]]) -> None:
     """An owner below its share is refused only if all slots are taken."""
     shares, held = Shares(total, per_owner), Counter[str]()
     for owner, comes in steps:
@@ -69,8 +69,8 @@ AMOUNTS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 40)), max_size=60
 
 
 @given(AMOUNTS)
-def test_what_holders_hold_is_what_is_taken(steps: list[tuple[int, int]]) -> None:
-    """Three holders of each of two owners."""
+def test_the_taken_slots_are_the_sum_of_all_holdings(steps: list[tuple[int, int]]) -> None:
+    """Two owners have three holders each."""
     shares = Shares(90, 60)
     holdings = [Holding(shares, "ada" if number < 3 else "grace") for number in range(6)]
     for number, count in steps:

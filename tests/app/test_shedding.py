@@ -1,4 +1,4 @@
-"""Load shedding: what is let in follows the loop's lag, owners take turns, and what waits too long is refused."""
+"""Load shedding: the limit follows the loop's lag, owners take turns, and long waits end in a refusal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.concurrency import FLOOR, LATE_SECONDS
 from app.queues import NEW_IN_A_ROW, STANDING_SECONDS
-from app.shedding import MAX_WAIT_SECONDS, Entered, Shedder
+from app.shedding import MAX_WAIT_SECONDS, Admitted, Shedder
 from clients.errors import Overloaded
 
 LATE, PROMPT = LATE_SECONDS * 2, 0.0
@@ -19,12 +19,12 @@ TICK = 0.05
 
 
 class Crowd:
-    """Requests that come, wait, are served and leave, by a clock that stands still."""
+    """Requests that arrive, wait, run and end, with a fixed clock."""
 
     def __init__(self, most: int = 100) -> None:
         self.now = self.overdue = 0.0
         self.shedder = Shedder(most, lambda: self.overdue, lambda: self.now)
-        self.inside: dict[str, Entered] = {}
+        self.inside: dict[str, Admitted] = {}
         self.refused: list[str] = []
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -54,14 +54,14 @@ class Crowd:
             await asyncio.sleep(0)
 
 
-async def test_a_prompt_loop_lets_everything_in_at_once() -> None:
+async def test_a_prompt_loop_admits_all_requests_at_once() -> None:
     crowd = Crowd(most=3)
     await crowd.come("ada:1", "ada:2", "ada:3")
     assert list(crowd.inside) == ["ada:1", "ada:2", "ada:3"]
     assert crowd.shedder.waiting == 0
 
 
-async def test_a_late_loop_lets_in_fewer_and_a_prompt_one_more_again() -> None:
+async def test_the_limit_falls_with_a_late_loop_and_rises_with_a_prompt_one() -> None:
     crowd = Crowd()
     await crowd.come(*(f"ada:{n}" for n in range(20)))
     await crowd.tick(LATE)
@@ -77,8 +77,8 @@ async def test_a_late_loop_lets_in_fewer_and_a_prompt_one_more_again() -> None:
 
 
 @pytest.mark.parametrize(("cost", "most_a_second"), [(0.001, 1000), (0.1, 10), (2.0, 1)])
-async def test_a_loop_that_keeps_up_lets_in_as_many_as_it_has_the_time_for(cost: float, most_a_second: int) -> None:
-    """The limit fell while the loop was late; then every request waits for something slow, and the loop is idle."""
+async def test_the_limit_rises_as_fast_as_the_loop_has_time(cost: float, most_a_second: int) -> None:
+    """The limit fell while the loop was late; then every request waits for a slow service, and the loop is idle."""
     crowd = Crowd(most=10_000)
     await crowd.come(*(f"ada:{n}" for n in range(10)))
     for name in list(crowd.inside):
@@ -90,7 +90,7 @@ async def test_a_loop_that_keeps_up_lets_in_as_many_as_it_has_the_time_for(cost:
     assert crowd.shedder.limit - FLOOR == pytest.approx(most_a_second, rel=0.1, abs=1)
 
 
-async def test_a_loop_that_is_late_at_this_moment_lets_nothing_in_before_its_next_tick() -> None:
+async def test_a_late_loop_admits_nothing_before_its_next_tick() -> None:
     crowd = Crowd()
     crowd.overdue = LATE
     await crowd.come("ada:1")
@@ -101,7 +101,7 @@ async def test_a_loop_that_is_late_at_this_moment_lets_nothing_in_before_its_nex
 
 
 @pytest.mark.bound("admission-wait")
-async def test_what_waits_too_long_is_refused() -> None:
+async def test_a_request_that_waits_too_long_is_refused() -> None:
     crowd = Crowd(most=1)
     await crowd.come(*(f"ada:{n}" for n in range(3)))
     await crowd.tick(PROMPT, seconds=MAX_WAIT_SECONDS - TICK)
@@ -111,7 +111,7 @@ async def test_what_waits_too_long_is_refused() -> None:
     assert crowd.shedder.waiting == 0
 
 
-async def test_the_newest_is_let_in_first_where_a_line_stands() -> None:
+async def test_the_newest_request_is_admitted_first_from_a_standing_queue() -> None:
     crowd = Crowd(most=1)
     await crowd.come("ada:0", "ada:1", "ada:2")
     await crowd.go("ada:0")
@@ -122,7 +122,7 @@ async def test_the_newest_is_let_in_first_where_a_line_stands() -> None:
     assert list(crowd.inside) == ["ada:3"]
 
 
-async def test_a_second_user_gets_in_beside_a_flood() -> None:
+async def test_a_new_user_is_admitted_during_a_flood() -> None:
     crowd = Crowd()
     for number in range(20):
         await crowd.come(f"user{number}:0")
@@ -142,7 +142,7 @@ async def test_a_second_user_gets_in_beside_a_flood() -> None:
         await crowd.go(f"grace{number}:0")
 
 
-async def test_new_owners_do_not_keep_known_ones_out() -> None:
+async def test_new_owners_do_not_block_known_ones() -> None:
     crowd = Crowd(most=1)
     await crowd.come("ada:0")
     await crowd.go("ada:0")
@@ -163,7 +163,7 @@ async def test_an_idle_loop_admits_cheap_requests_up_to_the_limit() -> None:
     assert (len(crowd.inside), crowd.shedder.waiting) == (37, 0)
 
 
-async def test_what_waited_while_the_loop_was_held_is_admitted_before_it_is_refused() -> None:
+async def test_requests_that_waited_for_a_blocked_loop_are_admitted_first() -> None:
     crowd = Crowd(most=2)
     crowd.overdue = LATE
     await crowd.come("ada:0", "ada:1", "ada:2")
@@ -172,7 +172,7 @@ async def test_what_waited_while_the_loop_was_held_is_admitted_before_it_is_refu
     assert (len(crowd.inside), len(crowd.refused)) == (2, 1)
 
 
-async def test_a_request_that_is_cancelled_leaves_no_trace() -> None:
+async def test_a_cancelled_request_frees_its_slot() -> None:
     crowd = Crowd(most=1)
     await crowd.come("ada:0", "ada:1", "ada:2")
     crowd.tasks[1].cancel()  # while it waits
@@ -181,7 +181,7 @@ async def test_a_request_that_is_cancelled_leaves_no_trace() -> None:
     crowd.shedder.leave("ada", crowd.inside.pop("ada:0"))  # lets the next one in, which is cancelled before it knows
     crowd.tasks[2].cancel()
     await crowd.settle()
-    assert (crowd.shedder.waiting, crowd.shedder.under_way) == (0, 0)
+    assert (crowd.shedder.waiting, crowd.shedder.in_flight) == (0, 0)
     await crowd.come("grace:0")
     assert list(crowd.inside) == ["grace:0"]
 
@@ -199,7 +199,7 @@ STEPS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 12), STEPS)
-def test_nobody_is_forgotten_and_no_owner_keeps_the_others_out(most: int, steps: list[tuple[str, object]]) -> None:
+def test_each_request_is_admitted_or_refused_in_any_order_of_events(most: int, steps: list[tuple[str, object]]) -> None:
     asyncio.run(_walk(most, steps))
 
 
@@ -220,7 +220,7 @@ async def _walk(most: int, steps: list[tuple[str, object]]) -> None:
             assert isinstance(which, float)
             await crowd.tick(which)
         held = Counter(name.partition(":")[0] for name in crowd.inside)
-        assert crowd.shedder.under_way == held.total()
+        assert crowd.shedder.in_flight == held.total()
         assert min(FLOOR, most) <= crowd.shedder.limit <= most
         assert not crowd.shedder.waiting or held.total() >= crowd.shedder.limit
     while crowd.inside or crowd.shedder.waiting:
@@ -229,7 +229,7 @@ async def _walk(most: int, steps: list[tuple[str, object]]) -> None:
         await crowd.tick(PROMPT)
     done = sum(task.done() for task in crowd.tasks)
     assert done == len(crowd.tasks)
-    assert crowd.shedder.under_way == 0
+    assert crowd.shedder.in_flight == 0
 
 
 async def test_the_refusal_is_an_overload() -> None:

@@ -1,4 +1,4 @@
-"""Load shedding under load: simulated requests share one event loop, by a clock that only their work moves."""
+"""Load shedding under load: simulated requests on one event loop, with a clock that only their work advances."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from app.lag import INTERVAL_SECONDS
-from app.shedding import Entered, Shedder
+from app.shedding import Admitted, Shedder
 from clients.errors import Overloaded
 
 ARRIVAL = 0.0003
@@ -23,25 +23,25 @@ LIGHT = (0.0004,) * 3
 
 @dataclass
 class Job:
-    """A request: when it comes, whose it is, its steps, and how long it waits for a service before the first one."""
+    """A request: its arrival, owner and steps, and how long it waits for a service before the first step."""
 
     at: float
     owner: str
     steps: tuple[float, ...]
     waits: float = 0.0
-    entered: Entered | None = None
+    entered: Admitted | None = None
     ended: float | None = None
     refused: bool = False
 
     @property
     def seconds(self) -> float:
-        """From arrival to answer; infinite where there was none."""
+        """Return the time from arrival to answer, or infinity without an answer."""
         return float("inf") if self.ended is None else self.ended - self.at
 
 
 @dataclass
 class Loop:
-    """An event loop that serves jobs in turn, a step each."""
+    """An event loop that runs one step of each job in turn."""
 
     now: float = 0.0
     due: float = INTERVAL_SECONDS
@@ -54,7 +54,7 @@ class Loop:
         self.shedder = Shedder(1000, lambda: max(0.0, self.now - self.due), lambda: self.now)
 
     async def run(self, jobs: Iterable[Job], until: float) -> None:
-        """Serve jobs until a time."""
+        """Run jobs until a time."""
         coming = deque(sorted(jobs, key=lambda job: job.at))
         tasks = []
         while self.now < until:
@@ -83,7 +83,7 @@ class Loop:
         self.most_under_way = max(self.most_under_way, len(self.serving))
 
     def _serve(self) -> bool:
-        """A step of every job that does not wait. Returns whether there was one."""
+        """Run a step of every job that does not wait. Return whether there was one."""
         ready = [job for job in self.serving if job.entered and self.now >= job.entered.since + job.waits]
         for job in ready:
             self._work(self.left[id(job)].popleft())
@@ -109,13 +109,13 @@ async def _settle() -> None:
 
 
 def every(seconds: float, owners: tuple[str, ...], steps: tuple[float, ...], until: float) -> list[Job]:
-    """Jobs at a steady pace, of each owner in turn."""
+    """Return jobs at a steady rate, of each owner in turn."""
     number = int(until / seconds)
     return [Job(n * seconds, owners[n % len(owners)], steps) for n in range(number)]
 
 
 @pytest.mark.parametrize("users", [1, 4, 20])
-async def test_ten_times_the_capacity_is_mostly_answered_within_a_second_and_others_notice_little(users: int) -> None:
+async def test_at_ten_times_the_capacity_most_of_it_is_answered_within_a_second(users: int) -> None:
     """The capacity is nine expensive requests a second. Another user's requests are as many again, and cheap."""
     flood = every(1 / 90, tuple(f"ada{n}" for n in range(users)), HEAVY, 15)
     others = every(1 / 20, ("grace",), LIGHT, 15)
@@ -128,7 +128,7 @@ async def test_ten_times_the_capacity_is_mostly_answered_within_a_second_and_oth
     assert loop.most_under_way < 20
 
 
-async def test_many_cheap_requests_of_many_users_go_on_beside_a_flood() -> None:
+async def test_cheap_requests_of_many_users_are_admitted_during_a_flood() -> None:
     flood = every(1 / 90, ("ada",), HEAVY, 10)
     for job in flood:
         job.at += 2
@@ -138,7 +138,7 @@ async def test_many_cheap_requests_of_many_users_go_on_beside_a_flood() -> None:
     assert not [job for job in others if job.refused]
 
 
-async def test_cheap_requests_first_let_no_burst_of_expensive_ones_in() -> None:
+async def test_cheap_requests_do_not_raise_the_limit_for_expensive_ones() -> None:
     loop = Loop()
     calm = every(1 / 10, ("ada",), LIGHT, 5) + every(1 / 5, ("grace",), HEAVY, 5)
     burst = [Job(5.0, "ada", HEAVY) for _ in range(100)]
@@ -149,7 +149,7 @@ async def test_cheap_requests_first_let_no_burst_of_expensive_ones_in() -> None:
 
 
 async def test_requests_that_only_wait_for_a_service_are_all_admitted() -> None:
-    """A hundred a second that wait for two seconds: two hundred under way, of which the loop has work for a tenth."""
+    """A hundred a second wait two seconds each: 200 in flight, with work for a tenth of the loop's time."""
     jobs = every(1 / 100, ("ada", "grace"), LIGHT, 6)
     for job in jobs:
         job.waits = 2.0
@@ -159,7 +159,7 @@ async def test_requests_that_only_wait_for_a_service_are_all_admitted() -> None:
     assert max(job.seconds for job in jobs) < 2.2
 
 
-async def test_requests_that_wait_are_admitted_beside_a_flood() -> None:
+async def test_requests_that_wait_for_a_service_are_admitted_during_a_flood() -> None:
     flood = every(1 / 90, ("ada",), HEAVY, 10)
     jobs = every(1 / 5, ("grace",), LIGHT, 13)
     for job in flood:

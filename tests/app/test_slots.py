@@ -1,10 +1,10 @@
-"""Slots of a request: whose they are, when they become a stream's, and that they are given back."""
+"""Slots of requests, streams and request bodies: their owners, and their release."""
 
 from __future__ import annotations
 
 import pytest
 
-from app.callers import address_of
+from app.identity import address_of
 from app.shedding import Shedder
 from app.slots import BODIES, Slots
 from clients.errors import Overloaded, RateLimited
@@ -15,47 +15,43 @@ def made(requests: int = 16, streams: int = 8) -> Slots:
     return Slots(requests, streams, Shedder(requests), largest_body=LARGEST)
 
 
-async def test_a_request_holds_one_place_to_its_end() -> None:
+def taken(slots: Slots) -> tuple[int, int, int]:
+    """Return the taken slots of users: of requests, of requests in flight, and of streams."""
+    pool = slots.pools[Origin.USER]
+    return pool.requests.taken, slots.shedder.in_flight, pool.streams.taken
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_request_or_its_stream_holds_one_slot_until_its_end(streams: bool) -> None:
     slots = made()
     slot = slots.take(Owner("ada"))
     await slot.enter()
-    assert (slots.pools[Origin.USER].requests.taken, slots.shedder.under_way) == (1, 1)
+    assert taken(slots) == (1, 1, 0)
+    if streams:
+        slot.lengthen()
+        slot.lengthen()
+        assert taken(slots) == (0, 0, 1)
     slot.leave()
     slot.leave()
-    assert (slots.pools[Origin.USER].requests.taken, slots.shedder.under_way) == (0, 0)
+    assert taken(slots) == (0, 0, 0)
+    slot.lengthen()  # the request has ended
+    assert taken(slots) == (0, 0, 0)
 
 
-async def test_a_stream_holds_a_place_of_another_kind() -> None:
-    slots = made()
-    slot = slots.take(Owner("ada"))
-    await slot.enter()
-    slot.lengthen()
-    slot.lengthen()
-    assert (
-        slots.pools[Origin.USER].requests.taken,
-        slots.shedder.under_way,
-        slots.pools[Origin.USER].streams.taken,
-    ) == (0, 0, 1)
-    slot.leave()
-    assert slots.pools[Origin.USER].streams.taken == 0
-    slot.lengthen()  # of a request that has ended
-    assert slots.pools[Origin.USER].streams.taken == 0
-
-
-async def test_a_stream_that_finds_no_place_keeps_that_of_its_request() -> None:
+async def test_a_request_keeps_its_slot_if_there_is_none_for_its_stream() -> None:
     slots = made(streams=4)
     first, second = (slots.take(Owner("ada")) for _ in range(2))
     first.lengthen()
     with pytest.raises(RateLimited) as refused:
         second.lengthen()
     assert refused.value.reason == "STREAMS"
-    assert slots.pools[Origin.USER].requests.taken == 1
+    assert taken(slots) == (1, 0, 1)
     second.leave()
-    assert slots.pools[Origin.USER].requests.taken == 0
+    assert taken(slots) == (0, 0, 1)
 
 
 @pytest.mark.bound("all-streams")
-def test_as_many_streams_as_there_are_places_for_and_no_more() -> None:
+def test_streams_past_the_bound_are_refused() -> None:
     slots = made(streams=8)
     for owner in "abcd":
         for _ in range(2):
@@ -64,19 +60,19 @@ def test_as_many_streams_as_there_are_places_for_and_no_more() -> None:
         slots.take(Owner("e")).lengthen()
     assert refused.value.reason == "STREAMS"
     for _ in range(2):
-        slots.take(Owner("a", Origin.LETTA)).lengthen()  # what comes back from Letta has slots of its own
+        slots.take(Owner("a", Origin.LETTA)).lengthen()  # requests of Letta have their own slots
     with pytest.raises(RateLimited):
         slots.take(Owner("a", Origin.LETTA)).lengthen()
 
 
-async def test_what_letta_sends_back_never_waits_for_the_loop() -> None:
+async def test_requests_of_letta_are_not_queued() -> None:
     slots = made(requests=4)
     for owner in "abcd":
         slot = slots.take(Owner(owner))
         await slot.enter()
     for owner in "abcd":
         await slots.take(Owner(owner, Origin.LETTA)).enter()
-    assert slots.shedder.under_way == 4
+    assert slots.shedder.in_flight == 4
 
 
 LARGEST = 1000
@@ -85,7 +81,7 @@ EACH = BODIES * LARGEST
 
 @pytest.mark.bound("bodies")
 @pytest.mark.parametrize("origin", [Origin.USER, Origin.LETTA])
-def test_the_bodies_of_one_owner_have_so_many_bytes(origin: Origin) -> None:
+def test_the_bodies_of_one_owner_are_bounded(origin: Origin) -> None:
     slots = made(requests=400)
     first, second = (slots.take(Owner("ada", origin)) for _ in range(2))
     for size in (1, LARGEST, EACH - LARGEST):
@@ -104,7 +100,7 @@ def test_the_bodies_of_one_owner_have_so_many_bytes(origin: Origin) -> None:
 
 
 @pytest.mark.bound("all-bodies")
-def test_the_bodies_of_all_users_have_so_many_bytes() -> None:
+def test_the_bodies_of_all_users_are_bounded() -> None:
     slots = made(requests=400)
     for owner in "abcd":
         slots.take(Owner(owner)).hold_body(EACH)
@@ -116,7 +112,7 @@ def test_the_bodies_of_all_users_have_so_many_bytes() -> None:
 
 
 @pytest.mark.bound("anonymous-bodies")
-def test_the_bodies_of_anonymous_clients_have_so_many_bytes() -> None:
+def test_the_bodies_of_anonymous_clients_are_bounded() -> None:
     slots = made(requests=400)
     for address in "abcd":
         slots.take(Owner(address, Origin.ANONYMOUS)).hold_body(EACH // 4)
@@ -139,5 +135,5 @@ def test_the_bodies_of_anonymous_clients_have_so_many_bytes() -> None:
         (None, ""),
     ],
 )
-def test_an_anonymous_client_is_known_by_the_address_of_its_network(client: tuple[str, int] | None, owner: str) -> None:
+def test_an_anonymous_client_is_identified_by_its_network(client: tuple[str, int] | None, owner: str) -> None:
     assert address_of({"type": "http", "client": client}) == owner

@@ -1,4 +1,4 @@
-"""What sockets share: slots of anonymous sockets, and answers that wait to be read."""
+"""The slots of anonymous sockets, and the total of unread answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def shared() -> Sockets:
 
 
 @pytest.mark.bound("anonymous-sockets-per-address")
-def test_one_more_of_an_address_makes_its_oldest_give_up() -> None:
+def test_a_socket_past_the_bound_of_an_address_evicts_its_oldest() -> None:
     gone, anonymous = list[int](), AnonymousSockets()
     anonymous.join("other", lambda: gone.append(-1))
     for number in range(MAX_ANONYMOUS_PER_ADDRESS):
@@ -33,7 +33,7 @@ def test_one_more_of_an_address_makes_its_oldest_give_up() -> None:
 
 
 @pytest.mark.bound("anonymous-sockets")
-def test_one_more_of_all_makes_the_oldest_give_up() -> None:
+def test_a_socket_past_the_bound_of_all_evicts_the_oldest() -> None:
     gone, anonymous = list[int](), AnonymousSockets()
     for number in range(MAX_ANONYMOUS):
         anonymous.join(str(number), partial(gone.append, number))
@@ -46,7 +46,7 @@ ARRIVALS = st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=6
 
 
 @given(ARRIVALS, st.integers(1, 6), st.integers(1, 4))
-def test_anonymous_sockets_stay_within_their_bounds_and_none_gives_up_without_need(
+def test_anonymous_sockets_are_evicted_only_at_their_bounds(
     arrivals: list[tuple[str, bool]], total: int, per_address: int
 ) -> None:
     anonymous = AnonymousSockets(total, per_address)
@@ -69,10 +69,10 @@ def test_anonymous_sockets_stay_within_their_bounds_and_none_gives_up_without_ne
 
 
 @pytest.mark.bound("socket-unread")
-def test_answers_of_one_user_wait_up_to_the_bound() -> None:
+def test_unread_answers_of_one_user_are_bounded() -> None:
     held = shared()
     with held.unread("ada", MAX_UNREAD - 10), held.unread("ada", 10):
-        with pytest.raises(RateLimited, match=f"{MAX_UNREAD} characters") as refused, held.unread("ada", 1):
+        with pytest.raises(RateLimited, match=f"{MAX_UNREAD:,} characters") as refused, held.unread("ada", 1):
             pass
         assert refused.value.reason == "UNREAD"
         with held.unread("grace", MAX_UNREAD):
@@ -82,7 +82,7 @@ def test_answers_of_one_user_wait_up_to_the_bound() -> None:
 
 
 @pytest.mark.bound("socket-unread-all")
-def test_answers_of_all_users_wait_up_to_the_bound_and_a_users_first_is_let_through() -> None:
+def test_unread_answers_of_all_users_are_bounded_except_a_users_first() -> None:
     held = shared()
     with ExitStack() as stack:
         for number in range(MAX_ALL_UNREAD // MAX_UNREAD - 1):
@@ -95,7 +95,7 @@ def test_answers_of_all_users_wait_up_to_the_bound_and_a_users_first_is_let_thro
     assert refused.value.reason == "UNREAD"
 
 
-def test_nothing_is_kept_of_users_that_have_left() -> None:
+def test_users_without_unread_answers_are_forgotten() -> None:
     held = shared()
     with held.unread("ada", 10):
         pass

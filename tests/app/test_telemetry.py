@@ -1,4 +1,4 @@
-"""The log: one JSON object a line, whatever wants to say something."""
+"""The log: one JSON object per line, from every source of log records."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ raise SystemError("uncaught")
 SAID = ["Invalid HTTP", "half", "%s and %s", "a warning", "unraisable", "ZeroDivisionError", "nobody asks", "uncaught"]
 
 
-async def test_all_that_a_process_says_is_json() -> None:
+async def test_each_line_that_a_process_logs_is_json() -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", SAYS_EVERYTHING), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
@@ -56,7 +56,7 @@ async def test_all_that_a_process_says_is_json() -> None:
         assert said in json.dumps(line)
 
 
-def test_a_text_that_is_no_unicode_is_logged() -> None:
+def test_a_text_with_half_a_surrogate_pair_is_logged() -> None:
     out = io.StringIO()
     make_logger("INFO", out).info("odd", text="half \ud800")
     assert json.loads(out.getvalue())["text"] == "half \ud800"

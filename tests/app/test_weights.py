@@ -1,4 +1,4 @@
-"""Weights: the kind of request that most work is for counts as one, cheaper ones as a fraction of it."""
+"""Weights of requests: the most expensive kind weighs one, cheaper kinds weigh a fraction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_many_cheap_requests_do_not_hide_expensive_ones() -> None:
     assert weights.of("grace", 0) < 0.05
 
 
-def test_an_owner_with_many_requests_under_way_is_not_counted_as_cheap() -> None:
+def test_an_owner_with_many_requests_in_flight_is_not_cheap() -> None:
     weights = Weights()
     weights.add("ada", 100.0)
     weights.add("grace", 1.0)
@@ -39,7 +39,7 @@ def test_an_unknown_owner_counts_as_one() -> None:
     assert (weights.of("ada", 0), weights.knows("grace")) == (1.0, True)
 
 
-def test_an_owner_whose_requests_become_expensive_is_soon_counted_so() -> None:
+def test_the_weight_of_an_owner_rises_soon_with_expensive_requests() -> None:
     weights = Weights()
     for _ in range(50):
         weights.add("ada", 1.0)
@@ -51,7 +51,7 @@ def test_an_owner_whose_requests_become_expensive_is_soon_counted_so() -> None:
 
 
 @pytest.mark.bound("weights")
-def test_the_least_recently_seen_owner_is_forgotten_first() -> None:
+def test_the_least_recently_seen_owner_is_evicted_first() -> None:
     weights = Weights()
     for number in range(MAX_OWNERS):
         weights.add(f"user{number}", 1.0)

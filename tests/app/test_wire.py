@@ -1,4 +1,4 @@
-"""The frames of one socket, without a connection: at each bound, and past it."""
+"""The frames of one socket, at each bound and above it, without a connection."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HANDSHAKE = (
 
 
 def opened(meter: Meter | None = None, max_size: int = 1_000_000, kept: Shares | None = None) -> Frames:
-    """A socket whose handshake is done; with a meter, one that has signed in."""
+    """Return a socket after its handshake; with a meter, it is signed in."""
     frames = Frames(max_size, logging.getLogger("test"))
     frames.receive_data(HANDSHAKE)
     [request] = frames.events_received()
@@ -36,7 +36,7 @@ def opened(meter: Meter | None = None, max_size: int = 1_000_000, kept: Shares |
 
 
 def outcome(frames: Frames, data: bytes) -> int | None:
-    """What bytes come to: the code the socket closes with, or ``None``."""
+    """Feed bytes to a socket. Return the code that it closes with, or ``None``."""
     frames.receive_data(data)
     return None if frames.close_sent is None else frames.close_sent.code
 
@@ -110,7 +110,7 @@ KINDS = st.sampled_from([PING, frame(Op.PONG, b"ab"), frame(Op.TEXT, b"{}"), fra
 
 
 @given(st.lists(KINDS, max_size=30), st.lists(st.integers(1, 40), max_size=40), st.integers(1, 40))
-def test_the_outcome_is_one_however_the_bytes_come(sent: list[bytes], cuts: list[int], burst: int) -> None:
+def test_the_outcome_does_not_depend_on_packets(sent: list[bytes], cuts: list[int], burst: int) -> None:
     data = b"".join(sent)
     whole, pieces = opened(Meter(burst)), opened(Meter(burst))
     expected = outcome(whole, data)
@@ -125,9 +125,9 @@ def test_the_outcome_is_one_however_the_bytes_come(sent: list[bytes], cuts: list
 @pytest.mark.bound("bodies")
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize(("size", "code"), [(50_000, None), (50_001, Breach.TOO_MANY)])
-def test_what_is_kept_of_a_users_messages_counts_against_the_user(*, whole: bool, size: int, code: int | None) -> None:
+def test_incomplete_messages_count_against_their_user(*, whole: bool, size: int, code: int | None) -> None:
     """Two sockets, each with a message that is not complete: fragments, or a frame whose end has not come."""
-    shares = Shares(10**6, 100_000, unit="bytes of requests", reason=Reason.BODIES)
+    shares = Shares(10**6, 100_000, unit="bytes of concurrent requests", reason=Reason.BODIES)
     sockets = [opened(Meter(500), kept=shares) for _ in range(2)]
     for one, count in zip(sockets, (50_000, size), strict=True):
         frame_of = frame(Op.TEXT, b"x" * count, fin=False) if whole else frame(Op.TEXT, b"x" * (count + 9))[:-9]

@@ -1,18 +1,17 @@
-"""Request bodies of JSON that is small as text and large in memory."""
+"""JSON request bodies that are small as text and large in memory."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-import pytest_asyncio
 
 from app.json_text import MAX_CONTAINERS
-from tests.support.attack import Target, attacked
+from tests.support.attack import Target
 from tests.support.rawhttp import Raw, raw
 
+SETTINGS = {"RATE_LIMIT_GENERAL": "0", "STREAM_HEARTBEAT_SECONDS": "1"}
 REQUESTS = 30
 FAT = b"[" + b",".join([b'{"":0}'] * (MAX_CONTAINERS - 100)) + b"]"
 """It takes about 10 MB once it is parsed."""
@@ -22,27 +21,14 @@ MIB = 2**20
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Target]:
-    settings = {"RATE_LIMIT_GENERAL": "0", "STREAM_HEARTBEAT_SECONDS": "1"}
-    async with attacked(tmp_path_factory.mktemp("bodies"), **settings) as running:
-        yield running
-
-
 def request(target: Target, body: bytes, *headers: str) -> bytes:
     fields = (f"authorization: Bearer {target.token()}", f"content-length: {len(body)}", *headers)
     lines = ("POST /graphql HTTP/1.1", "host: x", "content-type: application/json", *fields, "", "")
     return "\r\n".join(lines).encode() + body
 
 
-async def conversation(target: Target) -> bytes:
-    async with target.client() as client:
-        answer = await client.post("/graphql", json={"query": "{ viewer { agents(first: 1) { nodes { id } } } }"})
-    return f"conversation:{answer.json()['data']['viewer']['agents']['nodes'][0]['id']}".encode()
-
-
 async def test_a_subscription_does_not_keep_variables_that_it_does_not_declare(target: Target) -> None:
-    followed = await conversation(target)
+    followed = f"conversation:{await target.agent_id()}".encode()
     query = b'"query": "subscription($id: ID!) { conversation(id: $id) { __typename } }"'
     body = b"{" + query + b', "variables": {"id": "' + followed + b'", "x": ' + FAT + b"}}"
     async with target.bystander(), target.measured() as cost, AsyncExitStack() as opened:
@@ -54,7 +40,7 @@ async def test_a_subscription_does_not_keep_variables_that_it_does_not_declare(t
     assert cost.rss_bytes < 90 * MIB
 
 
-async def test_bodies_that_end_at_the_same_moment_do_not_hold_the_loop(target: Target) -> None:
+async def test_bodies_that_end_at_the_same_time_do_not_block_the_loop(target: Target) -> None:
     body = b'{"query": "{ viewer { id } }", "variables": {"x": ' + FAT + b"}}"
 
     async def answered(connection: Raw) -> int:

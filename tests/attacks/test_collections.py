@@ -1,4 +1,4 @@
-"""What open streams cost: full garbage collections, which stop everybody, memory for each of them, CPU for tokens."""
+"""The cost of open streams: full garbage collections, which block the loop, memory per stream, and CPU per token."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 
 from app.embedded.people import ADA, GRACE
-from tests.support.attack import Target, attacked
-from tests.support.endless import Model, asked, gone
+from tests.support.attack import Target
+from tests.support.endless import Model, asked, endless_model, gone
 
 STREAMS_PER_USER = 90
 MAX_CPU_RATIO = 1.5
@@ -21,24 +21,13 @@ pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Target]:
-    server = await asyncio.get_running_loop().create_server(Model, "127.0.0.1", 0, backlog=1024)
-    settings = {
-        "LITELLM_BASE_URL": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
-        "LITELLM_API_KEY": "sk-model",
-        "STREAM_RETENTION_SECONDS": "0.1",
-        "STREAM_COALESCE_MILLISECONDS": "0",
-        "RATE_LIMIT_GENERAL": "0",
-        "RATE_LIMIT_LLM": "0",
-    }
-    async with server, attacked(tmp_path_factory.mktemp("collections"), **settings) as target:
+    async with endless_model(tmp_path_factory.mktemp("collections"), STREAM_RETENTION_SECONDS="0.1") as target:
         yield target
-        for transport in list(Model.answering):
-            transport.abort()
 
 
 @asynccontextmanager
 async def opened(target: Target, door: str, number: int) -> AsyncIterator[list[asyncio.StreamReader]]:
-    """Streams of two users, each with its first token."""
+    """Open streams of two users, each with its first token."""
 
     async def one(user_id: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection(*target.address)
@@ -57,7 +46,6 @@ async def opened(target: Target, door: str, number: int) -> AsyncIterator[list[a
 
 
 def collections(metrics: dict[str, list[tuple[dict[str, str], float]]]) -> float:
-    """The full collections so far."""
     return sum(value for _, value in metrics["agentgraph_gc_seconds_count"])
 
 
@@ -98,8 +86,8 @@ async def test_a_token_costs_little_more_cpu_in_graphql_than_at_v1(target: Targe
     assert costs["graphql"] <= MAX_CPU_RATIO * costs["v1"]
 
 
-async def test_streams_that_end_leave_nothing(target: Target) -> None:
-    """Memory is flat over streams of 30 MB in all, though full collections are rare."""
+async def test_ended_streams_leave_no_memory(target: Target) -> None:
+    """Memory stays constant over streams of 30 MB in all, although full collections are rare."""
     sizes = []
     for _ in range(6):
         async with opened(target, "v1", 20):

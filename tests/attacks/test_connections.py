@@ -1,33 +1,20 @@
-"""Strangers and users who hold connections, heads, trailers, pipelines and unread answers."""
+"""Clients that hold connections, heads, trailers, pipelines and unread answers, with and without a token."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-import pytest_asyncio
 
-from tests.support.attack import Target, attacked
+from tests.support.attack import Target
 from tests.support.rawhttp import Raw, raw, statuses_of
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 MIB = 2**20
-SETTINGS = {
-    "REQUEST_TIMEOUT": "5",
-    "WRITE_TIMEOUT_SECONDS": "2",
-    "RATE_LIMIT_GENERAL": "0",
-    "RATE_LIMIT_LLM": "0",
-}
+SETTINGS = {"REQUEST_TIMEOUT": "5", "WRITE_TIMEOUT_SECONDS": "2", "RATE_LIMIT_GENERAL": "0", "RATE_LIMIT_LLM": "0"}
 PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Target]:
-    async with attacked(tmp_path_factory.mktemp("attacked"), **SETTINGS) as running:
-        yield running
 
 
 def request(target: Target, path: str, body: object, *, headers: str = "", signed_in: bool = True) -> bytes:
@@ -41,7 +28,7 @@ def request(target: Target, path: str, body: object, *, headers: str = "", signe
 
 
 def streamed(target: Target, door: str) -> bytes:
-    """A request for a long stream."""
+    """Return a request for a long stream."""
     say = "[[tokens=100000 delay=0]]"
     if door == "/v1":
         asked = {"model": "gpt-4o-mini", "stream": True, "messages": [{"role": "user", "content": say}]}
@@ -53,7 +40,7 @@ def streamed(target: Target, door: str) -> bytes:
     return request(target, "/graphql", body, headers=f"Accept: {door}\r\n")
 
 
-async def test_every_state_that_a_client_stops_in_ends(target: Target) -> None:
+async def test_a_connection_is_closed_in_each_state_that_a_client_can_stop_in(target: Target) -> None:
     """Each connection is held in another way, all at once; the server closes every one of them."""
 
     async def held(kind: str) -> list[int]:
@@ -105,7 +92,7 @@ async def _held(target: Target, connection: Raw, kind: str) -> bytes:
     return read
 
 
-async def test_trailers_cost_no_memory_and_authorize_nobody(target: Target) -> None:
+async def test_trailers_take_no_memory_and_do_not_authorize(target: Target) -> None:
     head = b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
     body = json.dumps({"query": "{ viewer { id } }"}).encode()
     chunks = b"%x\r\n%b\r\n0\r\n" % (len(body), body)
@@ -124,7 +111,7 @@ async def test_trailers_cost_no_memory_and_authorize_nobody(target: Target) -> N
     assert cost.cpu_seconds < 4
 
 
-async def test_pipelined_requests_wait_with_the_client(target: Target) -> None:
+async def test_pipelined_requests_are_not_read_ahead(target: Target) -> None:
     """Small requests without end, sent as fast as they are taken, their answers read."""
     count = 0
 
@@ -142,7 +129,7 @@ async def test_pipelined_requests_wait_with_the_client(target: Target) -> None:
 
 
 @pytest.mark.parametrize("door", ["/v1", "text/event-stream", "multipart/mixed"])
-async def test_streams_that_nobody_reads_are_let_go(target: Target, door: str) -> None:
+async def test_unread_streams_are_disconnected(target: Target, door: str) -> None:
     async with target.bystander(), target.measured() as cost, AsyncExitStack() as stack:
         connections = [await stack.enter_async_context(raw(target.address, receive_buffer=4096)) for _ in range(2)]
         for connection in connections:
@@ -153,7 +140,7 @@ async def test_streams_that_nobody_reads_are_let_go(target: Target, door: str) -
     assert cost.rss_bytes < 40 * MIB
 
 
-async def test_pipelined_answers_that_nobody_reads_are_let_go(target: Target) -> None:
+async def test_unread_pipelined_answers_are_disconnected(target: Target) -> None:
     get = f"GET /openapi.json HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {target.token()}\r\n\r\n".encode()
     async with target.bystander(), target.measured() as cost, AsyncExitStack() as stack:
         connections = [await stack.enter_async_context(raw(target.address, receive_buffer=4096)) for _ in range(20)]
@@ -206,7 +193,7 @@ async def test_odd_headers_are_refused_or_ignored_in_little_time(target: Target)
     assert b"internal error" not in target.log
 
 
-async def test_what_a_refused_client_is_told_has_nosniff_and_the_log_is_json(target: Target) -> None:
+async def test_early_refusals_have_nosniff_and_json_log_lines(target: Target) -> None:
     socket = b"GET /graphql HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
     key = b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
     heads = {

@@ -1,9 +1,8 @@
-"""Operations that ask for too much: counted before they run, and stopped while they do."""
+"""Operations that are too expensive: refused before they run, or stopped while they run."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,21 +10,15 @@ import pytest_asyncio
 
 from app.embedded.people import ADA
 from app.settings import Settings
-from tests.support.attack import Target, attacked
+from tests.support.attack import Target
 from tests.support.doors import ACCEPTS, event_stream
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 
 MAX_BYTES = 3_000_000
 MAX_CALLS = 20
+SETTINGS = {"MAX_ANSWER_BYTES": str(MAX_BYTES), "MAX_UPSTREAM_CALLS": str(MAX_CALLS)}
 START = "mutation($i: CompletionInput!) { startCompletion(input: $i) { stream { id } } }"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Target]:
-    bounds = {"MAX_ANSWER_BYTES": str(MAX_BYTES), "MAX_UPSTREAM_CALLS": str(MAX_CALLS)}
-    async with attacked(tmp_path_factory.mktemp("costs"), **bounds) as running:
-        yield running
 
 
 async def asked(target: Target, query: str, **variables: Any) -> dict[str, Any]:
@@ -46,7 +39,7 @@ def aliases(field: str, count: int) -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stream_id(target: Target) -> str:
-    """A stream whose text is about 150 kB."""
+    """Run a stream whose text is about 150 kB. Return its id."""
     asks = [{"role": "USER", "content": "[[tokens=30000 delay=0]]"}]
     given = {"model": "gpt-4o-mini", "messages": asks, "idempotencyKey": "long"}
     started = await asked(target, START, i=given)
@@ -60,7 +53,7 @@ async def stream_id(target: Target) -> str:
     return found
 
 
-async def test_a_document_that_multiplies_makes_no_call(target: Target) -> None:
+async def test_a_document_past_the_cost_limit_makes_no_calls(target: Target) -> None:
     pages = "conversations(first: 100) { nodes { messages(first: 100) { nodes { text } } } }"
     query = f"{{ viewer {{ agents(first: 100) {{ nodes {{ {pages} }} }} }} }}"
     async with target.bystander(), target.measured() as cost:
@@ -72,8 +65,7 @@ async def test_a_document_that_multiplies_makes_no_call(target: Target) -> None:
 
 
 async def test_one_operation_makes_a_bounded_number_of_calls(target: Target) -> None:
-    mine = await asked(target, "{ viewer { agents(first: 1) { nodes { id } } } }")
-    agent_id = mine["data"]["viewer"]["agents"]["nodes"][0]["id"]
+    agent_id = await target.agent_id()
     pages = " ".join(f"a{size}: runs(first: {size}) {{ nodes {{ id }} }}" for size in range(1, 4 * MAX_CALLS))
     async with target.bystander(), target.measured() as cost:
         answer = await asked(target, f"query($id: ID!) {{ agent(id: $id) {{ {pages} }} }}", id=agent_id)
@@ -82,7 +74,7 @@ async def test_one_operation_makes_a_bounded_number_of_calls(target: Target) -> 
     assert cost.metric("agentgraph_upstream_calls_total", service="letta") == MAX_CALLS - 1
 
 
-async def test_a_text_asked_for_a_hundred_times_is_not_built(target: Target, stream_id: str) -> None:
+async def test_a_text_under_a_hundred_aliases_is_not_built(target: Target, stream_id: str) -> None:
     async with target.bystander(), target.measured() as cost:
         answer = await asked(
             target, f"query($id: ID!) {{ stream(id: $id) {{ {aliases('text', 100)} }} }}", id=stream_id
@@ -92,7 +84,7 @@ async def test_a_text_asked_for_a_hundred_times_is_not_built(target: Target, str
     assert cost.peak_rss_bytes < 4 * MAX_BYTES
 
 
-async def test_names_count_as_what_they_name_does(target: Target) -> None:
+async def test_aliases_count_towards_the_size_of_an_answer(target: Target) -> None:
     ids = [f"user:{ADA}"] * 100
     names = " ".join(f"a{one:0199}: id" for one in range(90))
     query = f"query($ids: [ID!]!) {{ {aliases(f'nodes(ids: $ids) {{ {names} }}', 2)} }}"
@@ -115,7 +107,7 @@ async def test_each_event_of_a_subscription_is_bounded(target: Target, stream_id
     assert max(len(json.dumps(event)) for event in events) <= MAX_BYTES
 
 
-async def test_fields_that_fail_by_the_thousand_are_given_up(target: Target) -> None:
+async def test_an_operation_with_too_many_errors_is_stopped(target: Target) -> None:
     query = f"query($ids: [ID!]!) {{ {aliases('nodes(ids: $ids) { id }', 19)} }}"
     async with target.bystander():
         answer = await asked(target, query, ids=["nonsense"] * 100)
@@ -125,7 +117,7 @@ async def test_fields_that_fail_by_the_thousand_are_given_up(target: Target) -> 
 
 
 @pytest.mark.parametrize("lists", [1, 10])
-async def test_the_costliest_operation_leaves_others_their_turns(target: Target, lists: int) -> None:
+async def test_the_most_expensive_operation_does_not_block_the_loop(target: Target, lists: int) -> None:
     """Some 18,000 values of one list, and of ten."""
     fields = " ".join(f"{name}{one}: {name}" for name in ("role", "id") for one in range(90 // lists))
     query = f"query($ids: [ID!]!) {{ {aliases(f'nodes(ids: $ids) {{ ... on User {{ {fields} }} }}', lists)} }}"

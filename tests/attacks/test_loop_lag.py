@@ -8,7 +8,7 @@ from tests.support.attack import attacked
 
 
 @pytest.mark.timeout(60)
-async def test_the_metrics_of_a_process_have_lag_and_a_bystander_sees_no_harm(tmp_path: Path) -> None:
+async def test_a_bystander_is_not_affected_by_ordinary_queries(tmp_path: Path) -> None:
     async with attacked(tmp_path) as target, target.client() as client:
         async with target.bystander(), target.measured() as cost:
             for _ in range(20):

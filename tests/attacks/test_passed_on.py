@@ -1,35 +1,28 @@
-"""Requests to a model that would have LiteLLM, Letta or a provider call an address inside: refused at every door."""
+"""Model requests that would make LiteLLM, Letta or a provider call an internal address are refused at every door."""
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from app import devtokens
 from app.embedded.people import ADA
 from app.rest.secrets import agent_secret
-from tests.support.attack import Target, attacked
+from tests.support.attack import Target
 from tests.support.settings import settings_of
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 
+SETTINGS = {"RATE_LIMIT_GENERAL": "0", "RATE_LIMIT_LLM": "0"}
 MODEL = "gpt-4o-mini"
 INSIDE = "https://169.254.169.254/latest"
 HI = {"role": "user", "content": "hi [[tokens=1 delay=0]]"}
 FUNCTION = {"type": "function", "function": {"name": "f"}}
 MCP = {"server_label": "x", "server_url": INSIDE, "require_approval": "never"}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Target]:
-    async with attacked(tmp_path_factory.mktemp("gateway"), RATE_LIMIT_GENERAL="0", RATE_LIMIT_LLM="0") as running:
-        yield running
 
 
 def graph(name: str) -> str:
@@ -39,7 +32,7 @@ def graph(name: str) -> str:
 
 
 async def in_graph(client: httpx.AsyncClient, name: str, given: dict[str, Any]) -> tuple[str, str | None]:
-    """The code and the place of the refusal of a completion by the graph."""
+    """Return code and parameter of a GraphQL completion's refusal."""
     messages = [{"role": "USER", "content": "hi"}]
     asked = {"model": MODEL, "messages": messages, "idempotencyKey": str(uuid.uuid4()), **given}
     body = {"query": graph(name), "variables": {"i": asked}}
@@ -53,7 +46,7 @@ CHATS = ("/v1/chat/completions", "proxy", "proxy/chat/completions")
 
 
 async def at_rest(client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> tuple[int, str | None]:
-    """The status and the place of an answer of the REST door; a path of ``proxy`` is asked as an agent asks it."""
+    """Return status and parameter of a REST answer; a path of ``proxy`` is requested as an agent."""
     headers = {}
     if path.startswith("proxy"):
         path = f"/api/v1/agents/{ADA}/{path}"
@@ -67,7 +60,7 @@ TOOLS = ["mcp", "MCP", "Mcp", "url", "web_fetch_20250910", "file_search", "code_
 
 
 @pytest.mark.parametrize("name", ["complete", "startCompletion", "completion"])
-async def test_the_graph_passes_on_no_tool_that_others_run(target: Target, name: str) -> None:
+async def test_graphql_refuses_tools_that_a_provider_runs(target: Target, name: str) -> None:
     async with target.bystander(), target.client() as client, target.measured() as cost:
         for type_ in TOOLS:
             refusal = await in_graph(client, name, {"tools": [FUNCTION, {"type": type_, **MCP}]})
@@ -76,7 +69,7 @@ async def test_the_graph_passes_on_no_tool_that_others_run(target: Target, name:
 
 
 @pytest.mark.parametrize("path", CHATS)
-async def test_the_rest_door_passes_on_no_tool_that_others_run(target: Target, path: str) -> None:
+async def test_v1_refuses_tools_that_a_provider_runs(target: Target, path: str) -> None:
     async with target.client() as client, target.measured() as cost:
         for type_ in TOOLS:
             for stream in (False, True):
@@ -97,13 +90,13 @@ GRAPH: list[tuple[dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-async def test_the_graph_passes_on_no_address_inside(target: Target) -> None:
+async def test_graphql_refuses_internal_addresses(target: Target) -> None:
     async with target.client() as client, target.measured() as cost:
         for given, place in GRAPH:
             assert await in_graph(client, "complete", given) == ("BAD_USER_INPUT", place)
         embed = "mutation($i: EmbedInput!) { embed(input: $i) { __typename } }"
         given = {"model": "text-embedding-3-small", "inputs": ["hi", "s3://bucket/key"]}
-        answer = (await client.post("/graphql", json={"query": embed, "variables": {"i": given}})).json()
+        answer = await target.ask(embed, i=given)
         assert answer["errors"][0]["extensions"]["param"] == "input[1]"
     assert cost.metric("agentgraph_upstream_calls_total", service="litellm") == 0
 
@@ -123,7 +116,7 @@ PARTS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("path", CHATS)
-async def test_the_rest_door_passes_on_no_address_inside(target: Target, path: str) -> None:
+async def test_v1_refuses_internal_addresses(target: Target, path: str) -> None:
     async with target.bystander(), target.client() as client, target.measured() as cost:
         for part, place in PARTS:
             for role in ("user", "assistant", "tool"):
@@ -136,7 +129,7 @@ async def test_the_rest_door_passes_on_no_address_inside(target: Target, path: s
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "proxy/embeddings"])
-async def test_no_embedding_is_made_of_what_a_store_holds(target: Target, path: str) -> None:
+async def test_embeddings_refuse_addresses_of_object_stores(target: Target, path: str) -> None:
     async with target.client() as client, target.measured() as cost:
         for given, place in (("gs://bucket/key", "input"), (["hi", "s3://bucket/key"], "input[1]")):
             body = {"model": "text-embedding-3-small", "input": given}
@@ -144,7 +137,7 @@ async def test_no_embedding_is_made_of_what_a_store_holds(target: Target, path: 
     assert cost.metric("agentgraph_upstream_calls_total", service="litellm") == 0
 
 
-async def test_honest_requests_pass(target: Target) -> None:
+async def test_ordinary_requests_are_accepted(target: Target) -> None:
     picture = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
     said = [HI, {"role": "user", "content": [{"type": "text", "text": f"{INSIDE} [[tokens=1 delay=0]]"}, picture]}]
     async with target.client() as client:
@@ -153,15 +146,11 @@ async def test_honest_requests_pass(target: Target) -> None:
             assert (await at_rest(client, path, body))[0] == 200
 
 
-async def test_a_message_has_letta_fetch_few_addresses(target: Target) -> None:
-    ask = "{ viewer { agents(first: 1) { nodes { id } } } }"
+async def test_a_message_has_a_bounded_number_of_image_urls(target: Target) -> None:
     send = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { __typename } }"
-    async with target.client() as client:
-        found = (await client.post("/graphql", json={"query": ask})).json()
-        agent_id = found["data"]["viewer"]["agents"]["nodes"][0]["id"]
-        content = [{"image": {"url": f"https://example.com/{index}.png"}} for index in range(101)]
-        given = {"to": {"agentId": agent_id}, "content": content, "idempotencyKey": str(uuid.uuid4())}
-        async with target.measured() as cost:
-            answer = (await client.post("/graphql", json={"query": send, "variables": {"i": given}})).json()
+    content = [{"image": {"url": f"https://example.com/{index}.png"}} for index in range(101)]
+    given = {"to": {"agentId": await target.agent_id()}, "content": content, "idempotencyKey": str(uuid.uuid4())}
+    async with target.measured() as cost:
+        answer = await target.ask(send, i=given)
     assert answer["errors"][0]["extensions"]["reason"] == "RANGE"
     assert cost.metric("agentgraph_upstream_calls_total", service="letta") == 0

@@ -1,4 +1,4 @@
-"""Slots: one user's, one address's and all strangers' use never takes what the others have."""
+"""Slots: one user, one address, or all clients without a token cannot use the slots of others."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-import pytest_asyncio
-from websockets.asyncio.client import connect
 
 from app.embedded.people import ADA, GRACE
-from tests.support.attack import Target, attacked
-from tests.support.websocket import PROTOCOL
+from tests.support.attack import Target
 
 REQUESTS, STREAMS = 16, 8
 SHARE, STREAM_SHARE = REQUESTS // 4, STREAMS // 4
 STRANGERS, STRANGER_SHARE = SHARE, SHARE // 4
+SETTINGS = {"MAX_CONCURRENT_REQUESTS": str(REQUESTS), "MAX_CONCURRENT_STREAMS": str(STREAMS), "RATE_LIMIT_LLM": "0"}
 
 VIEWER = {"query": "{ viewer { id } }"}
 COMPLETION = "subscription($i: CompletionInput!, $k: ID!) { completion(input: $i, streamKey: $k) { cursor } }"
@@ -31,16 +29,9 @@ WAITS = "hi [[tokens=100000 delay=0.5]]"
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Target]:
-    settings = {"MAX_CONCURRENT_REQUESTS": str(REQUESTS), "MAX_CONCURRENT_STREAMS": str(STREAMS), "RATE_LIMIT_LLM": "0"}
-    async with attacked(tmp_path_factory.mktemp("slots"), **settings) as running:
-        yield running
-
-
 @asynccontextmanager
 async def slow_body(target: Target, *headers: str) -> AsyncIterator[None]:
-    """A request whose body does not come: the server has asked for it, so it has its slot."""
+    """Open a request without its body. It has its slot once the server has asked for the body."""
     reader, writer = await asyncio.open_connection(*target.address)
     fields = ("host: x", "content-type: application/json", "content-length: 9", "expect: 100-continue", *headers)
     writer.write("\r\n".join(("POST /graphql HTTP/1.1", *fields, "", "")).encode())
@@ -56,7 +47,7 @@ def bearer(target: Target, user_id: str) -> str:
 
 
 async def asked(target: Target, user_id: str | None, body: dict[str, Any] = VIEWER) -> tuple[int, str | None]:
-    """The status of a request, and the reason of the error."""
+    """Return the status of a request, and the reason of its error."""
     async with target.client(user_id) as client:
         return seen(await client.post("/graphql", json=body))
 
@@ -67,14 +58,14 @@ def seen(answer: httpx.Response) -> tuple[int, str | None]:
 
 
 async def until_free(target: Target, user_id: str | None, body: dict[str, Any] = VIEWER) -> None:
-    """Wait until a request is let in again: the server has seen that the others are gone."""
+    """Wait until a request is admitted again, which is when the server has noticed that the others disconnected."""
     async with target.client(user_id) as client:
         while (await client.post("/graphql", json=body)).status_code != 200:
             await asyncio.sleep(0.01)
 
 
 @pytest.mark.bound("user-requests")
-async def test_a_user_who_holds_a_share_of_the_places_takes_no_more(target: Target) -> None:
+async def test_a_user_cannot_take_more_than_a_share_of_the_slots(target: Target) -> None:
     async with target.bystander(), AsyncExitStack() as held:
         for number in range(SHARE):
             assert await asked(target, ADA) == (200, None), number
@@ -85,7 +76,7 @@ async def test_a_user_who_holds_a_share_of_the_places_takes_no_more(target: Targ
 
 
 @pytest.mark.bound("requests")
-async def test_users_who_hold_every_place_make_the_gateway_shed_what_is_new(target: Target) -> None:
+async def test_a_new_request_is_refused_if_users_hold_all_slots(target: Target) -> None:
     async with AsyncExitStack() as held:
         for user_id in (str(uuid.uuid4()) for _ in range(REQUESTS // SHARE)):
             assert await asked(target, GRACE) == (200, None)
@@ -99,7 +90,7 @@ async def test_users_who_hold_every_place_make_the_gateway_shed_what_is_new(targ
 
 
 @pytest.mark.bound("anonymous-requests")
-async def test_strangers_take_no_places_of_users_and_an_address_takes_a_share_of_theirs(target: Target) -> None:
+async def test_anonymous_clients_have_their_own_slots_and_shares(target: Target) -> None:
     schema = {"query": "{ __typename }"}
     async with target.bystander(), AsyncExitStack() as held:
         for number in range(STRANGERS // STRANGER_SHARE):
@@ -121,7 +112,7 @@ def completion() -> dict[str, Any]:
 
 @asynccontextmanager
 async def subscribed(client: httpx.AsyncClient) -> AsyncIterator[tuple[int, str | None]]:
-    """A subscription that has begun, or been refused: its status, and the error's reason."""
+    """Open a subscription. Yield its status, and the reason if it was refused."""
     headers = {"accept": "text/event-stream"}
     async with client.stream("POST", "/graphql", json=completion(), headers=headers) as answer:
         async for line in answer.aiter_lines():
@@ -139,21 +130,10 @@ async def test_streams_are_counted_apart_from_requests_and_by_user(target: Targe
         for _ in range(3):
             assert await held.enter_async_context(subscribed(client)) == (200, "STREAMS")
         assert await asked(target, ADA) == (200, None)
-        assert await _socket_refusal(target) == "STREAMS"
-
-
-async def _socket_refusal(target: Target) -> str:
-    """The reason for which a subscription on a socket is refused."""
-    url = target.url.replace("http", "ws") + "/graphql"
-    async with connect(url, subprotocols=[PROTOCOL], proxy=None) as socket:
-        payload = {"authorization": f"Bearer {target.token()}"}
-        await socket.send(orjson.dumps({"type": "connection_init", "payload": payload}).decode())
-        assert orjson.loads(await socket.recv())["type"] == "connection_ack"
-        subscribe = {"id": "1", "type": "subscribe", "payload": completion()}
-        await socket.send(orjson.dumps(subscribe).decode())
-        told = orjson.loads(await socket.recv())
-    assert told["type"] == "error"
-    return str(told["payload"][0]["extensions"]["reason"])
+        async with target.socket() as socket:
+            await socket.subscribe(**completion())
+            told = await socket.hear()
+        assert (told["type"], told["payload"][0]["extensions"]["reason"]) == ("error", "STREAMS")
 
 
 async def test_requests_that_wait_for_a_model_are_counted_as_streams(target: Target) -> None:
@@ -170,7 +150,7 @@ async def test_requests_that_wait_for_a_model_are_counted_as_streams(target: Tar
         assert len(waiting) == STREAM_SHARE
 
 
-async def test_a_body_is_not_read_before_its_sender_has_signed_in(target: Target) -> None:
+async def test_a_body_is_not_read_before_its_sender_is_authenticated(target: Target) -> None:
     head = "POST {} HTTP/1.1\r\nhost: x\r\ncontent-length: 900000\r\nexpect: 100-continue\r\n{}\r\n"
     paths = ("/graphql", "/v1/chat/completions", f"/api/v1/agents/{ADA}/proxy/chat/completions")
     async with target.bystander():

@@ -1,16 +1,14 @@
-"""WebSockets of clients that flood, hold and do not read: what they cost is counted, and how they are refused."""
+"""WebSocket clients that flood, hold sockets open or do not read: their cost, and how they are refused."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from app.embedded.people import GRACE
 from app.graphql.session import MAX_OPERATIONS
@@ -23,13 +21,7 @@ from tests.support.stack import until
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FRAMES = 200_000
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Target]:
-    settings = {"WRITE_TIMEOUT_SECONDS": "1", "SOCKET_INIT_SECONDS": "30", "RATE_LIMIT_GENERAL": "0"}
-    async with attacked(tmp_path_factory.mktemp("sockets"), **settings) as running:
-        yield running
+SETTINGS = {"WRITE_TIMEOUT_SECONDS": "1", "SOCKET_INIT_SECONDS": "30", "RATE_LIMIT_GENERAL": "0"}
 
 
 FLOODS = {
@@ -41,28 +33,28 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("flood", FLOODS)
-async def test_a_strangers_flood_of_frames_costs_next_to_nothing(target: Target, flood: str) -> None:
+async def test_an_anonymous_flood_of_frames_costs_little(target: Target, flood: str) -> None:
     async with target.bystander(GRACE), target.measured() as cost, raw_socket(target.address) as one:
         await one.send(FLOODS[flood])
-        assert await one.closed() == (4400, "More than 100 frames before connection_init")
+        assert await one.closed() == (4400, "The client sent more than 100 frames before connection_init.")
     assert cost.cpu_seconds < 0.25
 
 
 @pytest.mark.parametrize("flood", FLOODS)
-async def test_a_users_flood_of_frames_costs_little_and_others_go_on(target: Target, flood: str) -> None:
+async def test_a_users_flood_of_frames_closes_the_socket(target: Target, flood: str) -> None:
     user = f"00000000-0000-4000-8000-{abs(hash(flood)) % 10**12:012}"
     async with target.bystander(GRACE), raw_socket(target.address) as one:
         await one.sign_in(target.token(user))
         await one.send(FLOODS[flood])
         code, reason = await one.closed()
     assert (code, reason) in {
-        (4429, "Too many messages: send fewer in a second"),
-        (1009, "A message of more than 1000 fragments"),
+        (4429, "The client sent too many messages. Send fewer messages per second."),
+        (1009, "A message has more than 1000 frames. Send the message in fewer frames."),
     }
     assert (code == 1009) is (flood == "fragments")
 
 
-async def test_a_strangers_megabytes_are_not_kept(target: Target) -> None:
+async def test_a_large_message_of_an_anonymous_client_is_not_kept(target: Target) -> None:
     """A message that never ends is refused at its head, and what comes after is thrown away."""
     async with target.bystander(GRACE), target.measured() as cost, raw_socket(target.address) as one:
         await one.send(frame(Op.TEXT, b"x" * 8_000_000))
@@ -73,7 +65,7 @@ async def test_a_strangers_megabytes_are_not_kept(target: Target) -> None:
 
 @pytest.mark.parametrize("depth", [254, 1000, 100_000])
 @pytest.mark.parametrize("kind", ["ping", "connection_init"])
-async def test_deep_nesting_is_told_and_leaves_no_traceback(target: Target, kind: str, depth: int) -> None:
+async def test_deep_nesting_closes_the_socket_with_a_reason(target: Target, kind: str, depth: int) -> None:
     payload = b'{"a":' * depth + b"1" + b"}" * depth
     message = b'{"type":"%s","payload":%s}' % (kind.encode(), payload)
     async with raw_socket(target.address) as one:
@@ -94,7 +86,7 @@ async def test_text_that_is_not_utf8_closes_the_socket_and_leaves_no_traceback(
         for index, piece in enumerate(pieces):
             last = index == len(pieces) - 1
             await one.send(frame(Op.TEXT if index == 0 else Op.CONT, piece, fin=last))
-        assert await one.closed() == (1007, "A text message that is not UTF-8")
+        assert await one.closed() == (1007, "A text message is not valid UTF-8.")
     async with raw_socket(target.address) as other:
         await other.send(frame(Op.TEXT, b"\xc3") + frame(Op.PING, b"a") + frame(Op.TEXT, b"{}"))
         assert (await other.closed())[0] == 1007
@@ -125,26 +117,29 @@ async def test_frames_before_the_handshake_is_answered_leave_no_traceback(target
     assert b"Traceback" not in target.log
 
 
-async def test_a_client_that_answers_no_ping_is_cut_off(tmp_path: Path) -> None:
+async def test_a_client_that_answers_no_ping_is_disconnected(tmp_path: Path) -> None:
     async with attacked(tmp_path, STREAM_HEARTBEAT_SECONDS="0.2") as target, raw_socket(target.address) as one:
         await one.sign_in(target.token())
         assert (await one.hear())[0] is Op.PING
         assert await one.closed() == (1006, "")
 
 
-async def test_nothing_is_compressed(target: Target) -> None:
+async def test_compression_is_not_negotiated(target: Target) -> None:
     """An honest socket costs no compression state, and a small message cannot be a large one."""
     async with raw_socket(target.address, compresses=True) as one:
         assert one.status == 101
         assert "sec-websocket-extensions" not in one.head.lower()
 
 
-async def test_strangers_sockets_make_way_and_users_still_sign_in(target: Target) -> None:
+async def test_anonymous_sockets_past_the_bound_evict_the_oldest(target: Target) -> None:
     async with target.bystander(GRACE), AsyncExitStack() as stack:
         held = [await stack.enter_async_context(raw_socket(target.address)) for _ in range(MAX_ANONYMOUS_PER_ADDRESS)]
         more = [await stack.enter_async_context(raw_socket(target.address)) for _ in range(20)]
         for gone in held[: len(more)]:
-            assert await gone.closed() == (4408, "Too many sockets are waiting for connection_init")
+            assert await gone.closed() == (
+                4408,
+                "Too many connected clients have not sent connection_init. Connect again.",
+            )
         for stays in (held[-1], more[-1]):
             await stays.sign_in(target.token())
 
@@ -159,7 +154,7 @@ def _user(number: int) -> str:
     return f"00000000-0000-4000-8000-{number:012}"
 
 
-async def test_what_one_user_leaves_unread_on_many_sockets_is_bounded(target: Target) -> None:
+async def test_unread_answers_of_one_user_on_many_sockets_are_bounded(target: Target) -> None:
     """Fifteen hundred answers of 67 kB are asked for, and two hundred of them are made."""
     async with target.bystander(GRACE), target.measured() as cost, AsyncExitStack() as stack:
         held = [await stack.enter_async_context(raw_socket(target.address, receive_buffer=4096)) for _ in range(15)]
@@ -172,14 +167,14 @@ async def test_what_one_user_leaves_unread_on_many_sockets_is_bounded(target: Ta
 
 
 async def _settled(target: Target) -> None:
-    """Wait until the operations that go on are those whose answers wait to be read, and a bystander's."""
+    """Wait until the number of slots in use stays almost constant."""
     counts: list[float] = []
     while len(counts) < 10 or max(counts[-10:]) - min(counts[-10:]) > 1:
         metrics = await target.metrics()
         counts.append(sum(value for _, value in metrics["agentgraph_slots_in_use"]))
 
 
-async def test_sockets_that_nobody_reads_are_let_go(target: Target) -> None:
+async def test_unread_sockets_are_disconnected(target: Target) -> None:
     async with target.bystander(GRACE), AsyncExitStack() as stack:
         held = [await stack.enter_async_context(raw_socket(target.address, receive_buffer=4096)) for _ in range(4)]
         for number, one in enumerate(held):

@@ -1,4 +1,4 @@
-"""What a running stream holds, counted as resident memory of a gateway that has served little else."""
+"""The memory of a running stream: resident memory of a gateway that serves little else."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from app.embedded.people import ADA, GRACE
-from tests.support.attack import Target, attacked
+from tests.support.attack import Target
 from tests.support.documents import COMPLETION_TEXT
-from tests.support.endless import Model, asked, gone
+from tests.support.endless import Model, asked, endless_model, gone
 from tests.support.rawsocket import text
 
 STREAMS = 100
@@ -43,14 +43,14 @@ class Streams:
             self._open += await asyncio.gather(self._one(ADA), self._one(GRACE))
 
     async def say(self, tokens: int) -> None:
-        """Let every stream say so many tokens, one at a time, and read them."""
+        """Send this number of tokens in every stream, one at a time, and read them."""
         for _ in range(tokens):
             for transport in Model.answering:
                 Model.say(transport)
             await asyncio.gather(*(reader.readuntil(b"token ") for reader, _ in self._open))
 
     async def close(self) -> None:
-        """Close every stream, and wait until the gateway has."""
+        """Close every stream, and wait until the gateway has closed it too."""
         for _, writer in self._open:
             writer.transport.abort()
         self._open.clear()
@@ -76,15 +76,7 @@ class Streams:
 
 @pytest.mark.parametrize("door", ["v1", "graphql", "ws"])
 async def test_a_running_stream_holds_little_memory(door: str, tmp_path: Path) -> None:
-    server = await asyncio.get_running_loop().create_server(Model, "127.0.0.1", 0, backlog=1024)
-    settings = {
-        "LITELLM_BASE_URL": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
-        "LITELLM_API_KEY": "sk-model",
-        "STREAM_COALESCE_MILLISECONDS": "0",
-        "RATE_LIMIT_GENERAL": "0",
-        "RATE_LIMIT_LLM": "0",
-    }
-    async with server, attacked(tmp_path, **settings) as target:
+    async with endless_model(tmp_path) as target:
         streams = Streams(target, door)
         await streams.open(10)  # what is made once
         await streams.say(TOKENS)

@@ -1,10 +1,9 @@
-"""What one user's streams and keys cost the process, and that they cost nobody else anything."""
+"""The cost of one user's streams and idempotency keys, and their effect on other users."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -19,6 +18,7 @@ from app.embedded.people import ADA, GRACE
 from tests.support.attack import Target, attacked
 from tests.support.doors import event_stream
 from tests.support.oddserver import Scripted, odd_server
+from tests.support.rawhttp import raw
 
 MB = 1024 * 1024
 DIMENSIONS, INPUTS = 4096, 100
@@ -40,7 +40,7 @@ _VECTORS = orjson.dumps(
 
 
 def model(_method: str, path: str, body: bytes) -> Scripted:
-    """A LiteLLM that says ``count`` pieces of ``size`` characters, as fast as they are read unless there is a delay."""
+    """Return a LiteLLM that sends ``count`` pieces of ``size`` characters, with an optional delay between them."""
     if path.endswith("/embeddings"):
         return Scripted(pieces=[_VECTORS])
     asked = re.search(rb"\[\[(.*?)\]\]", body)
@@ -81,7 +81,7 @@ def say(directive: str) -> list[dict[str, str]]:
 
 
 async def ended(client: httpx.AsyncClient, directive: str) -> str:
-    """The id of a stream that has been read to its end at the OpenAI door."""
+    """Read a completion to its end at ``/v1``. Return its stream id."""
     body = {"model": "m", "stream": True, "messages": say(directive)}
     async with client.stream("POST", "/v1/chat/completions", json=body) as response:
         assert response.status_code == 200
@@ -98,7 +98,6 @@ async def asked(client: httpx.AsyncClient, query: str, **variables: Any) -> dict
 
 
 async def heard(client: httpx.AsyncClient, stream_id: str, after: str | None = None) -> list[dict[str, Any]]:
-    """The events of a stream."""
     body = {"query": STREAM, "variables": {"id": stream_id, "after": after}}
     async with client.stream(
         "POST", "/graphql", json=body, headers={"accept": "text/event-stream"}, timeout=60
@@ -111,26 +110,17 @@ def text_in(events: list[dict[str, Any]]) -> str:
 
 
 async def unread(target: Target, stack: AsyncExitStack, query: str, **variables: Any) -> asyncio.StreamReader:
-    """A subscription by server-sent events that is begun and not read any further."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(sock, target.address)
-    reader, writer = await asyncio.open_connection(sock=sock, limit=4096)
-
-    def leave() -> None:
-        writer.transport.abort()  # the writer closes the connection when it is collected, so it is kept until here
-
-    stack.callback(leave)
+    """Start a subscription over server-sent events, and do not read its events."""
+    connection = await stack.enter_async_context(raw(target.address, receive_buffer=4096))
     body = orjson.dumps({"query": query, "variables": variables})
     head = "POST /graphql HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\ncontent-type: application/json\r\n"
     head += f"authorization: {target.headers()['authorization']}\r\ncontent-length: {len(body)}\r\n\r\n"
-    writer.write(head.encode() + body)
-    assert b" 200 " in await reader.readline()
-    return reader
+    await connection.send(head.encode() + body)
+    assert b" 200 " in await connection.reader.readline()
+    return connection.reader
 
 
-async def test_readers_that_read_nothing_hold_little(target: Target) -> None:
+async def test_readers_that_read_nothing_take_little_memory(target: Target) -> None:
     async with target.bystander(), target.client() as client, AsyncExitStack() as stack:
         stream_id = await ended(client, "tokens=1000 size=6000")
         async with target.measured() as cost:
@@ -142,7 +132,7 @@ async def test_readers_that_read_nothing_hold_little(target: Target) -> None:
         assert len(text_in(await heard(client, stream_id))) == 6_000_000
 
 
-async def test_a_source_is_read_no_faster_than_its_reader_reads(target: Target) -> None:
+async def test_a_source_is_paused_for_a_slow_reader(target: Target) -> None:
     async with target.bystander(), target.client() as client, AsyncExitStack() as stack:
         given = {"model": "m", "messages": [{"role": "USER", "content": "[[tokens=1000 size=15000]]"}]}
         reader = await unread(target, stack, COMPLETION, i=given, k=str(uuid.uuid4()))
@@ -166,7 +156,7 @@ async def drained(reader: asyncio.StreamReader) -> None:
         pass
 
 
-async def test_reading_a_long_stream_again_and_again_costs_little(target: Target) -> None:
+async def test_repeated_reading_of_a_long_stream_costs_little(target: Target) -> None:
     async with target.client() as client:
         stream_id = await ended(client, "tokens=20000")
         whole = text_in(await heard(client, stream_id))
@@ -177,7 +167,7 @@ async def test_reading_a_long_stream_again_and_again_costs_little(target: Target
         assert cost.cpu_seconds < 1.0
 
 
-async def test_one_users_answers_under_keys_evict_none_of_anothers(target: Target) -> None:
+async def test_stored_answers_of_one_user_do_not_evict_those_of_another(target: Target) -> None:
     create = "mutation($i: CreateConversationInput!) { createConversation(input: $i) { conversation { id } } }"
     embed = "mutation($i: EmbedInput!) { embed(input: $i) { usage { totalTokens } } }"
     async with target.bystander(), target.client(ADA) as ada, target.client(GRACE) as grace:
@@ -190,7 +180,7 @@ async def test_one_users_answers_under_keys_evict_none_of_anothers(target: Targe
         assert await asked(ada, create, i=given) == made
 
 
-async def test_one_users_running_streams_hold_their_share_and_no_more(target: Target) -> None:
+async def test_running_streams_of_one_user_are_bounded_by_their_share(target: Target) -> None:
     async with target.client(ADA) as ada, target.client(GRACE) as grace:
         kept = await ended(grace, "tokens=100 size=1000")
         async with target.bystander(), target.measured() as cost:

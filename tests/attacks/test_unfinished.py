@@ -1,18 +1,15 @@
-"""Incomplete heads, bodies and socket messages, and aborted requests, in large numbers."""
+"""Many incomplete heads, bodies and socket messages, and many aborted requests."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import uuid
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from app.embedded.people import ADA
 from app.idle_connections import MAX_HEADS_BYTES
@@ -23,17 +20,11 @@ from tests.support.rawsocket import Op, frame, raw_socket
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 MIB = 2**20
-NO_LIMITS = {"RATE_LIMIT_GENERAL": "0", "RATE_LIMIT_LLM": "0", "MAX_SOCKET_MESSAGES_PER_SECOND": "100000"}
+SETTINGS = {"RATE_LIMIT_GENERAL": "0", "RATE_LIMIT_LLM": "0", "MAX_SOCKET_MESSAGES_PER_SECOND": "100000"}
 BODY = 1_000_000
 MOST_HELD = BODIES * BODY
 MANY = 120
 """More bodies than one user may have in memory, and fewer than the user has slots."""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Target]:
-    async with attacked(tmp_path_factory.mktemp("unfinished"), **NO_LIMITS) as running:
-        yield running
 
 
 def head(target: Target, length: int, user_id: str | None = ADA) -> bytes:
@@ -43,7 +34,7 @@ def head(target: Target, length: int, user_id: str | None = ADA) -> bytes:
 
 
 async def places_free(target: Target) -> None:
-    """Wait until no slot is taken but the bystander's, and no body is in memory."""
+    """Wait until only the bystander holds slots, and no body is in memory."""
     async with asyncio.timeout(30):
         while True:
             metrics = await target.metrics()
@@ -54,50 +45,38 @@ async def places_free(target: Target) -> None:
 
 
 async def refused(connection: Raw) -> tuple[int, str]:
-    """The status and the reason of a refusal."""
     status, _, body = await connection.answer()
     return status, json.loads(body)["errors"][0]["extensions"]["reason"]
 
 
-async def test_bodies_that_trickle_hold_a_users_share_of_memory_and_no_more(target: Target) -> None:
+@pytest.mark.parametrize(
+    ("user_id", "count", "bodies", "more"), [(ADA, MANY, BODIES, 60 * MIB), (None, 30, BODIES // 4, 20 * MIB)]
+)
+async def test_incomplete_bodies_hold_at_most_the_share_of_their_owner(
+    target: Target, user_id: str | None, count: int, bodies: int, more: int
+) -> None:
     async with target.bystander(), target.measured() as cost, AsyncExitStack() as stack:
-        held = [await stack.enter_async_context(raw(target.address)) for _ in range(MANY)]
+        held = [await stack.enter_async_context(raw(target.address)) for _ in range(count)]
         answers = [asyncio.create_task(refused(one)) for one in held]
         for one in held:
-            with contextlib.suppress(ConnectionError):
-                await one.send(head(target, BODY) + b" " * (BODY - 1000))
-        told = {answer.result() for answer in (await until_done(answers, MANY - BODIES - 1))}
+            await one.send(head(target, BODY, user_id) + b" " * (BODY - 1000))
+        told = {answer.result() for answer in (await until_done(answers, count - bodies - 1))}
         assert told == {(429, "BODIES")}
         for task in answers:
             task.cancel()
     await places_free(target)
-    assert cost.peak_rss_bytes < MOST_HELD + 60 * MIB  # besides the bodies, what each refused connection had received
+    assert cost.peak_rss_bytes < bodies * BODY + more  # also the bytes that refused connections had received
 
 
 async def until_done(tasks: list[asyncio.Task[tuple[int, str]]], count: int) -> list[asyncio.Task[tuple[int, str]]]:
-    """Wait until so many have ended."""
+    """Wait until this number of tasks has ended."""
     while len(done := [task for task in tasks if task.done()]) < count:
         waiting = [task for task in tasks if not task.done()]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     return done
 
 
-async def test_strangers_bodies_hold_a_share_of_memory(target: Target) -> None:
-    async with target.bystander(), target.measured() as cost, AsyncExitStack() as stack:
-        held = [await stack.enter_async_context(raw(target.address)) for _ in range(30)]
-        answers = [asyncio.create_task(refused(one)) for one in held]
-        for one in held:
-            with contextlib.suppress(ConnectionError):
-                await one.send(head(target, BODY, None) + b" " * (BODY - 1000))
-        told = {answer.result() for answer in (await until_done(answers, 30 - BODIES // 4 - 1))}
-        assert told == {(429, "BODIES")}
-        for task in answers:
-            task.cancel()
-    await places_free(target)
-    assert cost.peak_rss_bytes < BODIES // 4 * BODY + 20 * MIB
-
-
-async def test_messages_of_sockets_that_are_not_complete_hold_a_users_share(target: Target) -> None:
+async def test_incomplete_messages_of_sockets_are_bounded_by_the_users_share(target: Target) -> None:
     """A fragment of nearly a megabyte on each of many sockets, and no end."""
     async with target.bystander(), target.measured() as cost, AsyncExitStack() as stack:
         sockets = [await stack.enter_async_context(raw_socket(target.address)) for _ in range(BODIES + 20)]
@@ -107,14 +86,14 @@ async def test_messages_of_sockets_that_are_not_complete_hold_a_users_share(targ
         for one in sockets:
             await one.send(frame(Op.TEXT, b" " * (BODY - 1000), fin=False))
         told = {one.result() for one in await until_done(closing, len(sockets) - BODIES)}
-        assert told == {(4429, "Too many bytes of messages and requests at a time")}
+        assert told == {(4429, "The messages and requests in progress have too many bytes. Send fewer at a time.")}
         for task in closing:
             task.cancel()
     await places_free(target)
     assert cost.peak_rss_bytes < MOST_HELD + 40 * MIB
 
 
-async def test_heads_that_are_not_complete_are_bounded_together(target: Target) -> None:
+async def test_incomplete_heads_of_all_connections_are_bounded(target: Target) -> None:
     part = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: %b\r\n" % (at, b"x" * 590) for at in range(100))
     part = part[:60_000]
     many = 2 * MAX_HEADS_BYTES // len(part)
@@ -130,8 +109,8 @@ async def test_heads_that_are_not_complete_are_bounded_together(target: Target) 
 
 
 @pytest.mark.parametrize("how", ["body", "query", "stream", "graph stream"])
-async def test_requests_that_are_aborted_give_everything_back(tmp_path: Path, how: str) -> None:
-    async with attacked(tmp_path, **NO_LIMITS) as target:
+async def test_aborted_requests_free_their_slots_and_memory(tmp_path: Path, how: str) -> None:
+    async with attacked(tmp_path, **SETTINGS) as target:
         await _aborted(target, how)
 
 

@@ -1,4 +1,4 @@
-"""Answers of upstreams that are far too large, of far too many values, or without end."""
+"""Upstream answers that are too large, have too many values, or do not end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STREAM = Scripted(headers={"content-type": "text/event-stream"}, pieces=[CHUNK, 
 
 
 class Upstreams:
-    """AMS, Letta and LiteLLM by a script: what a test sets for a path, or else what a quiet day has."""
+    """AMS, Letta and LiteLLM with scripted answers by path, and small default answers."""
 
     def __init__(self) -> None:
         self.odd: dict[str, Scripted] = {}
@@ -66,12 +66,12 @@ LETTAS_MESSAGES = "/letta/v1/conversations/default/messages"
 
 
 def filled(start: bytes, piece: bytes, end: bytes, size: int) -> bytes:
-    """JSON of about a size."""
+    """Return JSON of about this size."""
     return start + piece * ((size - len(start) - len(end)) // len(piece)) + end
 
 
 async def reason(target: Target, query: str) -> Any:
-    """Why a query, or a path of the REST door, was answered with an error."""
+    """Return the reason of the error of a query or of a REST path."""
     async with target.client() as client:
         if query.startswith("/"):
             return (await client.get(query)).json()["error"]["code"].upper()
@@ -88,7 +88,7 @@ HUGE: list[tuple[str, str, bytes, bytes, int]] = [
 
 
 @pytest.mark.parametrize(("path", "query", "start", "record", "mib"), HUGE, ids=[path for path, *_ in HUGE])
-async def test_an_answer_far_above_its_bound_costs_no_more_than_the_bound(
+async def test_a_huge_answer_takes_no_more_memory_than_its_bound(
     served: tuple[Target, Upstreams], path: str, query: str, start: bytes, record: bytes, mib: int
 ) -> None:
     target, upstreams = served
@@ -100,7 +100,7 @@ async def test_an_answer_far_above_its_bound_costs_no_more_than_the_bound(
     assert cost.peak_rss_bytes < 3 * LARGEST_LIST
 
 
-async def test_an_answer_that_was_compressed_is_counted_as_it_grows(served: tuple[Target, Upstreams]) -> None:
+async def test_a_compressed_answer_is_bounded_by_its_decoded_size(served: tuple[Target, Upstreams]) -> None:
     target, upstreams = served
     packed = gzip.compress(b" " * 100 * MIB, compresslevel=1)
     headers = {"content-type": "application/json", "content-encoding": "gzip"}

@@ -1,4 +1,4 @@
-"""The chat example in a browser that can reach nothing but the gateway."""
+"""The chat example in a browser that can reach only the gateway."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def words(count: int) -> str:
 
 @asynccontextmanager
 async def chatting(stack: Stack, url: str | None = None) -> AsyncIterator[Page]:
-    """The page, signed in, in the default conversation of an agent that has said nothing yet."""
+    """Sign in on the page, in the default conversation of a new agent."""
     agent_id = await stack.make_agent()
     async with opened_page(url or stack.url) as page:
         await page.do("open", path=f"/demo/#/{agent_id}")
@@ -32,7 +32,7 @@ async def chatting(stack: Stack, url: str | None = None) -> AsyncIterator[Page]:
 
 
 class Wire:
-    """What lies between the browser and the gateway, and can be cut: every connection at once."""
+    """A proxy between the browser and the gateway, which can cut all connections at once."""
 
     def __init__(self, url: str) -> None:
         self._port = int(url.rpartition(":")[2])
@@ -63,14 +63,14 @@ class Wire:
 
 
 async def standing(page: Page) -> list[dict[str, Any]]:
-    """The messages that stand, once nothing is under way any more."""
+    """Return the messages once no turn is in progress."""
     await page.do("see", selector=".message.AssistantMessage:not(.live)")
     await page.gone(".live, .note")
     return await page.read(".message")
 
 
 async def fresh(page: Page) -> list[dict[str, Any]]:
-    """The messages as a page shows them that has just been opened."""
+    """Return the messages as a newly opened page shows them."""
     await page.do("reload")
     return await standing(page)
 
@@ -82,7 +82,7 @@ def said(messages: list[dict[str, Any]], kind: str) -> list[str]:
 class TestInABrowser:
     pytestmark = in_a_browser
 
-    async def test_an_answer_streams_and_the_cache_is_as_a_fresh_page_has_it(self, stack: Stack) -> None:
+    async def test_a_streamed_answer_equals_that_of_a_reloaded_page(self, stack: Stack) -> None:
         async with chatting(stack) as page:
             before = len(await page.do("asked"))
             await page.say("hi [[tokens=40 delay=0.03 reasoning=1 tool=find_order]]")
@@ -96,7 +96,7 @@ class TestInABrowser:
             assert words(40) in streamed[-1]["text"]
             assert await fresh(page) == streamed
 
-    async def test_reloaded_in_mid_answer_the_whole_answer_stands_once(self, stack: Stack) -> None:
+    async def test_a_page_reloaded_during_an_answer_shows_it_once(self, stack: Stack) -> None:
         async with chatting(stack) as page:
             before = (await stack.model_stats())["total"]
             await page.say("hi [[tokens=80 delay=0.05]]")
@@ -110,7 +110,7 @@ class TestInABrowser:
             assert (await stack.model_stats())["total"] == before + 1
             assert await fresh(page) == messages
 
-    async def test_cut_off_it_goes_on_from_its_cursor(self, stack: Stack) -> None:
+    async def test_a_disconnected_page_continues_from_its_cursor(self, stack: Stack) -> None:
         wire = Wire(stack.url)
         async with wire.laid() as url, chatting(stack, url) as page:
             await page.say("hi [[tokens=80 delay=0.05]]")
@@ -121,7 +121,7 @@ class TestInABrowser:
             assert (await page.do("asked")).count("FollowStream") == 2
             assert await fresh(page) == messages
 
-    async def test_stop_stops_the_model(self, stack: Stack) -> None:
+    async def test_stop_cancels_the_model_call(self, stack: Stack) -> None:
         async with chatting(stack) as page:
             before = await stack.model_stats()
             await page.say("hi [[tokens=900 delay=0.05]]")
@@ -137,7 +137,7 @@ class TestInABrowser:
             await until(stopped)
 
     @pytest.mark.parametrize(("decision", "words"), [("Approve", "I have called"), ("Deny", "I leave")])
-    async def test_a_tool_call_is_decided_on(self, stack: Stack, decision: str, words: str) -> None:
+    async def test_a_tool_call_can_be_approved_or_denied(self, stack: Stack, decision: str, words: str) -> None:
         async with chatting(stack) as page:
             await page.say("Please [[tool=send_mail approve=1]]")
             await page.see("Asks to call send_mail", ".ApprovalRequestMessage")
@@ -153,7 +153,7 @@ class TestInABrowser:
             assert answer.startswith("Approved" if decision == "Approve" else "Denied")
             assert await fresh(page) == messages
 
-    async def test_letta_is_killed_and_comes_back(self, stack: Stack) -> None:
+    async def test_a_page_recovers_after_letta_was_down(self, stack: Stack) -> None:
         async with chatting(stack) as page:
             letta = stack.servers["letta"]
             await letta.stop()
@@ -175,7 +175,7 @@ class TestInABrowser:
             await page.do("press", label="Your message", key="Enter")
             assert words(3) in (await standing(page))[-1]["text"]
 
-    async def test_sent_while_busy_the_draft_is_kept_and_goes_out_when_it_can(self, stack: Stack) -> None:
+    async def test_a_draft_is_kept_while_the_conversation_is_busy(self, stack: Stack) -> None:
         async with chatting(stack) as page:
             await page.say("first [[tokens=900 delay=0.05]]")
             await page.see("tok3", ".live.AssistantMessage")
@@ -187,7 +187,7 @@ class TestInABrowser:
             assert words(3) in (await standing(page))[-1]["text"]
             assert await page.do("value", label="Your message") == ""
 
-    async def test_signed_in_again_the_page_is_where_it_was(self, stack: Stack) -> None:
+    async def test_a_draft_is_kept_over_a_new_sign_in(self, stack: Stack) -> None:
         async with chatting(stack) as page:
             await page.do("fill", label="Your message", text="a thought of mine")
             expired = stack.token(lifetime_seconds=-3600)

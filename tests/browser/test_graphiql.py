@@ -1,4 +1,4 @@
-"""GraphiQL in a browser that can reach nothing but the gateway."""
+"""GraphiQL in a browser that can reach only the gateway."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUPABASE = "http://127.0.0.1:1"
 
 
 def saved() -> list[dict[str, Any]]:
-    """Each saved operation's name, and whether it is a subscription."""
+    """Return each saved operation's name, and whether it is a subscription."""
     found = [get_operation_ast(parse(one["query"])) for one in operations()]
     return [
         {"name": one.name.value, "subscribes": one.operation is OperationType.SUBSCRIPTION}
@@ -49,7 +49,7 @@ async def test_each_saved_operation_runs_over_either_transport(stack: Stack) -> 
     assert told == {"elsewhere": [], "errors": []}
 
 
-async def test_where_supabase_signs_in_the_box_is_empty_with_a_hint_and_takes_a_token() -> None:
+async def test_with_supabase_graphiql_takes_a_token() -> None:
     async with embedded_stack(supabase_url=SUPABASE, supabase_jwt_secret=KEY) as stack:
         token = make_token(KEY, user_id=ADA, email="ada@example.com", issuer=f"{SUPABASE}/auth/v1")
         asked = [{"name": "Budget", "subscribes": False}]
@@ -62,7 +62,7 @@ async def test_where_supabase_signs_in_the_box_is_empty_with_a_hint_and_takes_a_
     assert told == {"elsewhere": [], "errors": []}
 
 
-async def test_stop_ends_a_stream_and_the_model_with_it(stack: Stack) -> None:
+async def test_stop_ends_a_stream_and_its_model_call(stack: Stack) -> None:
     [stopped] = await run_node(
         "graphiql_stop.mjs", url=stack.url, chromium=chromium_path(), transports=["SSE", "WebSocket"]
     )

@@ -1,4 +1,4 @@
-"""The front page and the REST door's description, in a browser that can reach nothing but the gateway."""
+"""The landing page and the REST documentation, in a browser that can reach only the gateway."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ async def test_the_front_page_shows_health_and_copies_its_snippets(stack: Stack)
 
 
 @pytest.mark.needs_pages
-async def test_the_rest_doors_description_needs_no_network(stack: Stack) -> None:
+async def test_the_api_description_of_v1_needs_no_network(stack: Stack) -> None:
     [told] = await run_node("docs.mjs", url=stack.url, chromium=chromium_path())
     assert told == QUIET

@@ -1,4 +1,4 @@
-"""Bounded memory that several owners share."""
+"""Memory with a bound that several owners share."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ puts = st.tuples(
 
 
 def after(some: list[tuple[str, str, int, bool, bool]], owner: str) -> tuple[dict[str, bool], int, bool]:
-    """An owner's keys after some puts, which of them are not reduced, their weight, and whether there is room."""
+    """Do puts. Return an owner's keys, those not reduced, their weight, and whether there is space."""
     quotas, values = kept()
     for who, key, weight, lasts, in_use in some:
         values.put(who, key, Value(lasts=lasts, in_use=in_use), weight)

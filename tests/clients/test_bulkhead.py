@@ -1,4 +1,4 @@
-"""The bulkhead: no more calls than its size, no caller over its share, every caller served, every slot freed."""
+"""The bulkhead: its size, the share of each caller, fairness, and the release of every slot."""
 
 from __future__ import annotations
 

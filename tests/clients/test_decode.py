@@ -1,4 +1,4 @@
-"""The bound on the records of a list."""
+"""The maximum number of records in a list."""
 
 from __future__ import annotations
 

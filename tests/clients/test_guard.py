@@ -80,7 +80,10 @@ async def test_a_5xx_of_a_model_is_a_refusal_that_counts_against_the_model_and_n
         await raised(UpstreamRejected, upstream.request(scope(5, caller), gone))
     caught = await raised(UpstreamUnavailable, upstream.request(scope(5, "c"), gone))
     assert (caught.reason, caught.http_status) == ("MODEL", 503)
-    assert caught.message == "Model gone keeps failing: its breaker is open. Retry in 1000 s."
+    assert (
+        caught.message
+        == "Calls to the model gone have failed repeatedly, so the gateway refuses new calls. Retry in 1000 s."
+    )
     assert caught.retry_after_seconds == pytest.approx(1000, abs=1)
     assert parts(upstream) == {"model:gone": "open"}
     wire.act = answering()
@@ -174,7 +177,10 @@ async def test_half_open_admits_one_trial_call_and_another_after_a_cancelled_one
     await made(wire, 2)
     caught = await raised(UpstreamUnavailable, ask(upstream, caller="a"))
     assert caught.reason == "BREAKER_OPEN"
-    assert caught.message == "AMS (me) keeps failing: its breaker is open. Retry in 1 s."
+    assert (
+        caught.message
+        == "Calls to AMS for `me` have failed repeatedly, so the gateway refuses new calls. Retry in 1 s."
+    )
     await cancelled(trial)
     assert parts(upstream) == {"me": "half-open"}
     wire.act = answering()
@@ -206,15 +212,13 @@ async def test_failed_connections_open_the_breaker_for_all_callers(error: Except
         await raised(UpstreamUnavailable, ask(upstream, caller="a"))
     caught = await raised(UpstreamUnavailable, upstream.request(scope(5, "b"), Call("other", "/")))
     assert caught.reason == "BREAKER_OPEN"
-    assert caught.message == "AMS keeps failing: its breaker is open. Retry in 1000 s."
+    assert caught.message == "Calls to AMS have failed repeatedly, so the gateway refuses new calls. Retry in 1000 s."
     assert wire.calls == 5
     assert parts(upstream) == {}
     assert observer.states == [(None, BreakerState.OPEN)]
 
 
 class Cut(httpx.AsyncByteStream):
-    """A body that breaks off."""
-
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield b"data: {}\n\n"
         raise httpx.ReadError("")
@@ -231,11 +235,11 @@ async def test_a_stream_that_breaks_off_counts_as_a_failure() -> None:
     assert observer.outcomes == ["error"] * 3
 
 
-async def test_a_stream_that_breaks_off_leaves_no_reference_cycle() -> None:
+async def test_a_stream_that_ends_early_leaves_no_reference_cycle() -> None:
     upstream, _, _ = upstream_with(answering(stream=Cut(), headers={"content-type": "text/event-stream"}))
 
     class Frame:
-        """Stands for what the frames hold that the error has passed."""
+        """Represents the objects that the error's stack frames keep alive."""
 
     async def read(_: Frame) -> None:
         await read_stream(upstream, Call("send", "/", "POST"))

@@ -67,7 +67,7 @@ def test_a_message_in_another_form_is_kept_whole(odd: dict[str, object]) -> None
 
 @pytest.mark.parametrize("raw", [b"7", b"null", b'{"id":'])
 def test_an_undecodable_message_is_an_error(raw: bytes) -> None:
-    with pytest.raises(UpstreamError, match="cannot be decoded"):
+    with pytest.raises(UpstreamError, match="cannot decode"):
         decode_message(raw, conversation())
 
 
@@ -225,6 +225,6 @@ def test_another_model_in_a_config(config: dict[str, Any], expected: dict[str, A
     assert AgentToChange(llm_config=config).with_model("new/er", context=800, output=90) == expected
 
 
-def test_a_model_that_tells_no_limits_leaves_them() -> None:
+def test_a_new_model_without_limits_keeps_the_old_ones() -> None:
     config = AgentToChange(llm_config={"context_window": 9000}).with_model("new", context=None, output=None)
     assert config["context_window"] == 9000

@@ -42,7 +42,7 @@ CHARGES = st.lists(st.tuples(st.integers(0, MINUTE), st.integers(1, 3)), max_siz
 
 
 async def admitted(limit: int, charges: Sequence[tuple[int, int]], begins: int) -> list[tuple[int, int]]:
-    """The times of the admitted charges. Every verdict is checked."""
+    """Return the times of the admitted charges. Checks every verdict."""
     clock = Clock(begins)
     limiter, passed = MemoryLimiter(clock), []
     for pause, cost in charges:

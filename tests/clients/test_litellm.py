@@ -8,8 +8,7 @@ import pytest
 
 from clients import errors
 from clients.calls import Answer, UpstreamRejected
-from clients.litellm.activity import ACTIVITY, lines
-from clients.litellm.keys import KEY
+from clients.litellm.keys import ACTIVITY, KEY, lines
 from clients.litellm.models import DETAILS, GROUPS, ModelMode, decode_details, decode_models, details_by_name
 from clients.litellm.refusals import translate
 
@@ -279,7 +278,9 @@ def test_a_content_filter_is_recognized(message: Any, more: dict[str, Any], stat
 def test_the_parameter_that_a_refusal_names_is_reported(message: str, sent: Any, param: str | None) -> None:
     error = refused(message, param=sent)
     assert error.details.get("param") == param
-    assert error.message == "LiteLLM refused the request: a parameter is missing or not valid."
+    assert (
+        error.message == "LiteLLM refused the request because a parameter is missing or invalid. Check the parameters."
+    )
 
 
 @pytest.mark.parametrize("status", [408, 429, 503])

@@ -12,7 +12,7 @@ Joined = list[tuple[str | None, str | None, str]]
 
 
 def joined(*chunks: list[CallPiece]) -> Joined:
-    """The calls as a client joins them: by index, with one id and one name each."""
+    """Join the calls as a client does: by index, with one id and one name each."""
     numbers, calls = CallNumbers(), dict[int, list[Any]]()
     for chunk in chunks:
         for piece in numbers.numbered(chunk):
@@ -31,21 +31,23 @@ def piece(
 
 
 ROLL, FLIP = '{"sides":6}', '{"times":2}'
+START = '{"sides":'
 A, B = ("a", "roll", ROLL), ("b", "flip", FLIP)
 LOST_IDS: Joined = [(None, "roll", ROLL), (None, "flip", FLIP)]
 
+
+def roll(arguments: str = ROLL, *, index: int | None = None) -> CallPiece:
+    return piece(arguments, call="a", name="roll", index=index)
+
+
+def flip(arguments: str = FLIP, *, index: int | None = None) -> CallPiece:
+    return piece(arguments, call="b", name="flip", index=index)
+
+
 CASES: dict[str, tuple[list[list[CallPiece]], Joined]] = {
-    "two calls under one index": (
-        [[piece(ROLL, call="a", name="roll", index=0)], [piece(FLIP, call="b", name="flip", index=0)]],
-        [A, B],
-    ),
+    "two calls under one index": ([[roll(index=0)], [flip(index=0)]], [A, B]),
     "two calls under one index, in pieces": (
-        [
-            [piece('{"sides":', call="a", name="roll", index=0)],
-            [piece("6}", index=0)],
-            [piece('{"times":', call="b", name="flip", index=0)],
-            [piece("2}", index=0)],
-        ],
+        [[roll(START, index=0)], [piece("6}", index=0)], [flip('{"times":', index=0)], [piece("2}", index=0)]],
         [A, B],
     ),
     "two calls under one index, without ids": (
@@ -56,20 +58,9 @@ CASES: dict[str, tuple[list[list[CallPiece]], Joined]] = {
         [[piece('{"a":1}', name="f", index=0)], [piece('{"a":2}', name="f", index=0)]],
         [(None, "f", '{"a":1}'), (None, "f", '{"a":2}')],
     ),
-    "two calls under one index in one chunk": (
-        [[piece(ROLL, call="a", name="roll", index=0), piece(FLIP, call="b", name="flip", index=0)]],
-        [A, B],
-    ),
-    "no index": ([[piece(ROLL, call="a", name="roll")], [piece(FLIP, call="b", name="flip")]], [A, B]),
-    "no index, in pieces": (
-        [
-            [piece('{"sides":', call="a", name="roll")],
-            [piece("6}")],
-            [piece('{"times":', call="b", name="flip")],
-            [piece("2}", call="b")],
-        ],
-        [A, B],
-    ),
+    "two calls under one index in one chunk": ([[roll(index=0), flip(index=0)]], [A, B]),
+    "no index": ([[roll()], [flip()]], [A, B]),
+    "no index, in pieces": ([[roll(START)], [piece("6}")], [flip('{"times":')], [piece("2}", call="b")]], [A, B]),
     "no index and no id": ([[piece(ROLL, name="roll")], [piece(FLIP, name="flip")]], LOST_IDS),
     "no index and no id, in one chunk": ([[piece(ROLL, name="roll"), piece(FLIP, name="flip")]], LOST_IDS),
     "no index and no id, twice the same in one chunk": (
@@ -77,59 +68,35 @@ CASES: dict[str, tuple[list[list[CallPiece]], Joined]] = {
         [(None, "roll", ROLL), (None, "roll", ROLL)],
     ),
     "no index and no id, pieces at the same places": (
-        [
-            [piece('{"sides":', call="a", name="roll"), piece('{"times":', call="b", name="flip")],
-            [piece("6}"), piece("2}")],
-        ],
+        [[roll(START), flip('{"times":')], [piece("6}"), piece("2}")]],
         [A, B],
     ),
     "pieces by id alone, interleaved": (
-        [
-            [piece('{"sides":', call="a", name="roll")],
-            [piece('{"times":', call="b", name="flip")],
-            [piece("6}", call="a")],
-            [piece("2}", call="b")],
-        ],
+        [[roll(START)], [flip('{"times":')], [piece("6}", call="a")], [piece("2}", call="b")]],
         [A, B],
     ),
-    "an id that comes late": ([[piece('{"sides":', name="roll", index=0)], [piece("6}", call="a", index=0)]], [A]),
-    "an id that comes late, without an index": ([[piece('{"sides":', name="roll")], [piece("6}", call="a")]], [A]),
+    "an id that comes late": ([[piece(START, name="roll", index=0)], [piece("6}", call="a", index=0)]], [A]),
+    "an id that comes late, without an index": ([[piece(START, name="roll")], [piece("6}", call="a")]], [A]),
     "a name that comes late": ([[piece("", call="a", index=0)], [piece(ROLL, name="roll", index=0)]], [A]),
-    "an index that comes late": ([[piece('{"sides":', call="a", name="roll")], [piece("6}", index=0)]], [A]),
-    "id and name with every piece": (
-        [[piece('{"sides":', call="a", name="roll", index=0)], [piece("6}", call="a", name="roll", index=0)]],
-        [A],
-    ),
+    "an index that comes late": ([[roll(START)], [piece("6}", index=0)]], [A]),
+    "id and name with every piece": ([[roll(START, index=0)], [roll("6}", index=0)]], [A]),
     "an id of two calls": (
         [
-            [piece(ROLL, call="a", name="roll", index=0)],
+            [roll(index=0)],
             [piece("", call="a", name="flip", index=1), piece(FLIP, call="a", index=1)],
-            [piece("\n", call="a", name="roll", index=0)],
+            [roll("\n", index=0)],
         ],
         [("a", "roll", ROLL + "\n"), ("a", "flip", FLIP)],
     ),
-    "an id in each piece": (
-        [[piece('{"sides":', call="a", name="roll", index=0)], [piece("6}", call="x", index=0)]],
-        [A],
-    ),
-    "a whole call sent again": ([[piece(ROLL, call="a", name="roll", index=0)]] * 3, [A]),
-    "a whole call sent again without its id": (
-        [[piece(ROLL, call="a", name="roll", index=0)], [piece(ROLL, name="roll", index=0)]],
-        [A],
-    ),
+    "an id in each piece": ([[roll(START, index=0)], [piece("6}", call="x", index=0)]], [A]),
+    "a whole call sent again": ([[roll(index=0)]] * 3, [A]),
+    "a whole call sent again without its id": ([[roll(index=0)], [piece(ROLL, name="roll", index=0)]], [A]),
     "a third call at an index that a second one was moved to": (
-        [
-            [piece(ROLL, call="a", name="roll", index=0)],
-            [piece(FLIP, call="b", name="flip", index=0)],
-            [piece("{}", call="c", name="stop", index=1)],
-        ],
+        [[roll(index=0)], [flip(index=0)], [piece("{}", call="c", name="stop", index=1)]],
         [A, B, ("c", "stop", "{}")],
     ),
-    "indexes that come out of order": (
-        [[piece(FLIP, call="b", name="flip", index=1)], [piece(ROLL, call="a", name="roll", index=0)]],
-        [A, B],
-    ),
-    "an index that no list has": ([[piece(ROLL, call="a", name="roll", index=2_000_000_000)]], [A]),
+    "indexes that come out of order": ([[flip(index=1)], [roll(index=0)]], [A, B]),
+    "an index that no list has": ([[roll(index=2_000_000_000)]], [A]),
     "arguments that are no JSON": (
         [[piece("SELECT", call="a", name="sql", index=0)], [piece(" 1", index=0)]],
         [("a", "sql", "SELECT 1")],

@@ -1,4 +1,4 @@
-"""How answers are read: encodings, bounds and errors, through ``Upstream``."""
+"""Reading upstream answers through ``Upstream``: encodings, bounds and errors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_each_transport_error_has_its_reason_and_a_safe_message(error: Exc
 async def test_a_redirect_is_an_error_that_names_the_setting(status: int) -> None:
     upstream, _, observer = upstream_with(answering(status))
     caught = await raised(UpstreamError, ask(upstream))
-    assert caught.message == f"AMS redirects with status {status}. Check AMS_BASE_URL."
+    assert caught.message == f"AMS answered with the redirect status {status}. Check AMS_BASE_URL."
     assert (caught.reason, caught.retryable) == ("STATUS", False)
     streamed = await raised(UpstreamError, read_stream(upstream, Call("x", "/")))
     assert streamed.message == caught.message
@@ -81,41 +81,32 @@ async def test_an_answer_that_is_not_a_stream_of_events_is_an_error(
 
 async def test_a_compressed_answer_is_decoded_whole_and_streamed() -> None:
     headers = {"content-type": "text/event-stream", "content-encoding": "gzip"}
-    upstream, _, _ = upstream_with(answering(stream=Pieces(gzip.compress(b"data: {}\n\n")), headers=headers))
+    upstream, _, _ = upstream_with(answering(stream=Counted(gzip.compress(b"data: {}\n\n"), piece=1), headers=headers))
     assert (await upstream.request(scope(), Call("x", "/"))).body == b"data: {}\n\n"
     assert await read_stream(upstream, Call("x", "/")) == b"data: {}\n\n"
-
-
-class Pieces(httpx.AsyncByteStream):
-    """A raw body that comes byte by byte."""
-
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for byte in self.body:
-            yield bytes([byte])
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "gzip", "deflate"])
 async def test_an_encoding_that_cannot_be_read_is_an_error(encoding: str) -> None:
     headers = {"content-type": "text/event-stream", "content-encoding": encoding}
-    upstream, _, _ = upstream_with(answering(stream=Pieces(b"\xff\xff\xff\xff"), headers=headers))
+    upstream, _, _ = upstream_with(answering(stream=Counted(b"\xff\xff\xff\xff", piece=1), headers=headers))
     assert (await raised(UpstreamError, ask(upstream))).reason == "DECODE"
     assert (await raised(UpstreamError, read_stream(upstream, Call("x", "/")))).reason == "DECODE"
     assert (await raised(UpstreamError, upstream.ping(scope(), "/health"))).reason == "DECODE"
 
 
 class Endless(httpx.AsyncByteStream):
-    """A body that never ends."""
+    def __init__(self, piece: int = 1_000_000, pause: float = 0.0) -> None:
+        self.piece, self.pause = piece, pause
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
-            yield b" " * 1_000_000
+            yield b" " * self.piece
+            await asyncio.sleep(self.pause)
 
 
 class Counted(httpx.AsyncByteStream):
-    """A body of any size, in pieces. ``sent`` counts the bytes that were read."""
+    """A body of a given size, in pieces. ``sent`` counts the bytes that were read."""
 
     def __init__(self, body: bytes, piece: int = 65_536) -> None:
         self.body, self.piece, self.sent = body, piece, 0
@@ -132,7 +123,7 @@ MOST = 800_000
 async def answered(
     size: AnswerSize, body: bytes, *, encoding: str = "", length: bool = False
 ) -> tuple[bytes | str | None, int]:
-    """The body or the reason of the error, and the bytes that were read from the connection."""
+    """Return the body or the error's reason, and the number of bytes read from the connection."""
     stream = Counted(body)
     headers = {"content-encoding": encoding} | ({"content-length": str(len(body))} if length else {})
 
@@ -188,13 +179,7 @@ async def test_a_refusals_body_is_read_at_its_bound_and_not_past_it() -> None:
 
 
 async def test_a_slow_body_ends_at_the_deadline() -> None:
-    class Dripping(httpx.AsyncByteStream):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            while True:
-                yield b" "
-                await asyncio.sleep(0.001)
-
-    upstream, _, _ = upstream_with(answering(stream=Dripping()))
+    upstream, _, _ = upstream_with(answering(stream=Endless(piece=1, pause=0.001)))
     assert (await raised(UpstreamTimeout, upstream.request(scope(0.2), Call("x", "/")))).reason == "DEADLINE"
 
 

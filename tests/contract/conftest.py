@@ -1,4 +1,4 @@
-"""The contract suite: direct calls to Letta and LiteLLM, embedded by default, real ones by option."""
+"""The contract suite calls Letta and LiteLLM directly: embedded by default, real ones by option."""
 
 from __future__ import annotations
 

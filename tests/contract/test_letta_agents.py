@@ -11,7 +11,7 @@ NOBODY = f"agent-{uuid.uuid4()}"
 INCLUDE = "include=agent.blocks&include=agent.tools&include=agent.tags"
 
 
-async def test_the_health_is_open_and_the_rest_wants_the_key(up: Upstreams) -> None:
+async def test_health_needs_no_key_and_all_else_does(up: Upstreams) -> None:
     health = await up.letta.get("/v1/health/", headers={"authorization": ""})
     assert (health.status_code, health.json()) == (200, {"version": "0.16.8", "status": "ok"})
     for wrong in ("", "Bearer nope"):
@@ -79,7 +79,7 @@ async def test_an_agents_model_is_changed(up: Upstreams) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
-async def test_an_agent_that_is_none(up: Upstreams, method: str) -> None:
+async def test_an_unknown_agent_is_an_error(up: Upstreams, method: str) -> None:
     bad = await up.letta.request(method, "/v1/agents/not-an-id", json={})
     assert bad.status_code == 422
     assert {"trace_id", "detail"} <= set(bad.json())
@@ -87,7 +87,7 @@ async def test_an_agent_that_is_none(up: Upstreams, method: str) -> None:
     assert (await up.letta.request(method, f"/v1/agents/{NOBODY}", json={})).status_code == 404
 
 
-async def test_agents_that_cannot_be_made(up: Upstreams) -> None:
+async def test_invalid_agents_are_refused(up: Upstreams) -> None:
     for body, status in (
         ({"name": 5}, 422),
         ({"model": up.handle, "memory_blocks": "x"}, 422),

@@ -80,7 +80,7 @@ async def test_a_fork_is_independent(up: Upstreams) -> None:
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/fork"), ("POST", "/cancel")]
 )
-async def test_a_conversation_that_is_none(up: Upstreams, method: str, path: str) -> None:
+async def test_an_unknown_conversation_is_an_error(up: Upstreams, method: str, path: str) -> None:
     answer = await up.letta.request(method, f"/v1/conversations/conv-{NOBODY}{path}", json={})
     assert answer.status_code == 404
     assert isinstance(answer.json()["detail"], str)
@@ -178,7 +178,7 @@ async def test_one_id_may_be_several_messages(up: Upstreams) -> None:
     assert (await up.letta.get(f"/v1/messages/message-{NOBODY}")).status_code == 404
 
 
-async def test_a_text_with_nul_is_more_than_it_takes(up: Upstreams) -> None:
+async def test_a_text_with_nul_is_status_500(up: Upstreams) -> None:
     agent_id = (await up.agent())["id"]
     made = await up.letta.post("/v1/conversations/", params={"agent_id": agent_id}, json={"summary": "a\0b"})
     assert made.status_code == 500

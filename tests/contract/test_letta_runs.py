@@ -11,7 +11,7 @@ NOBODY = str(uuid.uuid4())
 
 
 async def turns(up: Upstreams, *texts: str) -> tuple[str, str, list[str]]:
-    """Make an agent and a conversation with these messages. Returns their ids and those of the runs, oldest first."""
+    """Create an agent and a conversation with these messages. Return their ids and those of the runs, oldest first."""
     agent_id = (await up.agent())["id"]
     conversation_id = await up.conversation(agent_id)
     path = f"/v1/conversations/{conversation_id}/messages"
@@ -55,7 +55,7 @@ async def test_runs_are_filtered(up: Upstreams) -> None:
     assert await listed("&background=true") == await listed("&active=true") == set()
 
 
-async def test_runs_that_were_not_streamed_look_active_for_ever(up: Upstreams) -> None:
+async def test_runs_that_were_not_streamed_stay_created(up: Upstreams) -> None:
     agent_id = (await up.agent())["id"]
     path = f"/v1/conversations/{await up.conversation(agent_id)}/messages"
     for _ in range(2):
@@ -111,7 +111,7 @@ async def test_a_failed_run_has_a_reason(up: Upstreams) -> None:
 @pytest.mark.parametrize(
     "path", ["runs/run", "runs/run-{}/usage", "runs/run-{}/steps", "runs/run-{}/messages", "steps/step-{}"]
 )
-async def test_a_run_that_is_none(up: Upstreams, path: str) -> None:
+async def test_an_unknown_run_is_not_found(up: Upstreams, path: str) -> None:
     answer = await up.letta.get(f"/v1/{path}-{NOBODY}" if "{}" not in path else f"/v1/{path.format(NOBODY)}")
     body: Json = answer.json()
     assert (answer.status_code, list(body)) == (404, ["detail"])

@@ -1,4 +1,4 @@
-"""The streams and the outcomes of turns."""
+"""Streams and outcomes of turns."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ async def conversation_path(up: Upstreams, **more: Any) -> str:
 
 
 async def with_tool(up: Upstreams) -> Json:
-    """An agent with the tool that searches its conversations."""
+    """Create an agent with the tool that searches its conversations."""
     [tool] = await up.get("/v1/tools/?names=conversation_search")
     return await up.agent(tool_ids=[tool["id"]])
 
 
 def collapsed(events: list[Any]) -> list[str]:
-    """The kinds of events without pings and without repetitions."""
+    """Return the types of events, without pings and repetitions."""
     seen = [kind for kind in kinds(events) if kind != "ping"]
     return [kind for index, kind in enumerate(seen) if index == 0 or kind != seen[index - 1]]
 
@@ -79,7 +79,7 @@ async def test_a_conversation_streams_by_default_and_an_agent_does_not(up: Upstr
     assert short["messages"][0]["content"] == "tok0"
 
 
-async def test_a_sender_s_otid_is_kept(up: Upstreams) -> None:
+async def test_the_otid_of_a_sender_is_kept(up: Upstreams) -> None:
     path, otid = f"{await conversation_path(up)}/messages", str(uuid.uuid4())
     parts = [{"type": "text", "text": "hi [[tokens=1]]"}]
     body = {"messages": [{"role": "user", "content": parts, "otid": otid}], **TOKENS}
@@ -165,7 +165,7 @@ async def test_without_streaming_a_failing_model_is_a_status(up: Upstreams, erro
 
 
 @pytest.mark.parametrize("body", [{"messages": []}, {"messages": "x"}, {}, {"messages": ["x"]}])
-async def test_messages_that_are_none(up: Upstreams, body: Json) -> None:
+async def test_invalid_messages_are_refused(up: Upstreams, body: Json) -> None:
     answer = await up.letta.post(f"{await conversation_path(up)}/messages", json=body)
     assert answer.status_code == 422
     assert isinstance(answer.json()["detail"], str)
@@ -214,7 +214,7 @@ async def test_a_turn_continues_after_its_reader_has_left(up: Upstreams) -> None
     await until(is_over, 20)
 
 
-async def test_a_background_run_is_taken_up_again(up: Upstreams) -> None:
+async def test_a_background_run_can_be_resumed(up: Upstreams) -> None:
     path = f"{await conversation_path(up)}/messages"
     events = await up.events(path, {**message("hi [[tokens=3]]"), **BACKGROUND})
     numbered = [one["seq_id"] for one in events if one != "[DONE]" and one.get("seq_id")]
@@ -238,7 +238,7 @@ def text_of(events: list[Any]) -> str:
     return "".join(one["content"] for one in events if one != "[DONE]" and one["message_type"] == "assistant_message")
 
 
-async def test_a_running_background_run_is_taken_up_while_it_speaks(up: Upstreams) -> None:
+async def test_a_running_background_run_can_be_resumed(up: Upstreams) -> None:
     path = f"{await conversation_path(up)}/messages"
     async with up.letta.stream("POST", path, json={**message("hi [[tokens=8 delay=0.1]]"), **BACKGROUND}) as stream:
         run_id = (await anext(events_so_far(stream.aiter_lines())))["run_id"]
@@ -247,7 +247,7 @@ async def test_a_running_background_run_is_taken_up_while_it_speaks(up: Upstream
     assert kinds(events)[-3:] == END
 
 
-async def test_another_run_is_not_taken_up(up: Upstreams) -> None:
+async def test_a_foreground_run_cannot_be_resumed(up: Upstreams) -> None:
     path = f"{await conversation_path(up)}/messages"
     foreground = await up.events(path, message("[[tokens=1]]"))
     refused = await up.letta.post(f"/v1/runs/{foreground[0]['run_id']}/stream", json={"starting_after": 0})
@@ -256,7 +256,7 @@ async def test_another_run_is_not_taken_up(up: Upstreams) -> None:
 
 
 async def asked_for_leave(up: Upstreams, **more: Any) -> tuple[str, Json, list[Any]]:
-    """A conversation that waits for a decision: its path, the call, and the events."""
+    """Start a turn that waits for an approval. Return the conversation's path, the tool call, and the events."""
     agent = await with_tool(up)
     rule = {"requires_approval": True}
     path = f"/v1/agents/{agent['id']}/tools/approval/conversation_search"
@@ -274,7 +274,7 @@ def decision(call_id: str, *, approve: bool, **more: str) -> Json:
     return {"messages": [{"type": "approval", "approvals": [one]}]}
 
 
-async def test_a_call_that_needs_leave_ends_the_turn_and_is_allowed(up: Upstreams) -> None:
+async def test_a_call_that_requires_approval_ends_the_turn_and_is_approved(up: Upstreams) -> None:
     path, call, events = await asked_for_leave(up, **BACKGROUND)
     assert collapsed(events) == ["approval_request_message", *END]
     assert events[-3]["stop_reason"] == "requires_approval"
@@ -291,7 +291,7 @@ async def test_a_call_that_needs_leave_ends_the_turn_and_is_allowed(up: Upstream
     assert stored[3]["approvals"][0]["approve"] is True
 
 
-async def test_a_call_that_is_denied(up: Upstreams) -> None:
+async def test_a_denied_call_is_returned_as_an_error(up: Upstreams) -> None:
     path, call, _ = await asked_for_leave(up)
     denied = await up.events(path, decision(call["tool_call_id"], approve=False, reason="no"))
     assert collapsed(denied) == ["tool_return_message", "assistant_message", *END]
@@ -313,7 +313,7 @@ async def test_a_message_to_a_conversation_that_waits_for_a_decision_is_refused_
         assert reason in f"{error_event['detail']} {error_event['message']}"
 
 
-async def test_a_decision_that_nothing_waits_for(up: Upstreams) -> None:
+async def test_a_decision_without_a_pending_approval_is_refused(up: Upstreams) -> None:
     path = f"{await conversation_path(up)}/messages"
     refused = await up.events(path, decision("call_x", approve=True))
     error_event = next(one for one in refused if one != "[DONE]" and one["message_type"] == "error_message")

@@ -28,7 +28,7 @@ def ask(up: Upstreams, text: str, **more: Any) -> Json:
 
 
 def error_of(answer: httpx.Response) -> tuple[int, str | None]:
-    """The status and the type of an error, whose form is checked."""
+    """Return status and type of an error, and check its form."""
     error = answer.json()["error"]
     assert {"message", "type", "param", "code"} <= set(error)
     assert error["code"] == str(answer.status_code)
@@ -158,7 +158,7 @@ async def test_embeddings_as_numbers_and_packed(up: Upstreams) -> None:
         assert error_of(answer) == (400, "invalid_request_error")
 
 
-async def test_a_key_sees_the_models_that_it_may_call(up: Upstreams) -> None:
+async def test_a_key_lists_its_permitted_models(up: Upstreams) -> None:
     small = await up.key(models=[up.chat_model])
     listed = (await up.litellm.get("/v1/models", headers=small)).json()
     assert listed["object"] == "list"
@@ -178,7 +178,7 @@ async def test_a_key_sees_the_models_that_it_may_call(up: Upstreams) -> None:
     assert {EMBEDDING, up.chat_model} <= {one["model_group"] for one in everything}
 
 
-async def test_models_that_may_not_or_cannot_be_called(up: Upstreams) -> None:
+async def test_models_without_permission_and_invalid_requests_are_refused(up: Upstreams) -> None:
     small, whole = await up.key(models=[EMBEDDING]), await up.key()
     refused = await up.litellm.post(CHAT, json=ask(up, "x"), headers=small)
     assert error_of(refused) == (403, "key_model_access_denied")
@@ -197,7 +197,7 @@ async def test_models_that_may_not_or_cannot_be_called(up: Upstreams) -> None:
     assert error_of(bad) == (400, "invalid_request_error")
 
 
-async def test_keys_that_do_not_sign_in(up: Upstreams) -> None:
+async def test_invalid_keys_are_refused(up: Upstreams) -> None:
     yesterday = (datetime.now(UTC) - timedelta(days=1)).isoformat()
     blocked = await up.key(blocked=True)
     cases = [("", "auth_error"), ("Bearer sk-nobody", "token_not_found_in_db"), ("Bearer nobody", "auth_error")]
@@ -246,7 +246,7 @@ async def test_a_spent_budget(up: Upstreams) -> None:
         ("503", 503, "internal_server_error"),
     ],
 )
-async def test_a_model_that_fails(up: Upstreams, error: str, status: int, kind: str, stream: bool) -> None:
+async def test_a_failed_call_has_its_status(up: Upstreams, error: str, status: int, kind: str, stream: bool) -> None:
     answer = await up.litellm.post(CHAT, json=ask(up, f"x [[error={error}]]", stream=stream), headers=await up.key())
     assert error_of(answer) == (status, kind)
     assert "LiteLLM: model group" in answer.json()["error"]["message"]
@@ -293,7 +293,7 @@ async def test_all_keys_of_a_user_are_listed(up: Upstreams) -> None:
     assert {one["user_id"] for one in many["info"]} == {user}
 
 
-async def test_a_user_s_days(up: Upstreams) -> None:
+async def test_the_daily_activity_of_a_user(up: Upstreams) -> None:
     own = await up.key()
     answer = await up.litellm.post(CHAT, json=ask(up, "[[tokens=5]]"), headers=own)
     cost = float(answer.headers["x-litellm-response-cost"])
@@ -327,7 +327,7 @@ async def test_the_health_is_open(up: Upstreams) -> None:
     assert (ready.status_code, ready.json()["status"], ready.json()["db"]) == (200, "healthy", "connected")
 
 
-async def test_control_parameters_are_refused_like_a_wrong_key(up: Upstreams) -> None:
+async def test_control_parameters_are_refused_with_401(up: Upstreams) -> None:
     key = await up.key()
     for name in ("api_base", "base_url", "user_config", "azure_ad_token", "model_list"):
         answer = await up.litellm.post(CHAT, json=ask(up, "x") | {name: "x"}, headers=key)

@@ -25,7 +25,7 @@ from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, St
 from clients.letta.messages import MessageRecord, OpaqueMessage, decode_page
 from clients.letta.sending import SentMessage
 from clients.litellm import ModelAnswer, Piece, UsageLine
-from clients.litellm.activity import ACTIVITY, lines
+from clients.litellm.keys import ACTIVITY, lines
 from clients.usage import Usage
 from tests.support.owned import conversation, owned
 from tests.support.replay import Replay, replayed
@@ -61,17 +61,17 @@ async def turn(at: Replay, sample: Sample) -> list[Frame]:
 
 
 async def turn_again(at: Replay, _: Sample) -> list[Frame]:
-    async with at.letta.taken_up(at.scope, CONVERSATION, RUN, opens_within=5) as opened:
+    async with at.letta.resume(at.scope, CONVERSATION, RUN, opens_within=5) as opened:
         return await everything(opened.frames)
 
 
 async def whole_turn(_: Replay, sample: Sample) -> list[MessageRecord]:
-    """The gateway always streams; the messages of a whole answer are the same ones."""
+    """Read a whole answer as the messages of a stream, since the gateway always streams."""
     return decode_page(json.dumps(sample.json["messages"]).encode(), CONVERSATION, newest_first=False)
 
 
 async def page(at: Replay, sample: Sample) -> list[MessageRecord]:
-    """A conversation's messages, or an agent's, which are oldest first in any order."""
+    """Read the messages of a conversation, or of an agent, which are oldest first in any order."""
     newest, conversation = "order=asc" not in sample.path, DEFAULT if "/agents/" in sample.path else CONVERSATION
     return await at.letta.messages(at.scope, conversation, limit=100, newest_first=newest)
 
@@ -85,7 +85,7 @@ async def chat(at: Replay, sample: Sample) -> Any:
 
 
 async def usage(at: Replay, sample: Sample) -> list[UsageLine]:
-    """The usage of a recorded key, whose hash is in the sample."""
+    """Read the usage of a recorded key, whose hash is in the sample."""
     assert await at.litellm.usage(at.scope, KEY, DAY, DAY) == []
     hashes = sample.json["results"][0]["breakdown"]["api_keys"]
     return [line for key in hashes for line in lines(ACTIVITY.decode(sample.body), key)]
@@ -96,7 +96,7 @@ async def cancel(at: Replay, _: Sample) -> None:
 
 
 async def with_error(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """The items, and the error that ends them."""
+    """Return the items, and the error that ends them."""
     try:
         async for item in items:
             yield item
@@ -266,7 +266,7 @@ async def test_a_record_has_the_values_of_its_answer(replay: Replay, sample: Sam
 
 
 def assert_kept(record: Any, wire: Any) -> None:
-    """A record has the answer's value of each of its fields."""
+    """Assert that a record has the answer's value in each of its fields."""
     if isinstance(record, list):
         assert len(record) == len(wire)
         for one, other in zip(record, wire, strict=True):
@@ -284,7 +284,7 @@ def assert_kept(record: Any, wire: Any) -> None:
 
 
 def assert_usage(found: list[UsageLine], wire: Any) -> None:
-    """The lines of all keys add up to the total."""
+    """Assert that the lines of all keys add up to the total."""
     assert float(sum(line.counts.spend for line in found)) == pytest.approx(wire["metadata"]["total_spend"])
     assert sum(line.counts.prompt_tokens for line in found) == wire["metadata"]["total_prompt_tokens"]
 
@@ -294,7 +294,7 @@ def utc(moment: datetime) -> datetime:
 
 
 def assert_messages(records: list[MessageRecord], wire: list[Any]) -> None:
-    """The records are complete, oldest first, and of the classes of their types."""
+    """Assert that the records are complete, oldest first, and of the classes of their types."""
     assert sorted(key(one.letta_id, one.otid) for one in records) == sorted(key(one["id"], one["otid"]) for one in wire)
     for record in records:
         one = next(one for one in wire if key(one["id"], one["otid"]) == key(record.letta_id, record.otid))
@@ -323,7 +323,7 @@ def assert_message(record: MessageRecord, wire: Any) -> None:
 
 
 def assert_frames(frames: list[Frame], sample: Sample) -> None:
-    """Each event has a frame with its values, in the same order."""
+    """Assert that each event has a frame with its values, in the same order."""
     assert len(frames) == len(sample.events)
     for frame, event in zip(frames, sample.events, strict=True):
         match frame:
@@ -344,7 +344,7 @@ def assert_frames(frames: list[Frame], sample: Sample) -> None:
 
 
 def assert_pieces(pieces: list[Any], sample: Sample) -> None:
-    """Each event's bytes are passed on, but for those of an error, which ends the answer."""
+    """Assert that each event's bytes are forwarded, except those of an error, which ends the answer."""
     body, failed, _ = sample.body.partition(b'data: {"error"')
     assert b"".join(piece.raw for piece in pieces if not isinstance(piece, UpstreamError)) == body
     assert isinstance(pieces[-1], UpstreamError if failed else litellm.Done)
@@ -400,7 +400,7 @@ async def test_a_letta_without_redis_is_sent_the_message_again_in_the_foreground
 
 
 def texts(value: Any) -> list[str]:
-    """Every text within a JSON value."""
+    """Yield every text in a JSON value."""
     if isinstance(value, str):
         return [value]
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []

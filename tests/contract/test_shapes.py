@@ -1,4 +1,4 @@
-"""Answers have the form of the recorded ones: all their fields, with values of the same types."""
+"""Answers have the form of the recorded ones: the same fields, with values of the same types."""
 
 from __future__ import annotations
 
@@ -45,7 +45,6 @@ Call = Callable[[Subjects], Awaitable[Any]]
 
 
 def turn_events(text: str, **more: Any) -> Call:
-    """The events of an agent's answer to a message."""
     return lambda at: at.letta("/v1/agents/{agent}/messages/stream", message(text) | more)
 
 
@@ -110,7 +109,7 @@ CALLS: dict[str, Call] = {
 
 
 def by_kind(events: list[Any]) -> Json:
-    """The first event of each kind; a completion's chunks by the fields that they have."""
+    """Return the first event of each kind; a completion's chunks by their fields."""
     found: Json = {}
     for event in events:
         if event != "[DONE]":

@@ -34,7 +34,7 @@ FAILED = 'event: next\ndata: {"data":{"completion":{"outcome":"FAILED"}}}\n\neve
         (Output(FAILED), "outcome FAILED, which the page does not show"),
     ],
 )
-def test_a_failure_is_a_fault_where_no_answer_is_shown(output: Output, fault: str) -> None:
+def test_an_error_without_a_shown_answer_is_a_fault(output: Output, fault: str) -> None:
     assert fault in faults(output, None)
 
 
@@ -45,11 +45,11 @@ def test_a_success_needs_no_answer(text: str) -> None:
     assert faults(Output(text, statuses=(200,)), None) == []
 
 
-def test_a_refusal_fails_whatever_is_shown_of_it() -> None:
+def test_an_http_error_is_a_fault_even_if_it_is_shown() -> None:
     assert faults(Output(REFUSED, statuses=(400,)), Answer("json", REFUSED)) == ["HTTP status 400"]
 
 
-def test_an_outcome_that_is_shown_is_none_but_must_come() -> None:
+def test_a_shown_user_error_is_required_and_no_fault() -> None:
     answer = Answer("json", '{"data": {"publish": {"errors": [{"message": "…"}]}}}')
     refused = '{"data": {"publish": {"errors": [{"message": "The file is not valid.", "problems": ["x"]}]}}}'
     assert faults(Output(refused), answer) == []
@@ -120,14 +120,14 @@ DOCUMENTS = st.recursive(
 
 
 @given(DOCUMENTS)
-def test_a_document_without_what_varies_is_only_itself(document: object) -> None:
+def test_a_document_without_gaps_matches_only_itself(document: object) -> None:
     plain = json.loads(json.dumps(document).replace("\\u2026", "e"))
     assert json_difference(plain, plain) is None
     assert json_difference([plain], [plain, plain])
     assert json_difference({"x": [plain]}, {"y": [plain]})
 
 
-async def test_a_curl_that_is_refused_fails(tmp_path: Path) -> None:
+async def test_a_refused_curl_is_a_fault(tmp_path: Path) -> None:
     """curl exits with 0; the HTTP status and the errors of the answer reveal the failure."""
     from tests.docs.examples import ExampleRunner
     from tests.support.process import serving

@@ -19,7 +19,7 @@ TRANSLATED = [(ROOT / f"{name}.md", ROOT / f"{name}.ru.md") for name in ("README
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_link_targets_exist(page: Path) -> None:
     for link in links(page):
         target, _, place = link.partition("#")
         if re.match(r"https?://", target):
@@ -31,7 +31,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_a_page_has_one_title_and_no_level_is_left_out(page: Path) -> None:
+def test_a_page_has_one_title_and_skips_no_heading_level(page: Path) -> None:
     levels = [level for level, _ in headings(page)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -52,7 +52,7 @@ def test_a_translation_has_the_same_headings_and_the_same_code(pair: tuple[Path,
     assert russian > len(prose(translation)) / 3
 
 
-def test_every_page_of_the_docs_is_reached_from_the_readme() -> None:
+def test_every_page_is_reachable_from_the_readme() -> None:
     reached, waiting = set(), [ROOT / "README.md"]
     while waiting:
         page = waiting.pop()
@@ -62,7 +62,7 @@ def test_every_page_of_the_docs_is_reached_from_the_readme() -> None:
     assert set(PAGES) - reached == set()
 
 
-def test_the_table_of_errors_is_what_is_sent() -> None:
+def test_the_table_of_errors_matches_the_gateway() -> None:
     """Code, HTTP status, OpenAI's type and effect on a WebSocket."""
     rows = re.findall(r"^\| `([A-Z_]+)` \| (\d+) \| (?:`(\w+)` )?\| ([\w: ]+) \|", LIMITS.read_text(), re.MULTILINE)
     closing = {ErrorCode.UNAUTHENTICATED: int(Close.FORBIDDEN), ErrorCode.PAYLOAD_TOO_LARGE: MESSAGE_TOO_BIG}

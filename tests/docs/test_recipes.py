@@ -87,7 +87,7 @@ async def read_through(stack: Stack, folder: Path, code: str, cuts: Sequence[str
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 @pytest.mark.parametrize("cuts", CUTS.values(), ids=CUTS)
 @pytest.mark.parametrize("library", LIBRARIES)
-async def test_nothing_is_lost_or_doubled(
+async def test_cut_connections_lose_and_repeat_no_text(
     stack: Stack, tmp_path: Path, library: str, cuts: list[str], reset: bool
 ) -> None:
     output = await read_through(stack, tmp_path, recipe(library), cuts, reset=reset)
@@ -95,7 +95,7 @@ async def test_nothing_is_lost_or_doubled(
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-async def test_the_libraries_own_retries_double_the_text(stack: Stack, tmp_path: Path, library: str) -> None:
+async def test_retries_of_the_libraries_repeat_text(stack: Stack, tmp_path: Path, library: str) -> None:
     """The reason that the recipes turn retries off. If this fails, the recipes can be shorter."""
     code = recipe(library)
     assert code.count("retryAttempts: 0") == 1
@@ -106,12 +106,12 @@ async def test_the_libraries_own_retries_double_the_text(stack: Stack, tmp_path:
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_both_guides_have_the_same_recipe(library: str) -> None:
+def test_both_guides_have_the_same_recipes(library: str) -> None:
     assert recipe(library, GUIDES[1]) == recipe(library)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-async def test_a_refusal_ends_it_with_its_code(stack: Stack, tmp_path: Path, library: str) -> None:
+async def test_a_refusal_ends_the_recipe_with_its_code(stack: Stack, tmp_path: Path, library: str) -> None:
     code = (
         recipe(library)
         .replace("id: sent.stream.id", "id: 'stream:nope'")
@@ -181,7 +181,7 @@ async def read_answers(folder: Path, answers: list[Response]) -> tuple[Output, l
 
 
 @pytest.mark.parametrize("name", FIRST_ANSWERS)
-async def test_what_may_be_asked_again_is_asked_after_the_last_event(tmp_path: Path, name: str) -> None:
+async def test_a_retryable_error_resumes_after_the_last_event(tmp_path: Path, name: str) -> None:
     first, after = FIRST_ANSWERS[name]
     output, asked = await read_answers(tmp_path, [first(), event_stream([word(2), ENDED])])
     assert asked == [None, after]
@@ -189,7 +189,7 @@ async def test_what_may_be_asked_again_is_asked_after_the_last_event(tmp_path: P
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-async def test_what_is_refused_for_good_is_not_asked_again(tmp_path: Path, as_json: bool) -> None:
+async def test_a_final_error_is_not_retried(tmp_path: Path, as_json: bool) -> None:
     refused = refusal("CURSOR_EXPIRED")
     answer = JSONResponse(refused, 400) if as_json else event_stream([refused])
     output, asked = await read_answers(tmp_path, [answer])
@@ -197,13 +197,13 @@ async def test_what_is_refused_for_good_is_not_asked_again(tmp_path: Path, as_js
     assert "Error: CURSOR_EXPIRED: No." in output.stderr
 
 
-async def test_a_stream_that_fails_shows_its_code(tmp_path: Path) -> None:
+async def test_the_code_of_a_failed_stream_is_printed(tmp_path: Path) -> None:
     failed = event("StreamEnded", 2, outcome="FAILED", error={"code": "UPSTREAM_ERROR", "message": "No."})
     output, _ = await read_answers(tmp_path, [event_stream([word(1), failed])])
     assert output == Output("tok1 \nUPSTREAM_ERROR\n")
 
 
-async def test_an_event_with_errors_is_shown_nevertheless(tmp_path: Path) -> None:
+async def test_an_event_with_errors_is_printed(tmp_path: Path) -> None:
     """As if the service of one of its fields is down."""
     output, _ = await read_answers(tmp_path, [event_stream([word(1) | refusal("UPSTREAM_ERROR"), word(2), ENDED])])
     assert output == Output("tok1 tok2 \nCOMPLETED\n")
@@ -238,20 +238,20 @@ async def read_sockets(folder: Path, code: int) -> tuple[Output, list[str | None
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1012, 4403, 4408])
-async def test_a_socket_that_is_closed_is_opened_again(tmp_path: Path, code: int) -> None:
+async def test_a_closed_socket_is_reopened(tmp_path: Path, code: int) -> None:
     """With 1000 graphql-ws subscribes again by itself, regardless of ``retryAttempts``."""
     output, asked = await read_sockets(tmp_path, code)
     assert asked == [None, "1"]
     assert output == Output("tok1 tok2 \nCOMPLETED\n")
 
 
-async def test_a_socket_that_is_closed_for_what_was_sent_is_not(tmp_path: Path) -> None:
+async def test_a_socket_closed_for_an_invalid_message_is_not_reopened(tmp_path: Path) -> None:
     output, asked = await read_sockets(tmp_path, 4400)
     assert (output.exit_code, asked) == (1, [None])
     assert "Error: 4400: Because." in output.stderr
 
 
-async def test_an_answer_of_something_else_is_not_asked_again(tmp_path: Path) -> None:
+async def test_a_404_of_another_server_is_not_retried(tmp_path: Path) -> None:
     output, asked = await read_answers(tmp_path, [HTMLResponse("Not here.", 404)])
     assert (output.exit_code, asked) == (1, [None])
     assert "404" in output.stderr

@@ -20,12 +20,12 @@ ANSWERED = [page for page in WITH_EXAMPLES if page.parent == ROOT]
 
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
-def test_each_block_says_what_it_is(page: Path) -> None:
+def test_each_code_block_has_a_known_language(page: Path) -> None:
     assert {one.language for one in snippets(page)} <= RUN | SHOWN
 
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
-def test_what_is_quoted_from_an_example_stands_there(page: Path) -> None:
+def test_quoted_code_is_in_the_examples(page: Path) -> None:
     sources = [path.read_text() for pattern in QUOTED for path in ROOT.glob(pattern)]
     for one in snippets(page):
         if one.language == "tsx":
@@ -45,7 +45,7 @@ def test_each_example_shows_its_answer(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=name_of)
-def test_what_is_pasted_into_a_shell_has_no_comments(page: Path) -> None:
+def test_shell_examples_have_no_comments(page: Path) -> None:
     """An interactive zsh reads comments as arguments."""
     for one in snippets(page):
         assert one.language != "sh" or not re.search(r"(^|\s)#", one.code, re.MULTILINE), one.code
@@ -80,7 +80,7 @@ def test_the_examples_of_both_languages_are_run() -> None:
 @pytest.mark.needs_node
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("pages", EXAMPLES)
-async def test_the_examples_run_and_answer_what_is_shown(pages: str, tmp_path: Path) -> None:
+async def test_the_examples_answer_as_shown(pages: str, tmp_path: Path) -> None:
     async with example_runner(tmp_path) as runner:
         found = [(one, await runner.run(one)) for one in EXAMPLES[pages]]
     wrong = ["\n".join([one.code, *faults]) for one, faults in found if faults]

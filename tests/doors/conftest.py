@@ -1,1 +1,1 @@
-"""The suite of doors: it runs against embedded services, and the same against the real ones."""
+"""The suite of doors, which runs against embedded and against real services."""

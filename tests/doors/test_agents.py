@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import Any
 
-import httpx
 import pytest
 
 from app.embedded.faults import Fault
-from tests.support.agentfiles import CREATE, agent_file, create, created, publish, refused, second_version
+from tests.support import things
+from tests.support.agentfiles import agent_file, create, created, publish, second_version
 from tests.support.documents import AGENTS, DELETE_AGENT, UPDATE_AGENT, UPGRADE_AGENT
+from tests.support.doors import refused
 from tests.support.stack import ADA, GRACE, Stack, until
 
 PLAN = """query($id: ID!, $to: String) { agent(id: $id) { version upgradePlan(to: $to) {
@@ -23,7 +23,7 @@ async def listed(stack: Stack, **arguments: Any) -> dict[str, Any]:
     return page
 
 
-async def test_an_agent_is_made_and_stands_where_a_fresh_query_puts_it(stack: Stack) -> None:
+async def test_a_created_agent_has_the_edge_that_a_new_query_returns(stack: Stack) -> None:
     await publish(stack, agent_file(stack))
     answer = await create(stack, "k", name="Door-keeper's aide_1", variables={"company": "Sea & Sons"})
     payload = answer["data"]["createAgent"]
@@ -44,7 +44,7 @@ async def test_an_agent_is_made_and_stands_where_a_fresh_query_puts_it(stack: St
     await stack.graphql(DELETE_AGENT, {"i": {"agentId": agent_id}})
 
 
-async def test_the_same_key_makes_one_agent(stack: Stack) -> None:
+async def test_an_idempotency_key_creates_one_agent(stack: Stack) -> None:
     await publish(stack, agent_file(stack))
     twice = await asyncio.gather(*(create(stack, "k", variables={"company": "A", "b": 1}) for _ in range(3)))
     later = await create(stack, "k", variables={"b": 1, "company": "A"})
@@ -58,7 +58,7 @@ async def test_the_same_key_makes_one_agent(stack: Stack) -> None:
     assert grace["data"]["createAgent"]["agent"]["id"] not in ids
 
 
-async def test_several_agents_in_one_request_are_each_in_their_place(stack: Stack) -> None:
+async def test_agents_created_in_one_request_have_the_edges_that_a_new_query_returns(stack: Stack) -> None:
     await publish(stack, agent_file(stack))
     fields = "agentEdge { cursor } agent { id }"
     given = '{templateId: "template:greeter", variables: {company: "C"}, idempotencyKey: "%s"}'
@@ -92,10 +92,7 @@ async def test_invalid_input_creates_no_agent(
 ) -> None:
     await publish(stack, agent_file(stack))
     stack.platform.state.calls.clear()
-    answer = await stack.graphql(
-        CREATE,
-        {"i": {"templateId": "template:greeter", "variables": {"company": "C"}, "idempotencyKey": "k"} | given},
-    )
+    answer = await create(stack, "k", **given)
     assert refused(answer) == expected
     assert answer["data"] is None
     assert stack.calls("letta") == []
@@ -104,17 +101,15 @@ async def test_invalid_input_creates_no_agent(
 
 
 @pytest.mark.parametrize("depth", [51, 300, 900])
-async def test_variables_nested_beyond_reason(stack: Stack, depth: int) -> None:
+async def test_variables_nested_too_deeply_are_refused(stack: Stack, depth: int) -> None:
     deep: Any = "bottom"
     for level in range(depth):
         deep = [deep] if level % 2 and level < depth - 1 else {"d": deep}
-    answer = await stack.graphql(
-        CREATE, {"i": {"templateId": "template:support-bot", "variables": deep, "idempotencyKey": "k"}}
-    )
+    answer = await create(stack, "k", templateId="template:support-bot", variables=deep)
     assert refused(answer) == ("BAD_USER_INPUT", "VARIABLES")
 
 
-async def test_variables_that_are_missing_are_named(stack: Stack) -> None:
+async def test_missing_variables_are_named(stack: Stack) -> None:
     await publish(stack, agent_file(stack))
     payload = (await create(stack, "k", variables={}))["data"]["createAgent"]
     assert (payload["agent"], payload["agentEdge"]) == (None, None)
@@ -123,7 +118,7 @@ async def test_variables_that_are_missing_are_named(stack: Stack) -> None:
     assert (await create(stack, "k"))["data"]["createAgent"]["errors"] == []
 
 
-async def test_an_agent_is_changed_and_the_platforms_tag_stays(stack: Stack) -> None:
+async def test_an_update_keeps_the_tag_of_the_platform(stack: Stack) -> None:
     agent_id = await stack.make_agent(name="Before")
     given = {"name": "After", "description": "Says hello.", "tags": ["red", "blue", "red"]}
     answer = await stack.graphql(UPDATE_AGENT, {"i": {"agentId": agent_id, **given}})
@@ -152,7 +147,9 @@ async def test_an_agent_is_changed_and_the_platforms_tag_stays(stack: Stack) -> 
         ({"model": "text-embedding-3-small"}, ("BAD_USER_INPUT", "MODEL")),
     ],
 )
-async def test_what_changes_no_agent(stack: Stack, given: dict[str, Any], expected: tuple[str, str | None]) -> None:
+async def test_invalid_updates_are_refused(
+    stack: Stack, given: dict[str, Any], expected: tuple[str, str | None]
+) -> None:
     agent_id = await stack.make_agent()
     stack.platform.state.calls.clear()
     answer = await stack.graphql(UPDATE_AGENT, {"i": {"agentId": agent_id, **given}})
@@ -200,7 +197,7 @@ async def test_an_upgrade_is_planned_applied_and_read_back(stack: Stack) -> None
     assert planned["data"]["agent"] == {"version": "1.1.0", "upgradePlan": None}
 
 
-async def test_an_upgrade_that_waits_its_turn(stack: Stack) -> None:
+async def test_an_upgrade_can_be_queued(stack: Stack) -> None:
     await publish(stack, agent_file(stack), second_version(stack))
     agent_id = await created(stack, "k", version="1.0.0")
     answer = await stack.graphql(UPGRADE_AGENT, {"i": {"agentId": agent_id, "queue": True}})
@@ -213,14 +210,14 @@ async def test_an_upgrade_that_waits_its_turn(stack: Stack) -> None:
     await until(upgraded, 20)
 
 
-async def test_upgrades_that_cannot_be(stack: Stack) -> None:
+async def test_upgrades_to_invalid_versions_are_refused(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     for to, expected in (("9.9.9", ("NOT_FOUND", None)), ("newest", ("BAD_USER_INPUT", "VERSION"))):
         assert refused(await stack.graphql(UPGRADE_AGENT, {"i": {"agentId": agent_id, "to": to}})) == expected
         assert refused(await stack.graphql(PLAN, {"id": agent_id, "to": to})) == expected
 
 
-async def test_an_upgrade_under_a_key(stack: Stack) -> None:
+async def test_an_upgrade_is_applied_once_under_its_key(stack: Stack) -> None:
     await publish(stack, agent_file(stack), second_version(stack))
     agent_id = await created(stack, "k", version="1.0.0")
     asked = {"agentId": agent_id, "to": "1.1.0", "idempotencyKey": "up"}
@@ -230,7 +227,7 @@ async def test_an_upgrade_under_a_key(stack: Stack) -> None:
     assert refused(other) == ("CONFLICT", "KEY_REUSED")
 
 
-async def test_a_deleted_agent_is_gone(stack: Stack) -> None:
+async def test_a_deleted_agent_is_not_found(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     other_id = await stack.make_agent()
     answer = await stack.graphql(DELETE_AGENT, {"i": {"agentId": agent_id, "idempotencyKey": "d"}})
@@ -238,18 +235,15 @@ async def test_a_deleted_agent_is_gone(stack: Stack) -> None:
     for key in ("d", "e"):
         again = await stack.graphql(DELETE_AGENT, {"i": {"agentId": agent_id, "idempotencyKey": key}})
         assert refused(again) == ("NOT_FOUND", None)
-    for query in (UPDATE_AGENT, UPGRADE_AGENT):
-        assert refused(
-            await stack.graphql(
-                query, {"i": {"agentId": agent_id, "name": "x"} if query is UPDATE_AGENT else {"agentId": agent_id}}
-            )
-        ) == ("NOT_FOUND", None)
+    for query, given in ((UPDATE_AGENT, {"name": "x"}), (UPGRADE_AGENT, {})):
+        again = await stack.graphql(query, {"i": {"agentId": agent_id, **given}})
+        assert refused(again) == ("NOT_FOUND", None)
     ids = [node["id"] for node in (await listed(stack))["nodes"]]
     assert agent_id not in ids
     assert other_id in ids
 
 
-async def test_an_agent_deleted_twice_at_once(stack: Stack) -> None:
+async def test_concurrent_deletions_of_an_agent_succeed_or_find_nothing(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     answers = await asyncio.gather(*(stack.graphql(DELETE_AGENT, {"i": {"agentId": agent_id}}) for _ in range(3)))
     done = [answer["data"] is not None for answer in answers]
@@ -264,8 +258,8 @@ async def test_an_agent_deleted_twice_at_once(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 405])
-async def test_an_ams_that_deletes_no_agents(stack: Stack, status: int) -> None:
-    """Letta deletes, the absence is remembered, and the row stays until AMS cleans up."""
+async def test_an_agent_is_deleted_in_letta_if_ams_cannot_delete(stack: Stack, status: int) -> None:
+    """The gateway remembers that AMS has no such endpoint. The row stays until AMS cleans up."""
     agent_ids = [await stack.make_agent() for _ in range(2)]
     stack.platform.state.calls.clear()
     stack.platform.faults["ams"] = Fault(status=status, path=f"/agents/{agent_ids[0]}")
@@ -285,7 +279,7 @@ async def test_an_ams_that_deletes_no_agents(stack: Stack, status: int) -> None:
     assert read["data"]["agent"]["version"]
 
 
-async def test_an_ams_that_tells_no_variables(stack: Stack) -> None:
+async def test_variables_are_null_if_ams_does_not_list_them(stack: Stack) -> None:
     await publish(stack, agent_file(stack))
     agent_id = await created(stack, "k")
     stack.platform.state.calls.clear()
@@ -299,7 +293,7 @@ async def test_an_ams_that_tells_no_variables(stack: Stack) -> None:
     assert len([call for call in stack.calls("ams") if call.startswith("GET /agents?")]) == 2
 
 
-async def test_pages_stay_right_while_agents_come_and_go(stack: Stack) -> None:
+async def test_pages_are_exact_while_agents_are_created_and_deleted(stack: Stack) -> None:
     await publish(stack, agent_file(stack))
     ids = [await created(stack, f"k{number}") for number in range(5)][::-1]
     mine = {"templateId": "template:greeter"}
@@ -328,7 +322,7 @@ async def test_pages_stay_right_while_agents_come_and_go(stack: Stack) -> None:
         ("0001-01-01T00:00:00+05:00", "0001-01-01T00:00:00+00:00"),
     ],
 )
-async def test_what_ams_tells_in_another_zone_or_none_is_utc_and_pages_go_on(stack: Stack, told: str, utc: str) -> None:
+async def test_times_of_ams_are_converted_to_utc_and_can_be_paged(stack: Stack, told: str, utc: str) -> None:
     agent_id = await stack.make_agent()
     rows = stack.platform.state.users[ADA].rows
     rows[:] = [row | {"created_at": told} for row in rows]
@@ -371,11 +365,10 @@ async def test_agents_are_filtered_by_template_tag_and_name(stack: Stack) -> Non
     assert await found(search="shift", tag="red") == [red]
     assert await found(search="shift", tag="green") == []
     assert len(await found(search="  ")) == 3
-    page = await listed(stack, first=1, filter={"tag": "night", "templateId": "template:greeter"})
+    tagged = {"tag": "night", "templateId": "template:greeter"}
+    page = await listed(stack, first=1, filter=tagged)
     assert (page["totalCount"], page["pageInfo"]["hasNextPage"]) == (2, True)
-    rest = await listed(
-        stack, first=5, after=page["pageInfo"]["endCursor"], filter={"tag": "night", "templateId": "template:greeter"}
-    )
+    rest = await listed(stack, first=5, after=page["pageInfo"]["endCursor"], filter=tagged)
     assert [node["id"] for node in rest["nodes"]] == [red]
     everything = await listed(stack, filter={"search": "night"})
     assert grace not in [node["id"] for node in everything["nodes"]]
@@ -389,7 +382,7 @@ async def test_agents_are_filtered_by_template_tag_and_name(stack: Stack) -> Non
         ({"templateId": "greeter"}, ("NOT_FOUND", None)),
     ],
 )
-async def test_filters_that_cannot_be_right(
+async def test_invalid_filters_are_refused(
     stack: Stack, given: dict[str, str], expected: tuple[str, str | None]
 ) -> None:
     stack.platform.state.calls.clear()
@@ -399,7 +392,7 @@ async def test_filters_that_cannot_be_right(
     assert stack.calls("letta") == []
 
 
-async def test_the_profile_in_all_its_shapes(stack: Stack) -> None:
+async def test_a_profile_is_read_in_each_of_its_shapes(stack: Stack) -> None:
     agent_id = await stack.make_agent(name="First")
     user = stack.platform.state.users[ADA]
     query = """{ viewer { name createdAt defaultAgent { id name version template { slug } owner { email } }
@@ -427,14 +420,17 @@ async def test_the_profile_in_all_its_shapes(stack: Stack) -> None:
     assert refused(await create(stack, "k", user=nobody, templateId="template:support-bot")) == ("NOT_FOUND", None)
 
 
-async def test_another_model_is_called_the_way_ams_has_set(stack: Stack) -> None:
-    """Letta forgets the endpoint of an agent whose ``model`` is changed by itself; the gateway's must stay."""
-    agent_id = await stack.make_agent()
-    models = (await stack.graphql("{ models(mode: CHAT) { name contextWindow } }"))["data"]["models"]
-    other = next(model["name"] for model in models if model["name"] != stack.chat_model)
+async def other_model(stack: Stack) -> str:
+    models = (await stack.graphql("{ models(mode: CHAT) { name } }"))["data"]["models"]
+    return next(str(model["name"]) for model in models if model["name"] != stack.chat_model)
+
+
+async def test_a_changed_model_keeps_the_endpoint_that_ams_has_set(stack: Stack) -> None:
+    """If only ``model`` is changed, Letta drops the agent's endpoint; the gateway sends it again."""
+    agent_id, other = await stack.make_agent(), await other_model(stack)
     path = f"/v1/agents/{agent_id}"
     endpoint = f"http://127.0.0.1:9/api/v1/agents/{ADA}/proxy"
-    async with letta_of(stack) as letta:
+    async with stack.letta() as letta:
         before = (await letta.get(path)).json()["llm_config"]
         marked = {**before, "model_endpoint": endpoint, "temperature": 0.25}
         (await letta.patch(path, json={"llm_config": marked})).raise_for_status()
@@ -448,31 +444,13 @@ async def test_another_model_is_called_the_way_ams_has_set(stack: Stack) -> None
     assert config["context_window"] <= before["context_window"]
 
 
-def letta_of(stack: Stack) -> httpx.AsyncClient:
-    """A client of the Letta behind the stack."""
-    base = os.environ["LETTA_BASE_URL"] if stack.real else stack.servers["letta"].url
-    key = os.environ["LETTA_API_KEY"] if stack.real else stack.platform.options.letta_key
-    return httpx.AsyncClient(base_url=base, headers={"authorization": f"Bearer {key}"}, timeout=30, trust_env=False)
-
-
-async def test_another_model(stack: Stack) -> None:
-    agent_id = await stack.make_agent()
-    models = (await stack.graphql("{ models(mode: CHAT) { name } }"))["data"]["models"]
-    other = next(model["name"] for model in models if model["name"] != stack.chat_model)
+async def test_an_agents_model_is_changed_back_and_the_agent_answers(stack: Stack) -> None:
+    agent_id, other = await stack.make_agent(), await other_model(stack)
     answer = await stack.graphql(UPDATE_AGENT, {"i": {"agentId": agent_id, "model": other}})
     assert answer["data"]["updateAgent"]["agent"]["model"] == {"name": other}
     back = await stack.graphql(UPDATE_AGENT, {"i": {"agentId": agent_id, "model": stack.chat_model, "tags": ["a"]}})
     agent = back["data"]["updateAgent"]["agent"]
     assert (agent["model"], agent["tags"]) == ({"name": stack.chat_model}, ["a"])
-    sent = await stack.graphql(
-        "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { status } } }",
-        {
-            "i": {
-                "to": {"agentId": agent_id},
-                "content": [{"text": "still there? [[tokens=1 delay=0]]"}],
-                "idempotencyKey": agent_id,
-                "waitSeconds": 20,
-            }
-        },
-    )
-    assert sent["data"]["sendMessage"]["run"] == {"status": "COMPLETED"}
+    run = (await things.sent(stack, agent_id=agent_id))["run"]
+    read = await stack.graphql("query($r: ID!) { run(id: $r) { status } }", {"r": run["id"]})
+    assert read["data"]["run"] == {"status": "COMPLETED"}

@@ -1,4 +1,4 @@
-"""What a caller can get wrong is the caller's to mend: never an INTERNAL_ERROR, never something a service chokes on."""
+"""Invalid input is reported as the caller's error, never as INTERNAL_ERROR or as the error of a service."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CURSORS = {
 
 
 @pytest.mark.parametrize("given", CURSORS.values(), ids=CURSORS)
-async def test_a_forged_cursor_is_none_of_the_list(stack: Stack, given: str) -> None:
+async def test_a_forged_cursor_is_refused(stack: Stack, given: str) -> None:
     lists = ["runs", "passages", "conversations", "messages"]
     fields = " ".join(f'{name}(first: 2, after: "{given}") {{ edges {{ cursor }} }}' for name in lists)
     query = f"""query($id: ID!) {{
@@ -52,7 +52,7 @@ async def test_a_forged_cursor_is_none_of_the_list(stack: Stack, given: str) -> 
     ],
 )
 @pytest.mark.parametrize("text", [NUL, "x" * 200_001], ids=["NUL", "long"])
-async def test_what_letta_would_choke_on_is_not_sent(stack: Stack, asked: str, text: str) -> None:
+async def test_texts_that_letta_cannot_store_are_refused(stack: Stack, asked: str, text: str) -> None:
     variables = {"id": await stack.make_agent(), "text": text}
     before = len(stack.calls("letta"))
     answer = await stack.graphql(f"mutation($id: ID!, $text: String!) {{ {asked} }}", variables)
@@ -60,7 +60,7 @@ async def test_what_letta_would_choke_on_is_not_sent(stack: Stack, asked: str, t
     assert len(stack.calls("letta")) == before
 
 
-async def test_a_search_and_a_summary_are_checked_too(stack: Stack) -> None:
+async def test_searches_and_summaries_with_nul_are_refused(stack: Stack) -> None:
     conversation_id = await things.conversation(stack)
     answer = await stack.graphql(
         "query($id: ID!, $t: String) { agent(id: $id) { conversations(search: $t) { nodes { id } } } }",
@@ -75,7 +75,7 @@ async def test_a_search_and_a_summary_are_checked_too(stack: Stack) -> None:
     assert answer["errors"][0]["extensions"]["reason"] == "TEXT"
 
 
-async def test_an_endless_id_fails_alone(stack: Stack) -> None:
+async def test_a_huge_id_is_not_found(stack: Stack) -> None:
     ids = ["template:support-bot", "template:" + "x" * 70_000, "template:a,b"]
     answer = await stack.graphql("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", {"ids": ids})
     assert answer["data"]["nodes"] == [{"id": ids[0]}, None, None]
@@ -84,7 +84,7 @@ async def test_an_endless_id_fails_alone(stack: Stack) -> None:
     assert searched["errors"][0]["extensions"]["reason"] == "TEXT"
 
 
-async def test_input_nested_without_end_is_refused(stack: Stack) -> None:
+async def test_deeply_nested_input_is_refused(stack: Stack) -> None:
     asked: dict[str, Any] = {
         "model": stack.chat_model,
         "messages": [{"role": "USER", "content": "hi"}],
@@ -96,7 +96,7 @@ async def test_input_nested_without_end_is_refused(stack: Stack) -> None:
     assert all(error["extensions"]["code"] == "BAD_USER_INPUT" for error in answer.get("errors", []))
 
 
-async def test_a_followed_conversation_ends_for_one_whose_token_has_expired() -> None:
+async def test_a_follow_ends_when_its_token_expires() -> None:
     async with embedded_stack(stream_grace_seconds=0) as stack:
         agent_id = await stack.make_agent()
         token = stack.token(lifetime_seconds=1)
@@ -120,14 +120,14 @@ async def test_a_followed_conversation_ends_for_one_whose_token_has_expired() ->
     ],
     ids=["deep", "deep in blocks", "a billion laughs", "itself"],
 )
-async def test_an_agent_file_that_would_blow_up_is_invalid(stack: Stack, source: str) -> None:
+async def test_an_agent_file_that_expands_too_far_is_invalid(stack: Stack, source: str) -> None:
     query = "query($s: String!) { templateValidation(source: $s) { valid problems } }"
     answer = await stack.graphql(query, {"s": source})
     assert answer["data"]["templateValidation"]["valid"] is False
 
 
 @pytest.mark.parametrize("written", ["{}", '{text: "a", image: {url: "https://a.example/b.png"}}', "{text: null}"])
-async def test_one_of_several_is_exactly_one(stack: Stack, written: str) -> None:
+async def test_a_one_of_input_takes_exactly_one_field(stack: Stack, written: str) -> None:
     query = f"""mutation($id: ID!) {{
       sendMessage(input: {{to: {{agentId: $id}}, content: [{written}], idempotencyKey: "one"}}) {{ __typename }}
     }}"""
@@ -135,6 +135,6 @@ async def test_one_of_several_is_exactly_one(stack: Stack, written: str) -> None
     assert {error["extensions"]["code"] for error in answer["errors"]} == {"GRAPHQL_VALIDATION_FAILED"}
 
 
-async def test_what_takes_exactly_one_says_so(stack: Stack) -> None:
+async def test_introspection_shows_one_of_inputs(stack: Stack) -> None:
     query = '{ __type(name: "MessageTarget") { isOneOf } }'
     assert (await stack.graphql(query))["data"]["__type"]["isOneOf"] is True

@@ -7,7 +7,7 @@ from tests.support.stack import GRACE, Stack
 
 
 def dead_model(stack: Stack) -> str:
-    """A model that is asked for nothing else here."""
+    """Return a model that only these tests use."""
     return "fake-500" if stack.real else "gpt-4.1"
 
 
@@ -17,7 +17,7 @@ async def chat(stack: Stack, model: str, text: str, **more: object) -> httpx.Res
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_dead_model_is_named_by_health_and_the_living_go_on(stack: Stack, stream: bool) -> None:
+async def test_a_failing_model_opens_only_its_own_breaker(stack: Stack, stream: bool) -> None:
     dead = dead_model(stack)
     for _ in range(5):
         failed = await chat(stack, dead, "[[error=500]]", stream=stream)

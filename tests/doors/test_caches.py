@@ -1,4 +1,4 @@
-"""Normalised caches: a turn streamed into an open list leaves the client with what a fresh query gives."""
+"""Normalised caches: after a streamed turn, the client's list is equal to the result of a new query."""
 
 from __future__ import annotations
 

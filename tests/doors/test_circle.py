@@ -1,4 +1,4 @@
-"""The full circle: a message to an agent, whose model calls come back through the gateway that sent it."""
+"""Agents whose model calls go through the gateway's proxy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import uuid
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,9 +26,10 @@ from tests.support.documents import (
     UPDATE_MEMORY_BLOCK,
 )
 from tests.support.doors import events
+from tests.support.openai import ask, asking
 from tests.support.stack import ADA, GRACE, Stack, any_stack, until
-from tests.support.streaming import text_of
-from tests.support.usage import settled, these_days, usage
+from tests.support.streaming import completion, expected, text_of
+from tests.support.usage import rises, settled, these_days, usage
 
 MESSAGE = f"""subscription($i: SendMessageInput!, $k: ID!) {{ message(input: $i, streamKey: $k) {{
   {STREAM_FIELDS} ... on StreamStarted {{ run {{ id }} }}
@@ -41,7 +43,7 @@ DAY = """query($a: ID!, $c: ID!, $from: Date!, $to: Date!) {
   viewer { budget { spendUsd } usage(from: $from, to: $to) { totals { totalTokens costUsd } } } }"""
 PROXIED = r'agentgraph_requests_total\{method="POST",route="/api/\S+/%s",status="(\d+)"\} (\d+)'
 LETTA_KEY = os.environ.get("LETTA_OPENAI_API_KEY", "letta-" + "k" * 32)
-"""Letta's own key, which it sends with embeddings. The real one has it from whoever started it."""
+"""Letta's own key, which Letta sends with embeddings; a real Letta gets the key when it is started."""
 
 
 @pytest.fixture
@@ -53,14 +55,9 @@ async def circle() -> AsyncIterator[Stack]:
 
 
 async def proxied(stack: Stack, what: str = "completions") -> dict[str, int]:
-    """How many model calls have come back, by status."""
+    """Return the number of model calls that came through the proxy, by status."""
     found = re.findall(PROXIED % what, (await stack.client.get("/metrics")).text)
     return {status: int(float(count)) for status, count in found}
-
-
-def to(there: dict[str, str], directive: str) -> dict[str, Any]:
-    said = {"to": there, "content": [{"text": f"hi [[{directive}]]"}]}
-    return {"i": said, "k": str(uuid.uuid4())}
 
 
 async def turn(stack: Stack, agent_id: str, directive: str, *, user: str = ADA) -> list[dict[str, Any]]:
@@ -68,29 +65,27 @@ async def turn(stack: Stack, agent_id: str, directive: str, *, user: str = ADA) 
 
 
 async def heard_in(stack: Stack, there: dict[str, str], directive: str, *, user: str = ADA) -> list[dict[str, Any]]:
-    return [event async for event in events(stack, "event stream", MESSAGE, to(there, directive), user=user)]
+    said = {"to": there, "content": [{"text": f"hi [[{directive}]]"}]}
+    given = {"i": said, "k": str(uuid.uuid4())}
+    return [event async for event in events(stack, "event stream", MESSAGE, given, user=user)]
 
 
-async def test_a_turns_model_calls_come_back_and_its_user_pays(circle: Stack) -> None:
+async def test_the_model_calls_of_a_turn_are_charged_to_its_user(circle: Stack) -> None:
     agent_id, before = await circle.make_agent(), await circle.spent()
     graces = await circle.spent(GRACE)
     heard = await turn(circle, agent_id, "tokens=200 delay=0")
-    assert text_of(heard) == " ".join(f"tok{n}" for n in range(200))
+    assert text_of(heard) == expected(200)
     assert heard[-1]["outcome"] == "COMPLETED"
     assert await proxied(circle) == {"200": 1}
     [started] = [event for event in heard if event["__typename"] == "StreamStarted"]
     run = await circle.graphql(RUN, {"i": started["run"]["id"]})
     assert run["data"]["run"]["status"] == "COMPLETED"
-
-    async def charged() -> bool:
-        return await circle.spent() > before
-
-    await until(charged, 20)  # the real LiteLLM writes down what was spent every two seconds
+    await rises(circle.spent, before)
     assert await circle.spent(GRACE) == graces
 
 
-async def test_what_was_done_on_the_way_round_reads_back(circle: Stack) -> None:
-    """An agent's day: a conversation, a question of leave, something kept in mind; and what all of it has cost."""
+async def test_messages_memory_runs_and_usage_of_a_day_are_consistent(circle: Stack) -> None:
+    """The day has a conversation, an approval, a passage and an updated memory block."""
     agent_id, before = await circle.make_agent(), await circle.spent()
     await circle.require_approval(agent_id, "memory_insert")
     started = await circle.graphql(CREATE_CONVERSATION, {"a": agent_id, "s": "The day"})
@@ -117,7 +112,7 @@ async def test_what_was_done_on_the_way_round_reads_back(circle: Stack) -> None:
     await settled(circle, calls)
 
     async def billed() -> bool:
-        """Whether LiteLLM has added all calls to the key's spend, which it writes apart from the usage."""
+        """Return whether LiteLLM has added all calls to the key's spend, which it records apart from the usage."""
         return await circle.spent() - before == Decimal((await usage(circle))["totals"]["costUsd"])
 
     await until(billed, 30)
@@ -145,8 +140,8 @@ async def test_what_was_done_on_the_way_round_reads_back(circle: Stack) -> None:
     assert Decimal(viewer["budget"]["spendUsd"]) - before == Decimal(viewer["usage"]["totals"]["costUsd"]) > 0
 
 
-@pytest.mark.skipif(REAL and "LETTA_OPENAI_API_KEY" not in os.environ, reason="nobody has said what Letta's own key is")
-async def test_what_is_kept_in_mind_and_searched_is_embedded_through_the_proxy() -> None:
+@pytest.mark.skipif(REAL and "LETTA_OPENAI_API_KEY" not in os.environ, reason="LETTA_OPENAI_API_KEY is not set")
+async def test_passages_and_searches_are_embedded_through_the_proxy() -> None:
     async with any_stack(letta_proxy_key=LETTA_KEY) as stack, stack.circle(letta_key=LETTA_KEY):
         await stack.own_key()
         agent_id, before = await stack.make_agent(), await stack.spent()
@@ -156,27 +151,19 @@ async def test_what_is_kept_in_mind_and_searched_is_embedded_through_the_proxy()
         [hit] = (await stack.graphql(SEARCH_MEMORY, {"a": agent_id, "q": "van"}))["data"]["agent"]["searchMemory"]
         assert hit["passage"]["text"] == "The van comes on Tuesdays."
         assert await proxied(stack, "embeddings") == {"200": 2}
-
-        async def charged() -> bool:
-            return await stack.spent() > before
-
-        await until(charged, 20)
+        await rises(stack.spent, before)
 
 
-async def test_each_users_agents_come_back_as_themselves(circle: Stack) -> None:
+async def test_the_turns_of_each_user_are_charged_to_that_user(circle: Stack) -> None:
     before = {user: await circle.spent(user) for user in (ADA, GRACE)}
     agents = {user: await circle.make_agent(user) for user in (ADA, GRACE)}
     for user, agent_id in agents.items():
         heard = await turn(circle, agent_id, "tokens=50 delay=0", user=user)
         assert heard[-1]["outcome"] == "COMPLETED"
-
-    async def charged() -> bool:
-        return all([await circle.spent(user) > before[user] for user in agents])
-
-    await until(charged, 20)
+        await rises(partial(circle.spent, user), before[user])
 
 
-async def test_an_agent_without_a_proxy_is_not_drawn_into_somebody_elses(circle: Stack) -> None:
+async def test_an_agent_without_the_proxy_does_not_use_that_of_another_user(circle: Stack) -> None:
     await circle.make_agent()
     circle.platform.reach_gateway(None)
     plain = await circle.make_agent(GRACE)
@@ -185,14 +172,14 @@ async def test_an_agent_without_a_proxy_is_not_drawn_into_somebody_elses(circle:
     assert await proxied(circle) == {}
 
 
-async def test_a_model_that_fails_there_fails_the_turn(circle: Stack) -> None:
+async def test_a_failed_model_call_of_the_proxy_fails_the_turn(circle: Stack) -> None:
     agent_id = await circle.make_agent()
     heard = await turn(circle, agent_id, "error=400")
     assert heard[-1]["outcome"] == "FAILED"
     assert set(await proxied(circle)) == {"400"}
 
 
-async def test_a_spent_budget_is_said_to_be_spent(circle: Stack) -> None:
+async def test_a_turn_fails_with_budget_exceeded_if_the_budget_is_spent(circle: Stack) -> None:
     await circle.own_key(max_budget=0.0)
     agent_id = await circle.make_agent()
     heard = await turn(circle, agent_id, "tokens=2 delay=0")
@@ -201,40 +188,39 @@ async def test_a_spent_budget_is_said_to_be_spent(circle: Stack) -> None:
     assert await proxied(circle) == {"402": 1}
 
 
-async def test_agents_of_a_user_who_is_gone_are_let_in_nowhere(circle: Stack) -> None:
+async def test_agents_of_a_deleted_user_are_refused(circle: Stack) -> None:
     agent_id = await circle.make_agent()
     circle.platform.state.users[GRACE].rows.append(circle.platform.state.users[ADA].rows[0])
     circle.platform.state.users.pop(ADA)
-    heard = await turn(circle, agent_id, "tokens=1", user=GRACE)  # Letta knows no users: it calls as Ada's agent
+    heard = await turn(circle, agent_id, "tokens=1", user=GRACE)  # Letta has no users: it calls as Ada's agent
     assert heard[-1]["outcome"] == "FAILED"
     assert set(await proxied(circle)) == {"401"}
 
 
-async def test_turns_in_every_place_there_is_do_not_keep_their_own_calls_out() -> None:
-    places = 3
-    async with any_stack(max_concurrent_streams=SHARES * places) as stack, stack.circle():
-        agents = [await stack.make_agent() for _ in range(places)]
+async def test_turns_in_all_slots_do_not_block_their_own_model_calls() -> None:
+    slots = 3
+    async with any_stack(max_concurrent_streams=SHARES * slots) as stack, stack.circle():
+        agents = [await stack.make_agent() for _ in range(slots)]
         before = (await stack.model_stats())["inflight"]
         turns = [asyncio.create_task(turn(stack, agent_id, "tokens=3 first=1 delay=0")) for agent_id in agents]
 
         async def all_asked() -> bool:
-            return (await stack.model_stats())["inflight"] == before + places
+            return (await stack.model_stats())["inflight"] == before + slots
 
-        await until(all_asked)  # no place was left, and yet each turn's call has come through
-        body = {"model": stack.chat_model, "messages": [{"role": "user", "content": "hi"}]}
-        refused = await stack.client.post("/v1/chat/completions", json=body, headers=stack.headers())
+        await until(all_asked)  # no slot is free, and the call of each turn has come through
+        refused = await ask(stack, "/v1/chat/completions", asking(stack, ""))
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "streams")
         for heard in await asyncio.gather(*turns):
             assert text_of(heard) == "tok0 tok1 tok2"
             assert heard[-1]["outcome"] == "COMPLETED"
 
 
-async def test_as_many_streams_as_a_user_may_have_do_not_keep_their_agents_out(circle: Stack) -> None:
+async def test_a_user_with_the_most_streams_does_not_block_the_calls_of_their_agents(circle: Stack) -> None:
     agent_id = await circle.make_agent()
-    completion = {"model": circle.chat_model, "messages": [{"role": "USER", "content": "hi [[tokens=200 delay=0.5]]"}]}
+    asked = completion(circle, "tokens=200 delay=0.5")
     start = "mutation($i: CompletionInput!) { startCompletion(input: $i) { stream { id } } }"
     for _ in range(99):  # the turn is the hundredth
-        started = await circle.graphql(start, {"i": completion | {"idempotencyKey": str(uuid.uuid4())}})
+        started = await circle.graphql(start, {"i": asked | {"idempotencyKey": str(uuid.uuid4())}})
         assert started["data"]["startCompletion"]["stream"]["id"]
     heard = await turn(circle, agent_id, "tokens=3 delay=0")
     assert heard[-1]["outcome"] == "COMPLETED"

@@ -1,4 +1,4 @@
-"""Clients as people install them."""
+"""Published GraphQL clients, as installed from npm."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ OVER_HTTP = ("graphql-sse", "urql", "apollo")
 
 @pytest.mark.needs_node
 @pytest.mark.parametrize("script", ["graphql_sse.mjs", "apollo.mjs", "urql.mjs"])
-async def test_subscriptions_over_http(stack: Stack, script: str) -> None:
+async def test_clients_subscribe_over_http(stack: Stack, script: str) -> None:
     given = completion(stack, "tokens=30 delay=0.02")
     [seen] = await run_node(script, url=stack.url, token=stack.token(), input=given, key=str(uuid.uuid4()))
     assert seen == {"text": expected(30), "ends": 1, "outcome": "COMPLETED", "during": "RUNNING"}
 
 
 def refused_cases(stack: Stack) -> list[dict[str, Any]]:
-    """Subscriptions that are refused, each for another reason and at another point."""
+    """Return subscriptions that are refused for different reasons at different points."""
     token = stack.token()
     start = {"query": COMPLETION, "variables": {"i": completion(stack, "tokens=1 delay=0"), "k": "other"}}
     attach = {"query": STREAM, "variables": {"id": f"stream:{uuid.uuid4()}"}, "token": token}
@@ -59,7 +59,7 @@ async def test_a_refused_subscription_ends_at_once_and_its_code_can_be_read(clie
 
 @pytest.mark.needs_node
 @pytest.mark.parametrize("client", OVER_HTTP)
-async def test_a_gateway_that_is_full_says_so_in_the_clients_form(client: str) -> None:
+async def test_clients_get_the_error_of_an_overloaded_gateway(client: str) -> None:
     async with embedded_stack(max_concurrent_streams=1) as stack:
         held = {"i": completion(stack, "tokens=5000 delay=0.05"), "k": "one"}
         async with aclosing(events(stack, "event stream", COMPLETION, held)) as heard:
@@ -84,7 +84,7 @@ async def test_clients_stop_sending_hashes_after_the_first(stack: Stack, client:
     assert seen["sent"][0] == hashed
 
 
-async def test_python_gql_over_websocket(stack: Stack) -> None:
+async def test_python_gql_subscribes_over_websocket(stack: Stack) -> None:
     transport = WebsocketsTransport(
         url=stack.url.replace("http", "ws") + "/graphql",
         init_payload={"authorization": f"Bearer {stack.token()}"},
@@ -103,7 +103,7 @@ async def test_python_gql_over_websocket(stack: Stack) -> None:
 
 
 @pytest.mark.needs_node
-async def test_the_openai_node_sdk(stack: Stack) -> None:
+async def test_the_openai_sdk_for_node_works(stack: Stack) -> None:
     messages = [{"role": "user", "content": "hi [[tokens=20 delay=0.02]]"}]
     body = {"model": stack.chat_model, "messages": messages}
     [seen] = await run_node("openai.mjs", url=stack.url, token=stack.token(), body=body)

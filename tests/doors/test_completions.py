@@ -35,7 +35,7 @@ WEATHER = {
 
 
 def asked(stack: Stack, text: str = "hi [[tokens=3 delay=0]]", **more: Any) -> dict[str, Any]:
-    """A completion to ask for, under a key of its own."""
+    """Return the input of a completion, with a new idempotency key."""
     given = {"model": stack.chat_model, "messages": [{"role": "USER", "content": text}]}
     return {**given, "idempotencyKey": str(uuid.uuid4()), **more}
 
@@ -49,7 +49,7 @@ async def completed(stack: Stack, given: dict[str, Any], **options: Any) -> dict
 
 
 async def refused(stack: Stack, given: dict[str, Any], query: str = COMPLETE) -> dict[str, Any]:
-    """The extensions of the one error."""
+    """Return the extensions of an answer's only error."""
     answer = await stack.graphql(query, {"i": given})
     assert answer["data"] is None, answer
     [error] = answer["errors"]
@@ -58,14 +58,14 @@ async def refused(stack: Stack, given: dict[str, Any], query: str = COMPLETE) ->
 
 
 async def last_request(stack: Stack) -> dict[str, Any]:
-    """What the real model was asked last."""
+    """Return the last request to the real model."""
     async with httpx.AsyncClient(trust_env=False) as client:
         log = (await client.get(os.environ.get("MODEL_URL", "http://127.0.0.1:19301") + "/_log")).json()
     body: dict[str, Any] = log["log"][-1]["body"]
     return body
 
 
-async def test_a_whole_completion_with_what_it_cost(stack: Stack) -> None:
+async def test_a_completion_has_usage_and_cost(stack: Stack) -> None:
     said = await completed(stack, asked(stack))
     assert said["text"].strip() == "tok0 tok1 tok2"
     assert (said["finishReason"], said["toolCalls"], said["reasoning"]) == ("STOP", [], None)
@@ -78,7 +78,7 @@ async def test_a_whole_completion_with_what_it_cost(stack: Stack) -> None:
     assert said["stream"]["text"] == said["text"]
 
 
-async def test_the_same_key_pays_once_also_while_it_is_in_flight(stack: Stack) -> None:
+async def test_a_key_makes_one_model_call_even_while_it_is_in_flight(stack: Stack) -> None:
     before = (await stack.model_stats())["total"]
     given = asked(stack, "hi [[tokens=10 delay=0.02]]")
     first, second = await asyncio.gather(completed(stack, given), completed(stack, given))
@@ -92,7 +92,7 @@ async def test_the_same_key_pays_once_also_while_it_is_in_flight(stack: Stack) -
     assert (await stack.model_stats())["total"] == before + 2
 
 
-async def test_a_completion_that_was_begun_is_had_whole_under_its_key(stack: Stack) -> None:
+async def test_a_started_completion_is_returned_whole_under_its_key(stack: Stack) -> None:
     before = (await stack.model_stats())["total"]
     given = asked(stack, "hi [[tokens=10 delay=0.02]]")
     begun = await stack.graphql(START, {"i": given})
@@ -104,7 +104,7 @@ async def test_a_completion_that_was_begun_is_had_whole_under_its_key(stack: Sta
     assert (await stack.model_stats())["total"] == before + 1
 
 
-async def test_a_failure_midway_is_an_error_and_the_same_key_starts_anew(stack: Stack) -> None:
+async def test_a_key_starts_again_after_a_failure(stack: Stack) -> None:
     before = (await stack.model_stats())["total"]
     given = asked(stack, "hi [[tokens=4 error=cut delay=0]]")
     for asked_so_far in (1, 2):
@@ -115,9 +115,7 @@ async def test_a_failure_midway_is_an_error_and_the_same_key_starts_anew(stack: 
 
 
 @pytest.mark.parametrize(("on_disconnect", "asked_in_all"), [("CANCEL", 2), ("CONTINUE", 1)])
-async def test_a_client_that_leaves_may_ask_again_under_its_key(
-    stack: Stack, on_disconnect: str, asked_in_all: int
-) -> None:
+async def test_a_key_can_be_repeated_after_a_disconnect(stack: Stack, on_disconnect: str, asked_in_all: int) -> None:
     before = (await stack.model_stats())["total"]
     given = asked(stack, "hi [[tokens=40 delay=0.05]]", onDisconnect=on_disconnect)
     leaving = asyncio.ensure_future(stack.graphql(COMPLETE, {"i": given}))
@@ -140,7 +138,7 @@ async def test_a_client_that_leaves_may_ask_again_under_its_key(
     assert (await stack.model_stats())["total"] == before + asked_in_all
 
 
-async def test_one_that_is_cancelled_meanwhile_says_so(stack: Stack) -> None:
+async def test_a_completion_cancelled_meanwhile_is_a_conflict(stack: Stack) -> None:
     given = asked(stack, "hi [[tokens=400 delay=0.05]]", onDisconnect="CONTINUE")
     waiting = asyncio.ensure_future(refused(stack, given))
 
@@ -156,7 +154,7 @@ async def test_one_that_is_cancelled_meanwhile_says_so(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("error", ["429", "500", "503", "400", "ctx"])
-async def test_a_refusal_of_the_model_is_the_error_that_streams_get(stack: Stack, error: str) -> None:
+async def test_complete_and_start_completion_have_the_same_errors(stack: Stack, error: str) -> None:
     given = asked(stack, f"hi [[error={error}]]")
     whole, begun = await refused(stack, given), await refused(stack, given, START)
     for one in (whole, begun):
@@ -167,12 +165,12 @@ async def test_a_refusal_of_the_model_is_the_error_that_streams_get(stack: Stack
     assert whole["code"] == expected.get(error, "UPSTREAM_ERROR")
 
 
-async def test_a_model_that_does_not_exist(stack: Stack) -> None:
+async def test_an_unknown_model_is_not_found(stack: Stack) -> None:
     error = await refused(stack, asked(stack, model="no-such-model"))
     assert (error["code"], error["reason"]) == ("NOT_FOUND", "MODEL_NOT_FOUND")
 
 
-async def test_a_spent_budget_is_an_outcome_with_its_end(stack: Stack) -> None:
+async def test_a_spent_budget_is_an_outcome_with_its_reset(stack: Stack) -> None:
     await stack.own_key(max_budget=0.0, budget_duration="30d")
     for query in (COMPLETE, START):
         answer = await stack.graphql(query, {"i": asked(stack)})
@@ -187,7 +185,9 @@ async def test_a_spent_budget_is_an_outcome_with_its_end(stack: Stack) -> None:
     )
     answer = await stack.graphql(embed, {"m": stack.embedding_model})
     assert answer["data"]["embed"]["embeddings"] is None
-    assert answer["data"]["embed"]["errors"] == [{"message": "The budget for model calls is spent."}]
+    assert answer["data"]["embed"]["errors"] == [
+        {"message": "Your budget for model calls is exhausted. Ask the operator for a larger budget."}
+    ]
 
 
 async def test_tools_are_called_and_answered(stack: Stack) -> None:
@@ -280,7 +280,7 @@ CALL = {"toolCallId": "c", "name": "weather", "arguments": "{}"}
     ],
     ids=lambda value: value if isinstance(value, str) else json.dumps(value)[:60],
 )
-async def test_what_cannot_be_right_is_not_sent(stack: Stack, given: dict[str, Any], reason: str) -> None:
+async def test_invalid_completions_are_refused(stack: Stack, given: dict[str, Any], reason: str) -> None:
     before = (await stack.model_stats())["total"]
     for query in (COMPLETE, START):
         error = await refused(stack, asked(stack, **given), query)
@@ -293,7 +293,7 @@ EMBED = """mutation($i: EmbedInput!) { embed(input: $i) {
   embeddings { index vector } usage { promptTokens totalTokens costUsd } model { name mode } errors { message } } }"""
 
 
-async def test_texts_become_vectors_in_their_order(stack: Stack) -> None:
+async def test_embeddings_have_the_order_of_their_inputs(stack: Stack) -> None:
     given = {"model": stack.embedding_model, "inputs": ["cats purr", "dogs bark", "cats purr"]}
     answer = await stack.graphql(EMBED, {"i": given})
     assert "errors" not in answer, answer
@@ -320,12 +320,12 @@ async def test_texts_become_vectors_in_their_order(stack: Stack) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else json.dumps(value)[:40],
 )
-async def test_inputs_that_cannot_be_right_are_not_sent(stack: Stack, given: dict[str, Any], reason: str) -> None:
+async def test_invalid_inputs_of_embeddings_are_refused(stack: Stack, given: dict[str, Any], reason: str) -> None:
     error = await refused(stack, {"model": stack.embedding_model, "inputs": ["a"], **given}, EMBED)
     assert (error["code"], error["reason"]) == ("BAD_USER_INPUT", reason)
 
 
-async def test_texts_become_vectors_once_under_a_key(stack: Stack) -> None:
+async def test_inputs_are_embedded_once_under_a_key(stack: Stack) -> None:
     given = {"model": stack.embedding_model, "inputs": ["cats purr"], "idempotencyKey": str(uuid.uuid4())}
     stack.platform.state.calls.clear()
     answers = await asyncio.gather(*(stack.graphql(EMBED, {"i": given}) for _ in range(3)))

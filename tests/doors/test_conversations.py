@@ -1,4 +1,4 @@
-"""Conversations: finding one, saying anew what it is about, forking and deleting it."""
+"""Conversations: searching, updating, forking and deleting."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.support import things
 from tests.support.documents import CREATE_CONVERSATION, MESSAGE
-from tests.support.doors import code_of, events
+from tests.support.doors import code_of, events, refused
 from tests.support.stack import ADA, GRACE, Stack
 
 LIST = """query($a: ID!, $n: Int, $c: String, $s: String) { agent(id: $a) {
@@ -23,7 +24,6 @@ FORK = """mutation($c: ID!, $k: String) {
 DELETE = """mutation($c: ID!) { deleteConversation(input: {conversationId: $c}) {
   deletedConversationId errors { message } } }"""
 READ = "query($c: ID!) { conversation(id: $c) { id summary messages { nodes { __typename text } } } }"
-SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id status } errors { message } } }"""
 
 
 async def made(stack: Stack, agent_id: str, summary: str | None = None, **who: str) -> str:
@@ -34,8 +34,7 @@ async def made(stack: Stack, agent_id: str, summary: str | None = None, **who: s
 
 async def said(stack: Stack, target: dict[str, Any], text: str) -> None:
     given = {"to": target, "content": [{"text": text}], "idempotencyKey": str(uuid.uuid4()), "waitSeconds": 20}
-    answer = await stack.graphql(SEND, {"i": given})
-    assert answer["data"]["sendMessage"]["run"]["status"] == "COMPLETED"
+    await things.done(stack, things.SEND, {"i": given})
 
 
 async def listed(stack: Stack, agent_id: str, *, user: str = ADA, **more: object) -> list[str | None]:
@@ -43,7 +42,7 @@ async def listed(stack: Stack, agent_id: str, *, user: str = ADA, **more: object
     return [node["summary"] for node in answer["data"]["agent"]["conversations"]["nodes"]]
 
 
-async def test_conversations_are_found_by_what_they_are_about_letter_for_letter(stack: Stack) -> None:
+async def test_a_search_matches_text_in_the_summary_exactly(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     for summary in ("Blue sky", "half of 100% blue", "green_field", "back\\slash", None):
         await made(stack, agent_id, summary)
@@ -61,7 +60,7 @@ async def test_conversations_are_found_by_what_they_are_about_letter_for_letter(
     assert len(await listed(stack, agent_id, s="")) == 5
 
 
-async def test_a_search_pages_and_its_list_goes_on_after_a_deleted_conversation(stack: Stack) -> None:
+async def test_a_searched_list_continues_after_a_deleted_conversation(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     ids = [await made(stack, agent_id, f"{'odd' if number % 2 else 'even'} {number}") for number in range(6)]
     page = (await stack.graphql(LIST, {"a": agent_id, "n": 1, "s": "even"}))["data"]["agent"]["conversations"]
@@ -73,15 +72,13 @@ async def test_a_search_pages_and_its_list_goes_on_after_a_deleted_conversation(
     assert await listed(stack, agent_id, n=2, c=cursor) == ["odd 3", "even 2"]
 
 
-async def test_a_cursor_that_leads_nowhere(stack: Stack) -> None:
+async def test_an_unknown_cursor_is_refused(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     cursor = "ImNvbnYtMDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAwIg"
-    answer = await stack.graphql(LIST, {"a": agent_id, "c": cursor})
-    extensions = answer["errors"][0]["extensions"]
-    assert (extensions["code"], extensions["reason"]) == ("BAD_USER_INPUT", "CURSOR")
+    assert refused(await stack.graphql(LIST, {"a": agent_id, "c": cursor})) == ("BAD_USER_INPUT", "CURSOR")
 
 
-async def test_a_conversation_is_said_anew_to_be_about(stack: Stack) -> None:
+async def test_a_summary_is_updated(stack: Stack) -> None:
     conversation_id = await made(stack, await stack.make_agent(), "before")
     for summary in ("after", ""):
         answer = await stack.graphql(UPDATE, {"c": conversation_id, "s": summary})
@@ -91,7 +88,7 @@ async def test_a_conversation_is_said_anew_to_be_about(stack: Stack) -> None:
         assert read["data"]["conversation"]["summary"] == summary
 
 
-async def test_a_fork_begins_with_what_was_said_and_goes_its_own_way(stack: Stack) -> None:
+async def test_a_fork_has_the_earlier_messages_and_then_its_own(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     origin = await made(stack, agent_id)
     await said(stack, {"conversationId": origin}, "first [[tokens=1 delay=0]]")
@@ -109,11 +106,11 @@ async def test_a_fork_begins_with_what_was_said_and_goes_its_own_way(stack: Stac
 
 
 def posts(stack: Stack) -> list[str]:
-    """What the embedded Letta was asked to do; of the real one, nothing is known."""
+    """Return the POST requests to the embedded Letta; those to the real one are not recorded."""
     return [call for call in stack.calls("letta") if call.startswith("POST")]
 
 
-async def test_a_conversation_is_started_once_under_a_key(stack: Stack) -> None:
+async def test_a_conversation_is_created_once_under_its_key(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     given = {"a": agent_id, "s": "once", "k": str(uuid.uuid4())}
     stack.platform.state.calls.clear()
@@ -124,12 +121,11 @@ async def test_a_conversation_is_started_once_under_a_key(stack: Stack) -> None:
     assert answers == [answers[0]] * 5
     assert len(posts(stack)) == (0 if stack.real else 1)
     for other in ({"s": "twice"}, {"a": await stack.make_agent()}):
-        extensions = (await stack.graphql(CREATE_CONVERSATION, given | other))["errors"][0]["extensions"]
-        assert (extensions["code"], extensions["reason"]) == ("CONFLICT", "KEY_REUSED")
+        assert refused(await stack.graphql(CREATE_CONVERSATION, given | other)) == ("CONFLICT", "KEY_REUSED")
     assert await listed(stack, agent_id) == ["once"]
 
 
-async def test_the_same_key_of_another_user_is_another_key(stack: Stack) -> None:
+async def test_users_can_have_equal_keys(stack: Stack) -> None:
     key = str(uuid.uuid4())
     mine = await stack.graphql(CREATE_CONVERSATION, {"a": await stack.make_agent(), "k": key})
     graces = await stack.make_agent(GRACE)
@@ -140,14 +136,14 @@ async def test_the_same_key_of_another_user_is_another_key(stack: Stack) -> None
 
 
 @pytest.mark.parametrize("key", ["", "k" * 201])
-async def test_a_key_that_is_none(stack: Stack, key: str) -> None:
+async def test_an_invalid_key_is_refused(stack: Stack, key: str) -> None:
     agent_id = await stack.make_agent()
-    extensions = (await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "k": key}))["errors"][0]["extensions"]
-    assert (extensions["code"], extensions["reason"]) == ("BAD_USER_INPUT", "KEY")
+    answer = await stack.graphql(CREATE_CONVERSATION, {"a": agent_id, "k": key})
+    assert refused(answer) == ("BAD_USER_INPUT", "KEY")
     assert await listed(stack, agent_id) == []
 
 
-async def test_a_fork_is_made_once_under_a_key_even_where_its_origin_is_gone(stack: Stack) -> None:
+async def test_a_fork_is_created_once_under_its_key_even_if_its_origin_is_deleted(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     origin, key = await made(stack, agent_id, "origin"), str(uuid.uuid4())
     stack.platform.state.calls.clear()
@@ -157,8 +153,7 @@ async def test_a_fork_is_made_once_under_a_key_even_where_its_origin_is_gone(sta
     again = (await stack.graphql(FORK, {"c": origin, "k": key}))["data"]["forkConversation"]
     assert again["conversation"] == first["conversation"]
     other = await made(stack, agent_id)
-    extensions = (await stack.graphql(FORK, {"c": other, "k": key}))["errors"][0]["extensions"]
-    assert (extensions["code"], extensions["reason"]) == ("CONFLICT", "KEY_REUSED")
+    assert refused(await stack.graphql(FORK, {"c": other, "k": key})) == ("CONFLICT", "KEY_REUSED")
     assert code_of(await stack.graphql(FORK, {"c": origin, "k": key}, user=GRACE)) == "NOT_FOUND"
 
 
@@ -172,32 +167,31 @@ async def test_a_conversation_is_deleted_once(stack: Stack) -> None:
         assert code_of(await stack.graphql(query, {"c": conversation_id, **given})) == "NOT_FOUND"
 
 
-async def test_what_runs_in_a_deleted_conversation_is_stopped(stack: Stack) -> None:
+async def test_deleting_a_conversation_cancels_its_run(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     conversation_id, other = await made(stack, agent_id), await made(stack, agent_id)
     query = MESSAGE.replace("outcome", "outcome run { status } conversation { id }")
     words = [{"text": "hi [[tokens=400 delay=0.05]]"}]
     turn = {"i": {"to": {"conversationId": conversation_id}, "content": words}, "k": str(uuid.uuid4())}
     kept_on = {"to": {"conversationId": other}, "content": words, "idempotencyKey": str(uuid.uuid4())}
-    beside = (await stack.graphql(SEND, {"i": kept_on}))["data"]["sendMessage"]["run"]["id"]
+    beside = (await things.done(stack, things.SEND, {"i": kept_on}))["run"]["id"]
     async with aclosing(events(stack, "event stream", query, turn)) as heard:
         await anext(heard)
         assert (await stack.graphql(DELETE, {"c": conversation_id}))["data"]["deleteConversation"]["errors"] == []
         end = [event async for event in heard][-1]
     assert (end["outcome"], end["run"]["status"]) == ("CANCELLED", "CANCELLED")
-    assert end["conversation"] in (None, {"id": conversation_id})  # it may be told before the deletion is done
+    assert end["conversation"] in (None, {"id": conversation_id})  # the event may come before the deletion
     still = "query($r: ID!) { run(id: $r) { status } }"
     assert (await stack.graphql(still, {"r": beside}))["data"]["run"]["status"] == "RUNNING"
     await stack.graphql("mutation($r: ID!) { cancelRun(input: {runId: $r}) { run { status } } }", {"r": beside})
 
 
-async def test_a_default_conversation_is_part_of_its_agent(stack: Stack) -> None:
+async def test_a_default_conversation_cannot_be_changed(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     stack.platform.state.calls.clear()
     for query, given in ((UPDATE, {"s": "mine"}), (FORK, {}), (DELETE, {})):
         answer = await stack.graphql(query, {"c": f"conversation:{agent_id}", **given})
-        extensions = answer["errors"][0]["extensions"]
-        assert (extensions["code"], extensions["reason"]) == ("BAD_USER_INPUT", "DEFAULT_CONVERSATION")
+        assert refused(answer) == ("BAD_USER_INPUT", "DEFAULT_CONVERSATION")
     assert stack.calls("letta") == []
 
 

@@ -1,4 +1,4 @@
-"""A cursor leads nowhere but in its own list: elsewhere it is as one that was made up."""
+"""A cursor is valid only in its own list; elsewhere it is refused like an invented one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def edges(stack: Stack, conversation_id: str, **window: Any) -> list[dict[
 
 
 async def letta_ids(stack: Stack, agent_id: str) -> list[str]:
-    """What Letta itself has in an agent's default conversation."""
+    """Return the ids of the messages that Letta has in an agent's default conversation."""
     async with stack.letta() as letta:
         path = "/v1/conversations/default/messages"
         listed = (await letta.get(path, params={"agent_id": agent_id})).raise_for_status().json()
@@ -44,7 +44,7 @@ async def letta_ids(stack: Stack, agent_id: str) -> list[str]:
 
 
 async def talked(stack: Stack, conversation: dict[str, str]) -> None:
-    """Two turns, so that there are places within."""
+    """Run two turns, so that the list has positions in its middle."""
     for _ in range(2):
         asked = {"to": conversation, "content": [{"text": "hi [[tokens=1 delay=0]]"}], "waitSeconds": 20}
         await things.done(stack, things.SEND, {"i": {**asked, "idempotencyKey": str(uuid.uuid4())}})
@@ -55,7 +55,7 @@ def told(answer: dict[str, Any]) -> list[tuple[str, Any]]:
     return [(error["message"], error["extensions"].get("reason")) for error in answer["errors"]]
 
 
-async def test_a_message_elsewhere_is_a_place_as_little_as_none_at_all(stack: Stack) -> None:
+async def test_cursors_of_different_conversations_are_refused(stack: Stack) -> None:
     agent_id, hers = await stack.make_agent(), await stack.make_agent(GRACE)
     made = await things.done(stack, CREATE_CONVERSATION, {"a": agent_id})
     default, other = f"conversation:{agent_id}", made["conversation"]["id"]
@@ -72,10 +72,10 @@ async def test_a_message_elsewhere_is_a_place_as_little_as_none_at_all(stack: St
         for stranger in strangers:
             for window in ({"first": 2, "after": stranger}, {"last": 2, "before": stranger}):
                 refusal = told(await page(stack, conversation_id, **window))
-                assert refusal == [("The cursor does not belong to this list.", "CURSOR")], window
+                assert refusal == [("The cursor does not belong to this list. Omit the cursor.", "CURSOR")], window
 
 
-async def test_a_place_that_no_page_has_shown_is_one(stack: Stack) -> None:
+async def test_a_cursor_that_no_page_has_shown_is_valid(stack: Stack) -> None:
     """Such as in a cursor from before a restart, or from another replica."""
     agent_id = await stack.make_agent()
     await talked(stack, {"agentId": agent_id})

@@ -1,4 +1,4 @@
-"""Reading many things by their ids: ``nodes``, and Apollo Federation's ``_entities``, which is held to the same."""
+"""Reading several objects by id: ``nodes``, and Apollo Federation's ``_entities`` with the same rules."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UNKNOWN = "agent-00000000-0000-4000-8000-000000000000"
 
 
 def found_in(answer: Any) -> dict[str, str]:
-    """Every node of an answer: its type by its id."""
+    """Return the type of every node of an answer, by id."""
     if isinstance(answer, list):
         return {key: value for one in answer for key, value in found_in(one).items()}
     if not isinstance(answer, dict):
@@ -38,12 +38,12 @@ def found_in(answer: Any) -> dict[str, str]:
 
 
 def problems(answer: dict[str, Any]) -> dict[Any, str]:
-    """The code of each error by the index that it stands at."""
+    """Return the code of each error, by the index in its path."""
     return {error["path"][1]: error["extensions"]["code"] for error in answer.get("errors", [])}
 
 
 async def furnished_agent(stack: Stack, user: str = ADA) -> str:
-    """An agent with a conversation and a turn behind it."""
+    """Create an agent with a conversation that has a turn."""
     agent_id = await stack.make_agent(user)
     turn = {
         "to": {"agentId": agent_id},
@@ -143,7 +143,7 @@ async def test_a_bad_representation_fails_alone(stack: Stack, bad: Any, code: st
 
 
 @pytest.mark.parametrize("name", ["nodes", "_entities"])
-async def test_a_hundred_at_once_and_no_more(stack: Stack, name: str) -> None:
+async def test_at_most_100_nodes_are_read_by_id(stack: Stack, name: str) -> None:
     async def asked(count: int) -> dict[str, Any]:
         ids = [f"user:{ADA}"] * count
         if name == "nodes":
@@ -160,7 +160,7 @@ async def test_a_hundred_at_once_and_no_more(stack: Stack, name: str) -> None:
 
 
 @pytest.mark.needs_node
-async def test_it_composes_and_answers_across_subgraphs(stack: Stack) -> None:
+async def test_the_subgraph_composes_and_is_queried_across_subgraphs(stack: Stack) -> None:
     names = {await stack.make_agent(name=f"Agent {number}"): f"Agent {number}" for number in range(3)}
     hers = await stack.make_agent(GRACE)
     tickets = [

@@ -15,11 +15,11 @@ STREAM = f"subscription($id: ID!) {{ stream(id: $id) {{ {FOLLOW_FIELDS} }} }}"
 
 @pytest.fixture(params=DOORS)
 def door(request: pytest.FixtureRequest) -> str:
-    """What holds for a followed conversation holds at every door."""
+    """Return each transport of subscriptions."""
     return str(request.param)
 
 
-async def test_a_second_tab_sees_one_turn_after_another_as_the_first_does(stack: Stack, door: str) -> None:
+async def test_a_follow_gets_each_turn_with_the_events_of_its_stream(stack: Stack, door: str) -> None:
     _, conversation_id = await conversation(stack)
     async with following(stack, door, conversation_id) as follower:
         await joined(stack, follower, conversation_id)
@@ -38,7 +38,7 @@ async def test_a_second_tab_sees_one_turn_after_another_as_the_first_does(stack:
             ]
 
 
-async def test_a_follow_that_begins_in_the_middle_of_a_turn_gets_all_of_it(stack: Stack) -> None:
+async def test_a_follow_that_begins_during_a_turn_gets_all_of_it(stack: Stack) -> None:
     _, conversation_id = await conversation(stack)
     await send(stack, conversation_id, "tokens=100 delay=0.03")
     async with following(stack, "websocket", conversation_id) as early:
@@ -52,7 +52,7 @@ async def test_a_follow_that_begins_in_the_middle_of_a_turn_gets_all_of_it(stack
     assert text_of(heard) == expected(100)
 
 
-async def test_nothing_is_lost_or_doubled_after_a_cursor_even_between_two_turns(stack: Stack, door: str) -> None:
+async def test_a_follow_continues_exactly_after_a_cursor_and_into_the_next_turn(stack: Stack, door: str) -> None:
     _, conversation_id = await conversation(stack)
     async with following(stack, door, conversation_id) as follower:
         whole = await joined(stack, follower, conversation_id, "tokens=6 delay=0.01")
@@ -67,7 +67,7 @@ async def test_nothing_is_lost_or_doubled_after_a_cursor_even_between_two_turns(
 
 
 @pytest.mark.parametrize("background", [True, False], ids=["streamed", "only stored"])
-async def test_a_turn_begun_past_the_gateway_is_followed_too(stack: Stack, background: bool) -> None:
+async def test_a_turn_that_another_client_of_letta_started_is_followed(stack: Stack, background: bool) -> None:
     _, conversation_id = await conversation(stack)
     async with following(stack, "websocket", conversation_id) as follower:
         await joined(stack, follower, conversation_id)
@@ -84,7 +84,7 @@ async def test_a_turn_begun_past_the_gateway_is_followed_too(stack: Stack, backg
     assert heard[-1]["run"]["status"] == "COMPLETED"
 
 
-async def test_the_default_conversation_is_followed_too(stack: Stack) -> None:
+async def test_a_default_conversation_is_followed(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     async with following(stack, "websocket", f"conversation:{agent_id}") as follower:
         heard = await joined(stack, follower, f"conversation:{agent_id}", "tokens=4")

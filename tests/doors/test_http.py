@@ -36,7 +36,7 @@ POST = {"content-type": "application/json"}
         (b'{"query": "' + b" " * 1_000_001 + b'"}', 413, "PAYLOAD_TOO_LARGE"),
     ],
 )
-async def test_what_cannot_be_right_gets_a_clear_error(stack: Stack, body: bytes, status: int, code: str) -> None:
+async def test_invalid_requests_get_an_error_with_a_code(stack: Stack, body: bytes, status: int, code: str) -> None:
     response = await stack.client.post("/graphql", content=body, headers=POST | stack.headers())
     assert response.status_code == status
     assert response.json()["errors"][0]["extensions"]["code"] == code
@@ -44,7 +44,7 @@ async def test_what_cannot_be_right_gets_a_clear_error(stack: Stack, body: bytes
     assert "Traceback" not in response.text
 
 
-async def test_too_deep(stack: Stack) -> None:
+async def test_a_document_past_the_depth_limit_is_refused(stack: Stack) -> None:
     query = "{ viewer { " + "agents { nodes { defaultConversation { agent { conversations { nodes { agent { " * 4
     query += "id" + " }" * 30
     answer = await stack.graphql(query)
@@ -54,13 +54,13 @@ async def test_too_deep(stack: Stack) -> None:
     assert answer["errors"][0]["extensions"]["reason"] == "DEPTH"
 
 
-async def test_a_bomb_of_fragments_is_refused_at_once(stack: Stack) -> None:
+async def test_an_invalid_document_of_multiplying_fragments_is_refused_at_once(stack: Stack) -> None:
     fragments = " ".join(f"fragment F{n} on User {{ ...F{n + 1} ...F{n + 1} }}" for n in range(25))
     answer = await stack.graphql(f"{{ viewer {{ ...F0 }} }} {fragments} fragment F25 on User {{ nope }}")
     assert answer["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
 
 
-async def test_a_bomb_of_introspection_is_answered_at_once(stack: Stack) -> None:
+async def test_introspection_through_multiplying_fragments_is_answered_at_once(stack: Stack) -> None:
     levels = 200
     fragments = " ".join(f"fragment F{n} on Query {{ ...F{n + 1} ...F{n + 1} }}" for n in range(levels))
     async with asyncio.timeout(10):
@@ -73,7 +73,7 @@ async def test_a_bomb_of_introspection_is_answered_at_once(stack: Stack) -> None
     assert answer.json() == {"data": {"__typename": "Query"}}
 
 
-async def test_a_refused_document_is_refused_anew_each_time(stack: Stack) -> None:
+async def test_refused_documents_keep_no_request_errors(stack: Stack) -> None:
     answers = [await stack.client.post("/graphql", json={"query": "{ nope }"}) for _ in range(3)]
     ids = {answer.json()["errors"][0]["extensions"]["requestId"] for answer in answers}
     assert len(ids) == 3
@@ -82,14 +82,14 @@ async def test_a_refused_document_is_refused_anew_each_time(stack: Stack) -> Non
     assert kept == []
 
 
-async def test_a_number_that_is_too_long_has_an_error_of_the_gateway(stack: Stack) -> None:
+async def test_a_number_that_is_too_long_is_refused(stack: Stack) -> None:
     answer = await stack.graphql("{ viewer { agents(first: " + "9" * 5000 + ") { nodes { id } } } }")
     message = answer["errors"][0]["message"]
     assert "set_int_max_str_digits" not in message
     assert len(message) < 600
 
 
-async def test_a_slash_at_the_end_leads_nowhere(stack: Stack) -> None:
+async def test_a_trailing_slash_is_404_without_a_redirect(stack: Stack) -> None:
     answer = await stack.client.get("/graphql/", headers={"host": "evil.example"})
     assert answer.status_code == 404
     assert "location" not in answer.headers
@@ -98,7 +98,7 @@ async def test_a_slash_at_the_end_leads_nowhere(stack: Stack) -> None:
 HASH = {"persistedQuery": {"version": 1, "sha256Hash": "0" * 64}}
 
 
-async def test_a_hash_alone_is_not_supported_and_beside_a_document_of_no_account(stack: Stack) -> None:
+async def test_a_hash_needs_a_document(stack: Stack) -> None:
     query, extensions = "{ viewer { email } }", json.dumps(HASH)
     for _ in range(2):
         for alone in (
@@ -118,7 +118,7 @@ async def test_a_hash_alone_is_not_supported_and_beside_a_document_of_no_account
             assert both.json() == {"data": {"viewer": {"email": "ada@example.com"}}}
 
 
-async def test_get_and_its_limits(stack: Stack) -> None:
+async def test_get_serves_queries_only(stack: Stack) -> None:
     ok = await stack.client.get("/graphql", params={"query": "{ viewer { email } }"}, headers=stack.headers())
     assert ok.json() == {"data": {"viewer": {"email": "ada@example.com"}}}
     mutation = 'mutation { createConversation(input: {agentId: "x"}) { errors { message } } }'
@@ -132,7 +132,7 @@ async def test_get_and_its_limits(stack: Stack) -> None:
     assert (await stack.client.post("/graphql", json=subscription, headers=stack.headers())).status_code == 406
 
 
-async def test_media_types(stack: Stack) -> None:
+async def test_accept_chooses_the_media_type(stack: Stack) -> None:
     new = stack.headers() | {"accept": "application/graphql-response+json"}
     good = await stack.client.post("/graphql", json={"query": "{ viewer { id } }"}, headers=new)
     assert good.headers["content-type"].startswith("application/graphql-response+json")
@@ -144,7 +144,7 @@ async def test_media_types(stack: Stack) -> None:
     assert page.status_code == 406
 
 
-async def test_what_operators_ask_for(stack: Stack) -> None:
+async def test_operators_get_health_metrics_and_descriptions(stack: Stack) -> None:
     await stack.graphql("{ viewer { agents { nodes { name } } } }")
     assert (await stack.client.get("/ping")).json() == {"status": "ok"}
     health = (await stack.client.get("/health")).json()

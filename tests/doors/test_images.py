@@ -65,7 +65,7 @@ async def test_an_image_in_a_stream(stack: Stack, door: str) -> None:
     assert read[-1]["outcome"] == "COMPLETED"
 
 
-async def test_an_address_that_leads_nowhere(stack: Stack) -> None:
+async def test_an_image_that_cannot_be_fetched_fails_the_turn(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     image = {"image": {"url": "https://no-such-host.agentgraph.example.com/cat.png"}}
     query = """subscription($i: SendMessageInput!, $k: ID!) { message(input: $i, streamKey: $k) { __typename
@@ -82,7 +82,7 @@ async def test_an_address_that_leads_nowhere(stack: Stack) -> None:
 @pytest.mark.parametrize(
     "url", ["http://example.com/a.png", "https://127.0.0.1/a.png", "data:image/svg+xml;base64,aGk="]
 )
-async def test_what_is_no_image_is_not_sent(stack: Stack, url: str) -> None:
+async def test_an_invalid_image_is_refused_before_letta(stack: Stack, url: str) -> None:
     agent_id = await stack.make_agent()
     stack.platform.state.calls.clear()
     answer = await stack.graphql(SEND, sent(agent_id, {"image": {"url": url}}))
@@ -91,7 +91,7 @@ async def test_what_is_no_image_is_not_sent(stack: Stack, url: str) -> None:
     assert not any("/messages" in call for call in stack.calls("letta"))
 
 
-async def test_nothing_is_no_message(stack: Stack) -> None:
+async def test_an_empty_message_is_refused(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     for content in ([], [{"text": "  "}], [{"text": ""}, {"text": "\n"}]):
         answer = await stack.graphql(SEND, sent(agent_id, *content))

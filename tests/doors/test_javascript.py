@@ -11,7 +11,7 @@ from tests.support.stack import Stack
 
 @pytest.mark.needs_node
 @pytest.mark.parametrize("kind", ["message", "completion"])
-async def test_graphql_ws_cut_off_resumed_and_sent_again(stack: Stack, kind: str) -> None:
+async def test_graphql_ws_resumes_after_a_disconnect(stack: Stack, kind: str) -> None:
     words = "hi [[tokens=30 delay=0.02]]"
     if kind == "message":
         given = {"to": {"agentId": await stack.make_agent()}, "content": [{"text": words}]}

@@ -1,4 +1,4 @@
-"""Rate limits: counted at every door, by user and by kind; what is refused asks nothing of anybody."""
+"""Rate limits: counted at every door, by user and kind; a refused request makes no upstream calls."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ async def ask(stack: Stack, query: str = EMAIL, *, user: str = ADA, **variables:
 
 
 def told(answer: httpx.Response) -> dict[str, str]:
-    """What the answer's head says of a limit."""
+    """Return a limit's values in the answer's headers."""
     given = {name: answer.headers.get(f"x-ratelimit-{name}") for name in FIELDS}
     return {name: value for name, value in given.items() if value is not None}
 
 
 def is_refused(errors: list[dict[str, Any]], kind: str) -> int:
-    """That errors are the refusal of one limit; how long it is to wait, in seconds."""
+    """Assert that errors are the refusal of one limit. Return the seconds to wait."""
     [error] = errors
     extensions = error["extensions"]
     assert (extensions["code"], extensions["reason"]) == ("RATE_LIMITED", f"RATE_LIMIT_{kind}")
@@ -52,19 +52,19 @@ def is_refused(errors: list[dict[str, Any]], kind: str) -> int:
 
 
 def spoken(stack: Stack, **more: Any) -> dict[str, Any]:
-    """An OpenAI request with a short answer."""
+    """Return an OpenAI request with a short answer."""
     return {"model": stack.chat_model, "messages": [{"role": "user", "content": "hi [[tokens=2 delay=0]]"}], **more}
 
 
 async def refusals(stack: Stack, limit: str) -> float:
-    """How many requests a limit has refused, by the metrics."""
+    """Return how many requests a limit has refused, from the metrics."""
     text = (await stack.client.get("/metrics")).text
     found = re.search(rf'^agentgraph_rate_limited_total{{limit="{limit}"}} (\S+)$', text, re.MULTILINE)
     assert found
     return float(found[1])
 
 
-async def test_over_http_each_answer_says_what_is_left_and_one_too_many_is_refused() -> None:
+async def test_http_answers_have_the_remaining_requests_and_429_past_the_limit() -> None:
     async with any_stack(rate_limit_general=3) as stack:
         answers = [await ask(stack), await ask(stack, "{ nope }"), await ask(stack, "{")]
         assert [(told(one)["limit"], told(one)["remaining"], told(one)["resource"]) for one in answers] == [
@@ -85,13 +85,13 @@ async def test_over_http_each_answer_says_what_is_left_and_one_too_many_is_refus
         assert (await ask(stack, user=GRACE)).status_code == 200
 
 
-async def test_of_many_at_once_as_many_as_the_limit_are_let_through() -> None:
+async def test_concurrent_requests_past_the_limit_are_refused() -> None:
     async with any_stack(rate_limit_general=5) as stack:
         answers = await asyncio.gather(*(ask(stack) for _ in range(20)))
         assert sorted(one.status_code for one in answers) == [200] * 5 + [429] * 15
 
 
-async def test_a_socket_lives_on_when_an_operation_is_refused() -> None:
+async def test_a_socket_stays_open_when_an_operation_is_refused() -> None:
     async with any_stack(rate_limit_general=2) as stack, opened_socket(stack) as socket:
         for _ in range(2):
             assert [answer async for answer in socket.events(EMAIL)] == [{"email": "ada@example.com"}]
@@ -105,7 +105,7 @@ async def test_a_socket_lives_on_when_an_operation_is_refused() -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-async def test_a_subscription_counts_once_however_long_it_is(door: str) -> None:
+async def test_a_subscription_counts_once(door: str) -> None:
     async with any_stack(rate_limit_general=2) as stack:
         for key in ("one", "two"):
             asked = {"i": completion(stack, "tokens=5 delay=0"), "k": key}
@@ -117,7 +117,7 @@ async def test_a_subscription_counts_once_however_long_it_is(door: str) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-async def test_attaching_is_free_and_starting_one_too_many_is_refused(door: str) -> None:
+async def test_attaching_does_not_count_and_starting_does(door: str) -> None:
     async with any_stack(rate_limit_llm=1) as stack:
         asked = {"i": completion(stack, "tokens=5 delay=0"), "k": "one"}
         for _ in range(3):
@@ -133,7 +133,7 @@ async def test_attaching_is_free_and_starting_one_too_many_is_refused(door: str)
         assert await refusals(stack, "llm") == 1
 
 
-async def test_a_refused_event_stream_says_when_to_come_back() -> None:
+async def test_a_refused_event_stream_has_retry_after() -> None:
     async with any_stack(rate_limit_llm=1) as stack:
         headers = stack.headers() | {"accept": "text/event-stream"}
         answers = []
@@ -145,7 +145,7 @@ async def test_a_refused_event_stream_says_when_to_come_back() -> None:
         assert int(answers[1].headers["retry-after"]) == min(59, is_refused(refusal(answers[1])["errors"], "LLM"))
 
 
-async def test_a_header_asks_for_less_than_a_minute_and_the_body_has_the_true_wait() -> None:
+async def test_retry_after_is_below_a_minute_and_the_body_has_the_whole_wait() -> None:
     async with any_stack(rate_limit_llm=1) as stack:
         first = await stack.client.post("/v1/chat/completions", json=spoken(stack), headers=stack.headers())
         assert first.status_code == 200
@@ -170,7 +170,7 @@ async def test_two_subscriptions_at_once_under_a_key_start_one_stream() -> None:
         assert (await standings(stack))["LLM"]["remaining"] == 9
 
 
-async def test_a_completion_that_broke_off_counts_again_when_it_begins_again() -> None:
+async def test_a_restarted_completion_counts_again() -> None:
     async with any_stack(rate_limit_llm=2) as stack:
         for left, directive in ((1, "tokens=5 error=cut"), (0, "tokens=5 error=cut")):
             broken = completion(stack, directive) | {"idempotencyKey": "broken"}
@@ -180,7 +180,7 @@ async def test_a_completion_that_broke_off_counts_again_when_it_begins_again() -
         is_refused((await ask(stack, COMPLETE, i=broken)).json()["errors"], "LLM")
 
 
-async def test_every_way_to_put_a_model_to_work_counts() -> None:
+async def test_each_operation_that_calls_a_model_counts() -> None:
     async with any_stack(rate_limit_llm=1) as stack:
         agent = await stack.make_agent()
         message = {"to": {"agentId": agent}, "content": [{"text": "hi"}]}
@@ -250,7 +250,7 @@ async def test_an_openai_sdk_waits_for_retry_after(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.method} {row.path}")
-async def test_no_row_of_the_table_goes_uncounted(row: Row) -> None:
+async def test_each_route_of_v1_and_the_proxy_counts(row: Row) -> None:
     async with any_stack(rate_limit_general=1, rate_limit_proxy=1) as stack:
         of_user = row.origin is Origin.USER
         path = row.path.format(user_id=ADA, model=stack.chat_model)
@@ -263,14 +263,14 @@ async def test_no_row_of_the_table_goes_uncounted(row: Row) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/", "/v1/nothing", "/v1/chat/completions/"])
-async def test_addresses_that_do_not_exist_count_as_well(path: str) -> None:
+async def test_unknown_addresses_count(path: str) -> None:
     async with any_stack(rate_limit_general=1) as stack:
         missing = await stack.client.post(path, headers=stack.headers())
         assert (missing.status_code, missing.json()["error"]["code"]) == (404, "route")
         assert (await stack.client.post(path, headers=stack.headers())).status_code == 429
 
 
-async def test_what_a_users_agents_call_counts_for_itself() -> None:
+async def test_calls_of_agents_have_their_own_limit() -> None:
     async with any_stack(rate_limit_general=1, rate_limit_llm=1, rate_limit_proxy=2) as stack:
         used = await stack.client.post("/v1/chat/completions", json=spoken(stack), headers=stack.headers())
         assert used.status_code == 200
@@ -291,7 +291,7 @@ async def test_what_a_users_agents_call_counts_for_itself() -> None:
         assert await refusals(stack, "proxy") == 1
 
 
-async def test_a_turn_that_comes_back_through_the_proxy_is_one_start() -> None:
+async def test_the_model_calls_of_a_turn_do_not_count_as_starts() -> None:
     async with any_stack(rate_limit_llm=1) as stack, stack.circle():
         agent = await stack.make_agent()
         await things.sent(stack, "tokens=3", agent_id=agent)
@@ -314,7 +314,7 @@ async def standings(stack: Stack, user: str = ADA) -> dict[str, dict[str, Any]]:
     return {limit["kind"]: limit for limit in answer["data"]["viewer"]["rateLimits"]}
 
 
-async def test_the_graph_says_how_the_viewers_limits_stand() -> None:
+async def test_the_viewers_limits_can_be_queried() -> None:
     async with any_stack(rate_limit_general=5, rate_limit_llm=0) as stack:
         for left in (4, 3):
             mine = await standings(stack)
@@ -330,7 +330,7 @@ async def test_the_graph_says_how_the_viewers_limits_stand() -> None:
         assert hers["data"]["node"] is None
 
 
-async def test_a_page_can_read_what_is_left(stack: Stack) -> None:
+async def test_a_page_can_read_the_rate_limit_headers(stack: Stack) -> None:
     headers = stack.headers() | {"origin": "http://localhost:5173"}
     answer = await stack.client.post("/graphql", json={"query": EMAIL}, headers=headers)
     exposed = {name.strip().lower() for name in answer.headers["access-control-expose-headers"].split(",")}

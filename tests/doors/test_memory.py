@@ -1,4 +1,4 @@
-"""Memory: what an agent always has before its eyes, what it searches, and the tools it has."""
+"""Memory blocks, passages and tools of agents."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from tests.support.documents import AGENT_MEMORY, INSERT_PASSAGE, PASSAGES, SEARCH_MEMORY, UPDATE_MEMORY_BLOCK
-from tests.support.doors import code_of
+from tests.support.doors import code_of, refused
 from tests.support.stack import GRACE, Stack
 from tests.support.things import passages
 
@@ -17,7 +17,7 @@ NODE = """query($id: ID!) { node(id: $id) { id ... on Passage { text } ... on Me
 
 
 async def paged(stack: Stack, agent_id: str, size: int) -> list[str]:
-    """The ids of all passages, read page by page."""
+    """Return the ids of all passages, read page by page."""
     seen, cursor = [], None
     while True:
         answer = await stack.graphql(PASSAGES, {"a": agent_id, "n": size, "c": cursor})
@@ -29,7 +29,7 @@ async def paged(stack: Stack, agent_id: str, size: int) -> list[str]:
             return seen
 
 
-async def test_a_text_is_kept_and_read_again_by_its_id(stack: Stack) -> None:
+async def test_a_passage_is_stored_and_read_by_its_id(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     given = {"a": agent_id, "t": "The van leaves on Tuesdays.", "g": ["parcels", "days"]}
     answer = (await stack.graphql(INSERT_PASSAGE, given))["data"]["insertPassage"]
@@ -44,7 +44,7 @@ async def test_a_text_is_kept_and_read_again_by_its_id(stack: Stack) -> None:
     assert after["data"]["agent"]["passages"]["edges"] == []
 
 
-async def test_a_text_is_kept_once_under_a_key(stack: Stack) -> None:
+async def test_a_passage_is_stored_once_under_its_key(stack: Stack) -> None:
     agent_id, graces = await stack.make_agent(), await stack.make_agent(GRACE)
     given = {"a": agent_id, "t": "once", "g": ["b", "a"], "k": str(uuid.uuid4())}
     stack.platform.state.calls.clear()
@@ -53,8 +53,7 @@ async def test_a_text_is_kept_once_under_a_key(stack: Stack) -> None:
     assert again == first
     assert len([call for call in stack.calls("letta") if call.startswith("POST")]) == (0 if stack.real else 1)
     for other in ({"t": "twice"}, {"g": ["a", "b"]}):
-        error = (await stack.graphql(INSERT_PASSAGE, given | other))["errors"][0]["extensions"]
-        assert (error["code"], error["reason"]) == ("CONFLICT", "KEY_REUSED")
+        assert refused(await stack.graphql(INSERT_PASSAGE, given | other)) == ("CONFLICT", "KEY_REUSED")
     assert await paged(stack, agent_id, 5) == [first["data"]["insertPassage"]["passageEdges"][0]["node"]["id"]]
     assert code_of(await stack.graphql(INSERT_PASSAGE, given, user=GRACE)) == "NOT_FOUND"
     await stack.graphql(INSERT_PASSAGE, given | {"a": graces}, user=GRACE)
@@ -62,7 +61,7 @@ async def test_a_text_is_kept_once_under_a_key(stack: Stack) -> None:
     assert [edge["node"]["text"] for edge in hers] == ["once"]
 
 
-async def test_passages_page_newest_first_and_each_is_a_node(stack: Stack) -> None:
+async def test_passages_are_paged_newest_first_and_are_nodes(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     expected = (await passages(stack, agent_id, *(f"note {number}" for number in range(5))))[::-1]
     for size in (1, 2, 3, 5):
@@ -73,7 +72,7 @@ async def test_passages_page_newest_first_and_each_is_a_node(stack: Stack) -> No
     assert none["data"]["agent"]["passages"]["edges"] == []
 
 
-async def test_a_list_goes_on_after_a_passage_that_is_gone(stack: Stack) -> None:
+async def test_a_list_continues_after_a_deleted_passage(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     ids = (await passages(stack, agent_id, *(f"note {number}" for number in range(5))))[::-1]
     first = (await stack.graphql(PASSAGES, {"a": agent_id, "n": 2}))["data"]["agent"]["passages"]
@@ -90,7 +89,7 @@ async def test_a_list_goes_on_after_a_passage_that_is_gone(stack: Stack) -> None
         assert end["data"]["agent"]["passages"]["edges"] == []
 
 
-async def test_a_passage_is_forgotten_once(stack: Stack) -> None:
+async def test_a_passage_is_deleted_once(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     [passage_id] = await passages(stack, agent_id, "soon gone")
     answer = await stack.graphql(DELETE, {"p": passage_id})
@@ -100,7 +99,7 @@ async def test_a_passage_is_forgotten_once(stack: Stack) -> None:
     assert await paged(stack, agent_id, 5) == []
 
 
-async def test_memory_is_searched_within_the_agent_alone(stack: Stack) -> None:
+async def test_a_search_finds_passages_of_its_agent_only(stack: Stack) -> None:
     agent_id, other, graces = await stack.make_agent(), await stack.make_agent(), await stack.make_agent(GRACE)
     empty = await stack.make_agent()
     mine = await passages(stack, agent_id, "parcels and vans", "vans", "quite another thing")
@@ -109,12 +108,10 @@ async def test_memory_is_searched_within_the_agent_alone(stack: Stack) -> None:
     hits = (await stack.graphql(SEARCH_MEMORY, {"a": agent_id, "q": "vans"}))["data"]["agent"]["searchMemory"]
     assert {hit["passage"]["id"] for hit in hits} == set(mine)
     assert all(hit["score"] is None and hit["passage"]["createdAt"] for hit in hits)
-    if not stack.real:  # the rig's vectors mean nothing
+    if not stack.real:  # the vectors of the test model are random
         assert hits[-1]["passage"]["text"] == "quite another thing"
     few = await stack.graphql(SEARCH_MEMORY, {"a": agent_id, "q": "vans", "n": 2})
-    assert [hit["passage"]["id"] for hit in few["data"]["agent"]["searchMemory"]] == [
-        hit["passage"]["id"] for hit in hits[:2]
-    ]
+    assert few["data"]["agent"]["searchMemory"] == hits[:2]
     assert (await stack.graphql(SEARCH_MEMORY, {"a": empty, "q": "vans"}))["data"]["agent"]["searchMemory"] == []
 
 
@@ -122,22 +119,22 @@ async def test_memory_is_searched_within_the_agent_alone(stack: Stack) -> None:
     ("query", "limit", "reason"),
     [(" ", 5, "EMPTY"), ("x" * 2001, 5, "TOO_LONG"), ("x", 0, "PAGING"), ("x", 101, "PAGING")],
 )
-async def test_a_search_that_cannot_be_right(stack: Stack, query: str, limit: int, reason: str) -> None:
+async def test_an_invalid_search_is_refused(stack: Stack, query: str, limit: int, reason: str) -> None:
     answer = await stack.graphql(SEARCH_MEMORY, {"a": await stack.make_agent(), "q": query, "n": limit})
     assert answer["data"]["agent"]["searchMemory"] is None
-    assert (code_of(answer), answer["errors"][0]["extensions"]["reason"]) == ("BAD_USER_INPUT", reason)
+    assert refused(answer) == ("BAD_USER_INPUT", reason)
 
 
 @pytest.mark.parametrize(("text", "reason"), [("", "EMPTY"), ("\n ", "EMPTY"), ("x" * 200_001, "TOO_LONG")])
-async def test_a_text_that_cannot_be_kept(stack: Stack, text: str, reason: str) -> None:
+async def test_an_invalid_passage_is_refused(stack: Stack, text: str, reason: str) -> None:
     agent_id = await stack.make_agent()
     answer = await stack.graphql(INSERT_PASSAGE, {"a": agent_id, "t": text})
-    assert (code_of(answer), answer["errors"][0]["extensions"]["reason"]) == ("BAD_USER_INPUT", reason)
+    assert refused(answer) == ("BAD_USER_INPUT", reason)
     assert await paged(stack, agent_id, 5) == []
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "WyJ4Il0", "WyIyMDI2LTAxLTAxVDAwOjAwOjAwWiIsICIuLi9hZ2VudHMiXQ"])
-async def test_a_cursor_of_another_list(stack: Stack, cursor: str) -> None:
+async def test_a_cursor_of_a_different_list_is_refused(stack: Stack, cursor: str) -> None:
     answer = await stack.graphql(PASSAGES, {"a": await stack.make_agent(), "c": cursor})
     assert answer["errors"][0]["extensions"]["reason"] == "CURSOR"
 
@@ -165,18 +162,18 @@ async def test_passages_of_another_user_are_not_found(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("kind", ["passage", "block", "tool", "step"])
-async def test_an_id_that_is_none(stack: Stack, kind: str) -> None:
+async def test_an_invalid_id_is_not_found(stack: Stack, kind: str) -> None:
     agent_id = await stack.make_agent()
     stack.platform.state.calls.clear()
     wrong = [f"{kind}-../../agents", f"{kind}-{uuid.UUID(int=0)}/x", f"{kind}:", f"{kind}:{agent_id}:../../x"]
     for node_id in wrong:
-        assert code_of(await stack.graphql("query($id: ID!) { node(id: $id) { id } }", {"id": node_id})) == "NOT_FOUND"
+        assert code_of(await stack.graphql(NODE, {"id": node_id})) == "NOT_FOUND"
     assert stack.calls("letta") == []
     missing = f"{kind}:{agent_id}:{uuid.uuid4()}" if kind == "passage" else f"{kind}-{uuid.uuid4()}"
-    assert code_of(await stack.graphql("query($id: ID!) { node(id: $id) { id } }", {"id": missing})) == "NOT_FOUND"
+    assert code_of(await stack.graphql(NODE, {"id": missing})) == "NOT_FOUND"
 
 
-async def test_a_block_that_is_shared_is_read_by_each_and_written_by_none(stack: Stack) -> None:
+async def test_a_shared_block_can_be_read_by_both_owners_and_updated_by_neither(stack: Stack) -> None:
     mine, graces = await stack.make_agent(), await stack.make_agent(GRACE)
     block = (await stack.graphql(AGENT_MEMORY, {"a": mine}))["data"]["agent"]["memoryBlocks"][0]
     assert code_of(await stack.graphql(NODE, {"id": block["id"]}, user=GRACE)) == "NOT_FOUND"
@@ -194,18 +191,22 @@ async def test_a_block_that_is_shared_is_read_by_each_and_written_by_none(stack:
         stack.platform.state.calls.clear()
         read = await stack.graphql(NODE, {"id": block["id"]}, **reader)
         assert read["data"]["node"] == {"id": block["id"], "value": "mine"}
-        refused = await stack.graphql(UPDATE_MEMORY_BLOCK, {"b": block["id"], "v": "nobody's"}, **reader)
-        assert code_of(refused) == "NOT_FOUND"
+        written = await stack.graphql(UPDATE_MEMORY_BLOCK, {"b": block["id"], "v": "nobody's"}, **reader)
+        assert code_of(written) == "NOT_FOUND"
         assert {call.split()[0] for call in stack.calls("letta")} <= {"GET"}
+
+
+async def test_memory_blocks_are_filtered_by_label(stack: Stack) -> None:
+    query = 'query($a: ID!) { agent(id: $a) { memoryBlocks(labels: ["human"]) { label } } }'
+    answer = await stack.graphql(query, {"a": await stack.make_agent()})
+    assert answer["data"]["agent"]["memoryBlocks"] == [{"label": "human"}]
 
 
 async def test_a_tool_is_read_by_the_owner_of_an_agent_with_it(stack: Stack) -> None:
     graces = await stack.make_agent(GRACE)
     await stack.make_agent()
     async with stack.letta() as letta:
-        source = (
-            'def only_graces(x: int) -> int:\n    """Add.\n\n    Args:\n        x (int): n\n    """\n    return x\n'
-        )
+        source = 'def only_graces(x: int) -> int:\n    """Add.\n\n    Args:\n        x (int): n\n    """\n    return x'
         if stack.real:
             made = await letta.post("/v1/tools/", json={"source_code": source.replace("only", f"only_{graces[-12:]}")})
             tool_id = made.raise_for_status().json()["id"]
@@ -215,12 +216,8 @@ async def test_a_tool_is_read_by_the_owner_of_an_agent_with_it(stack: Stack) -> 
             tools[tool_id] = {**next(iter(tools.values())), "id": tool_id, "name": "only_graces"}
         (await letta.patch(f"/v1/agents/{graces}/tools/attach/{tool_id}")).raise_for_status()
         stack.platform.state.calls.clear()
-        read = await stack.graphql(
-            "query($id: ID!) { node(id: $id) { ... on Tool { name type tags jsonSchema requiresApproval } } }",
-            {"id": tool_id},
-            user=GRACE,
-        )
-        node = read["data"]["node"]
+        query = "query($id: ID!) { node(id: $id) { ... on Tool { name tags jsonSchema requiresApproval } } }"
+        node = (await stack.graphql(query, {"id": tool_id}, user=GRACE))["data"]["node"]
         assert node["name"].startswith("only_")
         assert node["jsonSchema"]["parameters"]["type"] == "object"
         assert (node["tags"], bool(node["requiresApproval"])) == ([], False)

@@ -10,7 +10,7 @@ MODELS = """{ models { id name provider mode contextWindow maxOutputTokens
 } }"""
 
 
-async def test_models_with_all_that_is_known_of_them(stack: Stack) -> None:
+async def test_models_have_prices_limits_and_capabilities(stack: Stack) -> None:
     answer = await stack.graphql(MODELS)
     assert "errors" not in answer, answer
     models = {model["name"]: model for model in answer["data"]["models"]}
@@ -36,7 +36,7 @@ async def test_models_of_one_mode(stack: Stack) -> None:
     assert {model["mode"] for model in answer["data"]["models"]} == {"EMBEDDING"}
 
 
-async def test_a_key_sees_the_models_that_it_may_call(stack: Stack) -> None:
+async def test_a_key_lists_its_permitted_models(stack: Stack) -> None:
     await stack.own_key(models=[stack.chat_model])
     answer = await stack.graphql("{ models { name supports { pdfInput } } }")
     assert [model["name"] for model in answer["data"]["models"]] == [stack.chat_model]

@@ -2,26 +2,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import openai
 import pytest
 
 from app.auth import LEEWAY_SECONDS
+from tests.support.openai import ask, asking, sdk_client
 from tests.support.stack import ADA, Stack, until
+from tests.support.streaming import expected, upstream_closed
+
+PATHS = pytest.mark.parametrize("path", ["/v1/chat/completions", "proxy/chat/completions"])
 
 
 @pytest.fixture
 async def sdk(stack: Stack) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=stack.token(), max_retries=0) as client:
+    async with sdk_client(f"{stack.url}/v1", stack.token(), max_retries=0) as client:
         yield client
 
 
-def asking(stack: Stack, directive: str) -> dict[str, Any]:
-    return {"model": stack.chat_model, "messages": [{"role": "user", "content": f"hi [[{directive}]]"}]}
-
-
-async def test_models_and_a_completion(stack: Stack, sdk: openai.AsyncOpenAI) -> None:
+async def test_an_sdk_lists_models_and_completes(stack: Stack, sdk: openai.AsyncOpenAI) -> None:
     models = [model.id async for model in await sdk.models.list()]
     assert stack.chat_model in models
     assert (await sdk.models.retrieve(stack.chat_model)).id == stack.chat_model
@@ -30,7 +29,7 @@ async def test_models_and_a_completion(stack: Stack, sdk: openai.AsyncOpenAI) ->
     assert whole.usage is not None
 
 
-async def test_the_first_chunk_comes_while_the_model_is_talking(stack: Stack, sdk: openai.AsyncOpenAI) -> None:
+async def test_the_first_chunk_comes_before_the_answer_is_complete(stack: Stack, sdk: openai.AsyncOpenAI) -> None:
     stream = await sdk.chat.completions.create(**asking(stack, "tokens=12 delay=0.1"), stream=True)
     text, talking = "", None
     async for chunk in stream:
@@ -39,10 +38,10 @@ async def test_the_first_chunk_comes_while_the_model_is_talking(stack: Stack, sd
             talking = (await stack.model_stats())["inflight"]
         assert chunk.usage is None
     assert talking == 1
-    assert text == " ".join(f"tok{n}" for n in range(12))
+    assert text == expected(12)
 
 
-async def test_usage_is_streamed_to_a_client_that_asked(stack: Stack, sdk: openai.AsyncOpenAI) -> None:
+async def test_usage_is_streamed_if_it_is_requested(stack: Stack, sdk: openai.AsyncOpenAI) -> None:
     stream = await sdk.chat.completions.create(
         **asking(stack, "tokens=2 delay=0"), stream=True, stream_options={"include_usage": True}
     )
@@ -51,17 +50,17 @@ async def test_usage_is_streamed_to_a_client_that_asked(stack: Stack, sdk: opena
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_tools_result_is_answered(stack: Stack, stream: bool) -> None:
-    """The tool loops of both SDKs with several tools are in ``tests/embedded_only/test_tool_loops.py``."""
+async def test_a_tool_result_is_answered(stack: Stack, stream: bool) -> None:
+    """``tests/embedded_only/test_tool_loops.py`` tests the loops of both SDKs with several tools."""
     parameters = {"type": "object", "properties": {"sides": {"type": "integer"}}, "required": ["sides"]}
     tool = {"type": "function", "function": {"name": "roll", "parameters": parameters}}
-    asked = asking(stack, "tool=roll tokens=2 delay=0") | {"tools": [tool]}
-    first = await stack.client.post("/v1/chat/completions", json=asked, headers=stack.headers())
+    asked = asking(stack, "tool=roll tokens=2 delay=0", tools=[tool])
+    first = await ask(stack, "/v1/chat/completions", asked)
     [choice] = first.json()["choices"]
     [call] = choice["message"]["tool_calls"]
     result = {"role": "tool", "tool_call_id": call["id"], "content": "4"}
     asked |= {"messages": [*asked["messages"], choice["message"], result], "stream": stream}
-    second = await stack.client.post("/v1/chat/completions", json=asked, headers=stack.headers())
+    second = await ask(stack, "/v1/chat/completions", asked)
     assert second.status_code == 200, second.text
     assert "tool_calls" not in second.text.replace('"tool_calls":null', "")
     assert second.text.count("tok1") == 1
@@ -77,8 +76,8 @@ async def test_a_bad_key_and_an_unknown_model(stack: Stack, sdk: openai.AsyncOpe
         assert caught.value.code == "model_not_found"
 
 
-async def test_a_run_of_calls_crosses_a_tokens_expiry(stack: Stack) -> None:
-    # good for three seconds more, by the leeway
+async def test_a_client_continues_with_a_new_token_after_the_old_one_expires(stack: Stack) -> None:
+    # valid for three more seconds, with the leeway
     given = [stack.token(ADA, lifetime_seconds=3 - LEEWAY_SECONDS)]
 
     async def provide() -> str:
@@ -96,44 +95,32 @@ async def test_a_run_of_calls_crosses_a_tokens_expiry(stack: Stack) -> None:
         assert (await client.chat.completions.create(**asking(stack, "tokens=1 delay=0"))).choices
 
 
-async def test_leaving_a_stream_closes_the_upstream(stack: Stack, sdk: openai.AsyncOpenAI) -> None:
+async def test_closing_a_stream_cancels_the_model_call(stack: Stack, sdk: openai.AsyncOpenAI) -> None:
     before = await stack.model_stats()
     stream = await sdk.chat.completions.create(**asking(stack, "tokens=200 delay=0.05"), stream=True)
     await anext(aiter(stream))
     await stream.close()
-
-    async def left() -> bool:
-        now = await stack.model_stats()
-        return now["disconnected"] == before["disconnected"] + 1 and now["inflight"] == before["inflight"]
-
-    await until(left)
+    await upstream_closed(stack, before)
 
 
+@PATHS
 @pytest.mark.parametrize("stream", [False, True])
-async def test_leaving_before_the_answer_closes_the_upstream(stack: Stack, stream: bool) -> None:
+async def test_disconnecting_before_the_answer_cancels_the_model_call(stack: Stack, path: str, stream: bool) -> None:
     before = await stack.model_stats()
-    body = asking(stack, "tokens=3 first=30") | {"stream": stream}
-    asked = asyncio.create_task(stack.client.post("/v1/chat/completions", json=body, headers=stack.headers()))
+    asked = asyncio.create_task(ask(stack, path, asking(stack, "tokens=3 first=30", stream=stream)))
 
     async def talking() -> bool:
         return (await stack.model_stats())["total"] == before["total"] + 1
 
     await until(talking)
     asked.cancel()
-
-    async def left() -> bool:
-        return (await stack.model_stats())["disconnected"] == before["disconnected"] + 1
-
-    if stream or not stack.real:  # the real LiteLLM lets a whole completion run out, whoever has left
-        await until(left)
+    if stream or not stack.real:  # the real LiteLLM finishes whole completions after a disconnect
+        await upstream_closed(stack, before)
 
 
-async def test_a_cut_stream_is_one_error_and_no_done(stack: Stack) -> None:
-    response = await stack.client.post(
-        "/v1/chat/completions",
-        json=asking(stack, "tokens=8 delay=0.05 error=cut") | {"stream": True},
-        headers=stack.headers(),
-    )
+@PATHS
+async def test_a_cut_stream_ends_with_one_error_and_without_done(stack: Stack, path: str) -> None:
+    response = await ask(stack, path, asking(stack, "tokens=8 delay=0.05 error=cut", stream=True))
     events = [part for part in response.text.split("\n\n") if part]
     assert response.status_code == 200
     assert "[DONE]" not in response.text
@@ -151,23 +138,23 @@ async def test_a_cut_stream_is_one_error_and_no_done(stack: Stack) -> None:
         ('{"model": "x", "messages": []}' + " " * 1_000_001, 413),
     ],
 )
-async def test_bodies_that_cannot_be_right(stack: Stack, body: str, status: int) -> None:
+async def test_invalid_bodies_are_refused(stack: Stack, body: str, status: int) -> None:
     response = await stack.client.post("/v1/chat/completions", content=body, headers=stack.headers())
     assert response.status_code == status
     assert response.json()["error"]["type"] == "invalid_request_error"
 
 
-async def test_an_address_that_does_not_exist(stack: Stack) -> None:
+async def test_unknown_addresses_are_404(stack: Stack) -> None:
     for path in ("/v1/key/generate", "/v1/../key/generate", "/v1/chat/completions/"):
         response = await stack.client.post(path, json={}, headers=stack.headers())
         assert response.status_code == 404
     assert (await stack.client.get("/v1/chat/completions", headers=stack.headers())).status_code == 405
 
 
-async def test_many_streams_side_by_side(stack: Stack, sdk: openai.AsyncOpenAI) -> None:
+async def test_concurrent_streams_have_their_own_texts(stack: Stack, sdk: openai.AsyncOpenAI) -> None:
     async def one(tokens: int) -> str:
         stream = await sdk.chat.completions.create(**asking(stack, f"tokens={tokens} delay=0.005"), stream=True)
         return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
     texts = await asyncio.gather(*(one(n) for n in range(1, 21)))
-    assert texts == [" ".join(f"tok{i}" for i in range(n)) for n in range(1, 21)]
+    assert texts == [expected(n) for n in range(1, 21)]

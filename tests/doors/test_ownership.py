@@ -1,7 +1,6 @@
-"""What is not yours does not exist: every field and mutation that takes an id by owner, other user, admin, nobody.
+"""Every field and mutation that takes an id, called by the owner, another user, an administrator and without a token.
 
-The schema is walked for arguments of type ID; one without a row here fails. Ids that stand in a ``JSON`` or ``_Any``
-are named by hand.
+Each argument of type ID in the schema must have a row here. Ids in a ``JSON`` or ``_Any`` are listed by hand.
 """
 
 from __future__ import annotations
@@ -25,26 +24,26 @@ from tests.support.things import Maker
 
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 NO_ID = {
-    "Subscription.message(streamKey)": "a key of the caller's own making",
-    "Subscription.completion(streamKey)": "a key of the caller's own making",
+    "Subscription.message(streamKey)": "a key that the client chooses",
+    "Subscription.completion(streamKey)": "a key that the client chooses",
 }
 """Arguments of type ID that name nothing."""
 
 OF_THE_MODEL = ".toolCallId)"
-"""A tool call's id is the model's own word within one conversation."""
+"""The model chooses the id of a tool call, which is valid within one conversation."""
 
 BY_HAND = {"Query._entities(representations)"}
-"""Ids that stand within a scalar."""
+"""Ids within a scalar."""
 
 LEARNS = re.compile(
     r"GET /v1/(?:conversations/conv-[^/]+|runs/run-[^/]+|steps/step-[^/]+|blocks/block-[^/]+/agents\?limit=100)\Z"
 )
-"""The one call that comes before the decision: the read that learns whose a thing is (Letta contract)."""
+"""The only call before the refusal: the read that finds the object's owner (Letta contract)."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A document that uses ``$id``, and what makes the thing. ``shared`` things are anybody's who has signed in."""
+    """A document that uses ``$id``, and the maker of the object. Every user can read ``shared`` objects."""
 
     document: str
     make: Maker
@@ -52,17 +51,17 @@ class Row:
 
 
 def doing(mutation: str, given: str, make: Maker, *, shared: bool = False) -> Row:
-    """A mutation."""
+    """Return the row of a mutation."""
     return Row(f"mutation($id: ID!) {{ {mutation}(input: {{{given}}}) {{ errors {{ message }} }} }}", make, shared)
 
 
 def reading(document: str, make: Maker, *, shared: bool = False) -> Row:
-    """A query."""
+    """Return the row of a query."""
     return Row(f"query($id: ID!) {{ {document} }}", make, shared)
 
 
 def following(document: str, make: Maker) -> Row:
-    """A subscription; its first event is enough."""
+    """Return the row of a subscription, of which one event is read."""
     return Row(f"subscription($id: ID!) {{ {document} {{ __typename }} }}", make)
 
 
@@ -75,13 +74,17 @@ async def first_template(_: Stack) -> str:
 
 
 async def greeter(stack: Stack) -> str:
-    """A template whose agents think with a model that is there."""
+    """Publish a template with an available model."""
     await publish(stack, agent_file(stack))
     return "template:greeter"
 
 
 async def first_version(_: Stack) -> str:
     return "template:support-bot@1.2.0"
+
+
+async def default_conversation(stack: Stack) -> str:
+    return f"conversation:{await stack.make_agent()}"
 
 
 async def viewer(_: Stack) -> str:
@@ -106,7 +109,7 @@ NODES: dict[str, tuple[Maker, bool]] = {
     "Tool": (things.tool, True),
     "User": (viewer, False),
 }
-"""Whatever ``node`` reads, by type; all messages are read in one way."""
+"""The types that ``node`` reads; all messages are read alike."""
 
 ROWS: dict[str, list[Row]] = {
     "Query.node(id)": [
@@ -125,7 +128,9 @@ ROWS: dict[str, list[Row]] = {
         if name not in {"Stream", "Message"}
     ],
     "Query.agent(id)": [reading("agent(id: $id) { id }", things.agent)],
-    "Query.conversation(id)": [reading("conversation(id: $id) { id }", things.conversation)],
+    "Query.conversation(id)": [
+        reading("conversation(id: $id) { id }", make) for make in (things.conversation, default_conversation)
+    ],
     "Query.run(id)": [reading("run(id: $id) { id }", things.run)],
     "Query.stream(id)": [reading("stream(id: $id) { id }", things.stream)],
     "Query.template(id)": [reading("template(id: $id) { id }", first_template, shared=True)],
@@ -174,7 +179,7 @@ ROWS: dict[str, list[Row]] = {
 
 
 def id_arguments() -> Iterator[str]:
-    """``Type.field(path)`` of every argument, or field of an input, that is an ID."""
+    """Yield ``Type.field(path)`` of each argument or input field that is an ID."""
     for kind in SCHEMA.type_map.values():
         if isinstance(kind, GraphQLObjectType) and not kind.name.startswith("__"):
             for name, field in kind.fields.items():
@@ -207,7 +212,7 @@ CHANGES = [pytest.param(row, id=name) for name, row in CELLS if not row.document
 
 @dataclass
 class Library:
-    """A gateway with things that are only read; each is made once. ``own`` is an agent of somebody else."""
+    """A gateway whose objects are created once and only read. ``own`` is an agent of another user."""
 
     stack: Stack
     own: str
@@ -226,7 +231,7 @@ async def library() -> AsyncIterator[Library]:
 
 
 async def asked(stack: Stack, row: Row, thing: str, token: str | None) -> dict[str, Any]:
-    """The answer to a row's document, whichever kind of operation it is."""
+    """Return the answer to a row's document, or the first event of its subscription."""
     headers = {} if token is None else {"authorization": f"Bearer {token}"}
     body = {"query": row.document, "variables": {"id": thing}}
     if not row.document.startswith("subscription"):
@@ -241,20 +246,20 @@ async def asked(stack: Stack, row: Row, thing: str, token: str | None) -> dict[s
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("row", READS)
 async def test_only_the_owner_reads_an_object(library: Library, row: Row) -> None:
-    await it_is_its_owners_alone(library.stack, row, await library.thing(row.make), library.own)
+    await check_row(library.stack, row, await library.thing(row.make), library.own)
 
 
 @pytest.mark.parametrize("row", CHANGES)
 async def test_only_the_owner_changes_an_object(stack: Stack, row: Row) -> None:
     own = await stack.make_agent(GRACE)
-    await it_is_its_owners_alone(stack, row, await row.make(stack), own)
+    await check_row(stack, row, await row.make(stack), own)
 
 
-async def it_is_its_owners_alone(stack: Stack, row: Row, thing: str, own: str) -> None:
-    await nobody_is_told_to_sign_in(stack, row, thing)
+async def check_row(stack: Stack, row: Row, thing: str, own: str) -> None:
+    await check_without_token(stack, row, thing)
     if not row.shared:
         for admin in (False, True):
-            await it_is_what_was_never_made(stack, row, thing, stack.token(GRACE, admin=admin), own)
+            await check_other_user(stack, row, thing, stack.token(GRACE, admin=admin), own)
     if "conversation(id: $id) { __typename }" in row.document:
         await things.say(stack, thing)
     answer = await asked(stack, row, thing, stack.token())
@@ -264,8 +269,8 @@ async def it_is_its_owners_alone(stack: Stack, row: Row, thing: str, own: str) -
     assert not (value.get("errors") if isinstance(value, dict) else None)
 
 
-async def nobody_is_told_to_sign_in(stack: Stack, row: Row, thing: str) -> None:
-    """Without a token, or with a bad one, nothing is asked upstream."""
+async def check_without_token(stack: Stack, row: Row, thing: str) -> None:
+    """Check that a request without a valid token is refused without upstream calls."""
     for token in (None, "no.such.token"):
         before = len(stack.platform.state.calls)
         answer = await asked(stack, row, thing, token)
@@ -273,11 +278,11 @@ async def nobody_is_told_to_sign_in(stack: Stack, row: Row, thing: str) -> None:
         assert len(stack.platform.state.calls) == before
 
 
-async def it_is_what_was_never_made(stack: Stack, row: Row, thing: str, token: str, own: str) -> None:
-    """To somebody who has an agent of their ``own``, the answer is that of an id which was never given."""
-    never_made = UUID.sub(lambda _: str(uuid.uuid4()), thing)
+async def check_other_user(stack: Stack, row: Row, thing: str, token: str, own: str) -> None:
+    """Check that a user with an agent of their ``own`` gets the answer for an id that does not exist."""
+    missing = UUID.sub(lambda _: str(uuid.uuid4()), thing)
     before = len(stack.platform.state.calls)
-    answer, unknown = [await asked(stack, row, one, token) for one in (thing, never_made)]
+    answer, unknown = [await asked(stack, row, one, token) for one in (thing, missing)]
     made = [f"{call['method']} {call['path']}" for call in stack.platform.state.calls[before:]]
     assert all(value in (None, [None]) for value in (answer.get("data") or {}).values())
     for refusal in (answer, unknown):
@@ -289,7 +294,7 @@ async def it_is_what_was_never_made(stack: Stack, row: Row, thing: str, token: s
 
 
 def allowed(call: str, agent_id: str) -> bool:
-    """Whether a call asks for the caller's own profile and agents, or learns whose a thing is."""
+    """Return whether a call reads the user's own profile or agents, or finds the owner of an object."""
     if call == "GET /me" or LEARNS.match(call):
         return True
     return call.startswith((f"GET /v1/agents/{agent_id}?", f"GET /v1/agents/?tags=user%3A{GRACE}"))

@@ -16,7 +16,7 @@ SIGN_IN = {"supabase_url": "http://127.0.0.1:1", "supabase_jwt_secret": KEY}
 
 
 def config(text: str) -> dict[str, Any]:
-    """What the server tells GraphiQL's page."""
+    """Return the configuration in GraphiQL's page."""
     found = re.search(r'<meta name="agentgraph" content="([^"]*)">', text)
     assert found
     told: dict[str, Any] = json.loads(html.unescape(found[1]))
@@ -54,7 +54,7 @@ async def test_a_browser_that_sends_a_query_gets_its_answer(stack: Stack) -> Non
 
 
 @pytest.mark.parametrize("path", ["/", "/graphql", pytest.param("/docs", marks=pytest.mark.needs_pages)])
-async def test_a_page_may_load_nothing_from_elsewhere_and_stands_in_no_frame(stack: Stack, path: str) -> None:
+async def test_pages_have_a_strict_content_security_policy(stack: Stack, path: str) -> None:
     answer = await stack.client.get(path, headers={"accept": BROWSER})
     rules = answer.headers["content-security-policy"]
     assert "default-src 'none'" in rules
@@ -94,7 +94,7 @@ NO_TOKEN_FOR = [
 
 
 @pytest.mark.parametrize("headers", TOKEN_FOR, ids=str)
-async def test_a_browser_of_this_machine_is_handed_a_token_that_signs_in(stack: Stack, headers: dict[str, str]) -> None:
+async def test_a_local_browser_gets_a_valid_token(stack: Stack, headers: dict[str, str]) -> None:
     answer = await stack.client.get("/graphql", headers={"accept": BROWSER, "sec-fetch-dest": "document", **headers})
     token = config(answer.text)["token"]
     signed_in = await stack.client.post(
@@ -107,7 +107,7 @@ async def test_a_browser_of_this_machine_is_handed_a_token_that_signs_in(stack: 
 
 
 @pytest.mark.parametrize("headers", NO_TOKEN_FOR, ids=str)
-async def test_nobody_else_is(stack: Stack, headers: dict[str, str]) -> None:
+async def test_other_clients_get_no_token(stack: Stack, headers: dict[str, str]) -> None:
     answer = await stack.client.get("/graphql", headers={"accept": BROWSER, **headers})
     assert config(answer.text)["token"] is None
     front = await stack.client.get("/", headers=headers)
@@ -116,13 +116,13 @@ async def test_nobody_else_is(stack: Stack, headers: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1@rebound.example", 'x"><script>alert(1)</script>', "a b", "a/b"])
-async def test_a_host_that_is_no_name_is_refused_and_not_repeated(stack: Stack, host: str) -> None:
+async def test_an_invalid_host_is_refused_and_not_repeated(stack: Stack, host: str) -> None:
     answer = await stack.client.get("/", headers={"host": host})
     assert answer.status_code == 400
     assert host not in answer.text
 
 
-async def test_there_is_no_token_where_supabase_signs_in() -> None:
+async def test_with_supabase_there_is_no_token() -> None:
     async with embedded_stack(**SIGN_IN) as stack:
         told = config((await stack.client.get("/graphql", headers={"accept": BROWSER})).text)
         front = (await stack.client.get("/")).text
@@ -152,7 +152,7 @@ async def test_the_front_page_is_small_and_names_no_other_host(stack: Stack) -> 
     assert (await stack.client.post("/")).status_code == 405
 
 
-async def test_what_is_embedded_and_what_is_real_is_told(stack: Stack) -> None:
+async def test_the_front_page_says_which_services_are_real(stack: Stack) -> None:
     text = (await stack.client.get("/")).text
     assert '<tr data-service="letta"><th scope="row">Letta</th><td>real</td>' in text
     health = (await stack.client.get("/health")).json()
@@ -160,7 +160,7 @@ async def test_what_is_embedded_and_what_is_real_is_told(stack: Stack) -> None:
 
 
 @pytest.mark.needs_pages
-async def test_built_files_may_be_kept_for_good(stack: Stack) -> None:
+async def test_built_files_are_cached_as_immutable(stack: Stack) -> None:
     page = (await stack.client.get("/graphql", headers={"accept": BROWSER})).text
     names = re.findall(r'(?:src|href)="(/pages/[^"]+)"', page)
     assert names

@@ -1,4 +1,4 @@
-"""HTTP as clients other than browsers speak it: HEAD, OPTIONS, HTTP/1.0, Expect."""
+"""HTTP features that browsers do not use: HEAD, OPTIONS, HTTP/1.0, Expect."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ORIGIN = "http://localhost:5173"
 
 
 async def exchange(stack: Stack, request: bytes) -> tuple[bytes, bytes]:
-    """Head and body of the answer to a request as it stands, once the server has closed the connection."""
+    """Send raw bytes. Return head and body of the answer once the server has closed the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(stack.url.rsplit(":", 1)[1]))
     writer.write(request)
     head, _, body = (await reader.read()).partition(b"\r\n\r\n")
@@ -32,7 +32,7 @@ def posted(stack: Stack, path: str, body: object, *, version: str = "1.0", heade
 
 
 @pytest.mark.parametrize("path", ["/ping", "/health", "/metrics", "/docs", "/openapi.json", "/", "/nope"])
-async def test_head_is_answered_as_get_is_without_the_body(stack: Stack, path: str) -> None:
+async def test_head_has_the_answer_of_get_without_the_body(stack: Stack, path: str) -> None:
     get, head = await stack.client.get(path), await stack.client.head(path)
     assert head.status_code == get.status_code
     assert head.headers["content-type"] == get.headers["content-type"]
@@ -42,7 +42,7 @@ async def test_head_is_answered_as_get_is_without_the_body(stack: Stack, path: s
         assert head.headers["content-length"] == str(len(get.content))
 
 
-async def test_head_at_the_doors(stack: Stack) -> None:
+async def test_head_is_answered_at_every_endpoint(stack: Stack) -> None:
     models = await stack.client.head("/v1/models", headers=stack.headers())
     assert (models.status_code, models.content) == (200, b"")
     asked = {"query": "{ viewer { email } }"}
@@ -54,7 +54,7 @@ async def test_head_at_the_doors(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("media", ["text/event-stream", "multipart/mixed"])
-async def test_head_begins_no_stream(stack: Stack, media: str) -> None:
+async def test_head_starts_no_stream(stack: Stack, media: str) -> None:
     asked = {"query": STREAM, "variables": json.dumps({"id": await things.stream(stack)})}
     before = len(stack.platform.state.calls)
     answer = await stack.client.head("/graphql", params=asked, headers={**stack.headers(), "accept": media})
@@ -71,7 +71,7 @@ async def test_accept_may_come_in_several_headers(stack: Stack) -> None:
     assert answer.headers["content-type"] == "application/graphql-response+json; charset=utf-8"
 
 
-async def test_head_on_one_connection_leaves_it_in_order(stack: Stack) -> None:
+async def test_a_connection_continues_after_head(stack: Stack) -> None:
     request = b"HEAD /ping HTTP/1.1\r\nhost: x\r\n\r\nGET /ping HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
     head, rest = await exchange(stack, request)
     assert head.startswith(b"http/1.1 200")
@@ -97,9 +97,7 @@ async def test_a_page_of_an_allowed_origin_may_send_head(stack: Stack) -> None:
         ("OPTIONS", "/v1/models", "GET"),
     ],
 )
-async def test_another_method_is_405_and_the_answer_says_which_are_allowed(
-    stack: Stack, method: str, path: str, allow: str
-) -> None:
+async def test_a_wrong_method_is_405_with_the_allowed_ones(stack: Stack, method: str, path: str, allow: str) -> None:
     answer = await stack.client.request(method, path, headers=stack.headers())
     assert (answer.status_code, answer.headers["allow"]) == (405, allow)
 
@@ -143,7 +141,7 @@ async def test_http_1_0_head_has_no_body(stack: Stack) -> None:
     assert (head[:12], body) == (b"http/1.1 200", b"")
 
 
-async def test_who_waits_before_sending_a_body_is_told_to_go_on_or_refused_first(stack: Stack) -> None:
+async def test_expect_is_answered_with_continue_or_a_refusal(stack: Stack) -> None:
     headers = "expect: 100-continue\r\nconnection: close\r\n"
     request = posted(stack, "/graphql", {"query": "{ __typename }"}, version="1.1", headers=headers)
     head, rest = await exchange(stack, request)
@@ -154,7 +152,7 @@ async def test_who_waits_before_sending_a_body_is_told_to_go_on_or_refused_first
     assert head.startswith(b"http/1.1 401")
 
 
-async def test_chunks_go_on_as_before_to_http_1_1(stack: Stack) -> None:
+async def test_an_http_1_1_client_gets_chunks(stack: Stack) -> None:
     asked = {"model": stack.chat_model, "stream": True, "messages": [{"role": "user", "content": "[[tokens=3]]"}]}
     answer = await stack.client.post("/v1/chat/completions", json=asked, headers=stack.headers())
     assert answer.headers["transfer-encoding"] == "chunked"
@@ -173,7 +171,7 @@ SAFELISTED = {
 OF_THE_CONNECTION = {"date", "connection", "transfer-encoding", "vary", "x-accel-buffering", "x-content-type-options"}
 
 
-async def test_a_page_can_read_every_header_that_answers_have(stack: Stack) -> None:
+async def test_a_page_can_read_all_headers_of_answers(stack: Stack) -> None:
     chat = {"model": stack.chat_model, "messages": [{"role": "user", "content": "[[tokens=2 delay=0]]"}]}
     bare, signed_in = {"origin": ORIGIN}, {"origin": ORIGIN} | stack.headers()
     coded = signed_in | {"content-encoding": "br"}
@@ -195,7 +193,7 @@ async def test_a_page_can_read_every_header_that_answers_have(stack: Stack) -> N
 
 
 @pytest.mark.bound("query-fields")
-async def test_a_query_string_has_its_bound_of_parameters(stack: Stack) -> None:
+async def test_a_query_string_past_the_bound_on_parameters_is_refused(stack: Stack) -> None:
     for count, status in ((100, 200), (101, 400)):
         address = "/graphql?query=%7B__typename%7D" + "&x=1" * (count - 1)
         answer = await stack.client.get(address, headers=stack.headers())

@@ -1,4 +1,4 @@
-"""The form of a refusal: the one that the client's ``Accept`` chose, whatever the cause and whenever it is known."""
+"""Refusals have the format of the client's ``Accept``, whatever their cause and time."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ BEGINS = {
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("accept", [SSE, "multipart/mixed", "application/json"])
 @pytest.mark.parametrize("begins", ["message", "completion", "completion in a fragment"])
-async def test_a_get_begins_nothing_that_is_paid_for(stack: Stack, begins: str, accept: str, method: str) -> None:
+async def test_a_get_starts_no_turn_or_completion(stack: Stack, begins: str, accept: str, method: str) -> None:
     parameters, field = BEGINS[begins.partition(" ")[0]]
     selections = f"... on Subscription {{ ...F }} }} fragment F on Subscription {{ {field} {{ cursor }} }}"
     query = f"subscription({parameters}) {{ " + (selections if "fragment" in begins else f"{field} {{ cursor }} }}")
@@ -123,7 +123,7 @@ async def test_a_get_begins_nothing_that_is_paid_for(stack: Stack, begins: str, 
     assert ((await stack.model_stats())["total"], stack.calls("letta")) == before
     if method == "GET":
         [error] = answer.json()["errors"]
-        assert error["message"] == "Subscriptions that start a turn or stream require POST."
+        assert error["message"] == "Subscriptions that start a turn or stream require the method POST."
 
 
 async def test_a_get_attaches_to_a_stream(stack: Stack) -> None:

@@ -1,4 +1,4 @@
-"""Runs: an agent's, what they used, the steps they took, and whether an agent is at work."""
+"""Runs of agents: lists, usage and steps, and the status of an agent."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from tests.support import things
 from tests.support.documents import MESSAGE
-from tests.support.doors import code_of, events
-from tests.support.stack import GRACE, Stack
+from tests.support.doors import events
+from tests.support.stack import Stack
+from tests.support.streaming import message_input
 
-SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id status } } }"""
 RUNS = """query($a: ID!, $n: Int, $c: String, $active: Boolean) { agent(id: $a) { status
   runs(first: $n, after: $c, active: $active) { nodes { id status } pageInfo { hasNextPage endCursor } } } }"""
 RUN = """query($r: ID!) { run(id: $r) { id usage { promptTokens completionTokens totalTokens costUsd }
@@ -29,22 +30,19 @@ SEND_EDGE = f"mutation($i: SendMessageInput!) {{ sendMessage(input: $i) {{ {EDGE
 
 
 async def edges(stack: Stack, agent_id: str) -> list[dict[str, Any]]:
-    """The list as a fresh query has it."""
+    """Read the list with a new query."""
     query = "query($a: ID!) { agent(id: $a) { runs { edges { cursor node { id createdAt } } } } }"
     found: list[dict[str, Any]] = (await stack.graphql(query, {"a": agent_id}))["data"]["agent"]["runs"]["edges"]
     return found
 
 
-async def turn(stack: Stack, agent_id: str, words: str, **who: str) -> str:
-    """A whole turn's run."""
-    given = {"to": {"agentId": agent_id}, "content": [{"text": words}], "idempotencyKey": str(uuid.uuid4())}
-    answer = await stack.graphql(SEND, {"i": given | {"waitSeconds": 20}}, **who)
-    run_id: str = answer["data"]["sendMessage"]["run"]["id"]
-    return run_id
+async def turn(stack: Stack, agent_id: str, directive: str = "tokens=1 delay=0") -> str:
+    """Run a turn to its end, and return the id of its run."""
+    return str((await things.sent(stack, directive, agent_id=agent_id))["run"]["id"])
 
 
 async def searching_agent(stack: Stack) -> str:
-    """An agent with a tool that needs no leave."""
+    """Create an agent with a tool that needs no approval."""
     agent_id = await stack.make_agent()
     await stack.give_tool(agent_id, "conversation_search")
     return agent_id
@@ -64,27 +62,24 @@ async def paged(stack: Stack, agent_id: str, size: int, active: bool | None = No
 async def test_runs_page_newest_first(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     assert await paged(stack, agent_id, 2) == []
-    expected = [await turn(stack, agent_id, "hi [[tokens=1 delay=0]]") for _ in range(4)][::-1]
+    expected = [await turn(stack, agent_id) for _ in range(4)][::-1]
     for size in (1, 2, 3, 4):
         assert await paged(stack, agent_id, size) == expected
         assert await paged(stack, agent_id, size, active=False) == expected
     first = (await stack.graphql(RUNS, {"a": agent_id, "n": 2}))["data"]["agent"]["runs"]
-    await turn(stack, agent_id, "newer [[tokens=1 delay=0]]")
+    await turn(stack, agent_id)
     after = await stack.graphql(RUNS, {"a": agent_id, "c": first["pageInfo"]["endCursor"]})
     assert [node["id"] for node in after["data"]["agent"]["runs"]["nodes"]] == expected[2:]
 
 
-async def test_a_turns_run_comes_in_its_place_in_the_list(stack: Stack) -> None:
+async def test_a_turns_run_has_the_edge_that_a_new_query_returns(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     await stack.require_approval(agent_id, "memory_insert")
-    say = {"to": {"agentId": agent_id}, "content": [{"text": "hi [[tokens=1 delay=0]]"}], "waitSeconds": 20}
-    sent = await stack.graphql(SEND_EDGE, {"i": say | {"idempotencyKey": str(uuid.uuid4())}})
+    say = message_input(agent_id, waitSeconds=20, idempotencyKey=str(uuid.uuid4()))
+    sent = await stack.graphql(SEND_EDGE, {"i": say})
     listed = [sent["data"]["sendMessage"]["runEdge"]]
     assert await edges(stack, agent_id) == listed
-    say = {
-        "to": {"agentId": agent_id},
-        "content": [{"text": "do it [[tokens=2 delay=0 tool=memory_insert approve=1]]"}],
-    }
+    say = message_input(agent_id, "tokens=2 delay=0 tool=memory_insert approve=1")
     heard = []
     async for event in events(stack, "event stream", STARTS, {"i": say, "k": str(uuid.uuid4())}):
         if event["__typename"] == "StreamStarted":
@@ -97,8 +92,8 @@ async def test_a_turns_run_comes_in_its_place_in_the_list(stack: Stack) -> None:
     assert await edges(stack, agent_id) == listed
 
 
-async def test_a_run_tells_what_it_used_and_each_step_it_took(stack: Stack) -> None:
-    run_id = await turn(stack, await searching_agent(stack), "do it [[tokens=3 delay=0 tool=conversation_search]]")
+async def test_a_run_has_its_usage_and_steps(stack: Stack) -> None:
+    run_id = await turn(stack, await searching_agent(stack), "tokens=3 delay=0 tool=conversation_search")
     run = (await stack.graphql(RUN, {"r": run_id}))["data"]["run"]
     usage, steps = run["usage"], run["steps"]
     assert usage["promptTokens"] > 0
@@ -115,9 +110,9 @@ async def test_a_run_tells_what_it_used_and_each_step_it_took(stack: Stack) -> N
         assert (await stack.graphql(STEP, {"id": step["id"]}))["data"]["node"]["id"] == step["id"]
 
 
-async def test_messages_tell_the_step_they_came_with(stack: Stack) -> None:
+async def test_messages_have_their_step(stack: Stack) -> None:
     agent_id = await searching_agent(stack)
-    run_id = await turn(stack, agent_id, "do it [[tokens=3 delay=0 tool=conversation_search]]")
+    run_id = await turn(stack, agent_id, "tokens=3 delay=0 tool=conversation_search")
     steps = (await stack.graphql(RUN, {"r": run_id}))["data"]["run"]["steps"]
     query = """query($a: ID!) { agent(id: $a) { messages { nodes { __typename step { id run { id } }
       ... on ToolReturnMessage { name toolCallId status text toolReturns { toolCallId status text } } } } } }"""
@@ -132,20 +127,20 @@ async def test_messages_tell_the_step_they_came_with(stack: Stack) -> None:
     assert returned["toolReturns"][0]["status"] == "SUCCESS"
 
 
-async def test_a_step_that_failed_says_so_and_nothing_of_why(stack: Stack) -> None:
-    run_id = await turn(stack, await stack.make_agent(), "hi [[error=401]]")
+async def test_a_failed_step_has_its_status_without_internals(stack: Stack) -> None:
+    run_id = await turn(stack, await stack.make_agent(), "error=401")
     answer = await stack.graphql(RUN, {"r": run_id})
     [step] = answer["data"]["run"]["steps"]
     assert (step["status"], step["stopReason"]) == ("FAILED", "llm_api_error")
     assert "raceback" not in str(answer)
 
 
-async def test_an_agent_at_work_says_so(stack: Stack) -> None:
+async def test_an_agent_is_running_while_it_has_an_active_run(stack: Stack) -> None:
     agent_id, idle = await stack.make_agent(), await stack.make_agent()
-    done = await turn(stack, agent_id, "hi [[tokens=1 delay=0]]")
+    done = await turn(stack, agent_id)
     for one in (agent_id, idle):
         assert (await stack.graphql(RUNS, {"a": one}))["data"]["agent"]["status"] == "IDLE"
-    given = {"to": {"agentId": agent_id}, "content": [{"text": "hi [[tokens=400 delay=0.05]]"}]}
+    given = message_input(agent_id, "tokens=400 delay=0.05")
     async with aclosing(events(stack, "event stream", MESSAGE, {"i": given, "k": str(uuid.uuid4())})) as heard:
         await anext(heard)
         agent = (await stack.graphql(RUNS, {"a": agent_id, "active": True}))["data"]["agent"]
@@ -160,20 +155,9 @@ async def test_an_agent_at_work_says_so(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "WyIyMDI2LTAxLTAxVDAwOjAwOjAwWiIsICIuLi9hZ2VudHMiXQ", None])
-async def test_a_cursor_of_another_list(stack: Stack, cursor: str | None) -> None:
+async def test_a_cursor_of_a_different_list_is_refused(stack: Stack, cursor: str | None) -> None:
     agent_id = await stack.make_agent()
-    await turn(stack, agent_id, "hi [[tokens=1 delay=0]]")
+    await turn(stack, agent_id)
     unknown = "WyIyMDI2LTAxLTAxVDAwOjAwOjAwWiIsICJydW4tMDAwMDAwMDAtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAwIl0"
     answer = await stack.graphql(RUNS, {"a": agent_id, "c": cursor or unknown})
     assert answer["errors"][0]["extensions"]["reason"] == "CURSOR"
-
-
-async def test_runs_and_steps_of_another_user_are_not_found(stack: Stack) -> None:
-    graces = await stack.make_agent(GRACE)
-    run_id = await turn(stack, graces, "mine [[tokens=1 delay=0]]", user=GRACE)
-    step_id = (await stack.graphql(RUN, {"r": run_id}, user=GRACE))["data"]["run"]["steps"][0]["id"]
-    await stack.make_agent()
-    stack.platform.state.calls.clear()
-    for query, given in ((RUNS, {"a": graces}), (RUN, {"r": run_id}), (STEP, {"id": step_id})):
-        assert code_of(await stack.graphql(query, given)) == "NOT_FOUND"
-    assert stack.calls("letta") == [f"GET /v1/runs/{run_id}", f"GET /v1/steps/{step_id}"] or stack.real

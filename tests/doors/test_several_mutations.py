@@ -1,4 +1,4 @@
-"""Mutations of one operation come one after another: each answer says how things are after it."""
+"""The mutations of one operation run in order, and each payload has the state after its mutation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def answered(stack: Stack, query: str, **variables: str) -> dict[str, Any]
     return data
 
 
-async def test_a_list_shows_what_each_has_changed(stack: Stack) -> None:
+async def test_each_mutation_of_an_operation_sees_its_own_change(stack: Stack) -> None:
     conversation_id = await things.conversation(stack)
     told = await answered(stack, RENAMED, c=conversation_id)
     for name in ("one", "two"):
@@ -38,7 +38,7 @@ async def test_a_list_shows_what_each_has_changed(stack: Stack) -> None:
         assert conversation["agent"]["conversations"]["nodes"] == [{"id": conversation_id, "summary": name}]
 
 
-async def test_a_run_that_was_stopped_is_nowhere_shown_as_going(stack: Stack) -> None:
+async def test_a_cancelled_run_is_not_shown_as_active(stack: Stack) -> None:
     conversation_id = await things.conversation(stack)
     say = {"to": {"conversationId": conversation_id}, "content": [{"text": "[[tokens=400 delay=0.1]]"}]}
     sent = await things.done(stack, things.SEND, {"i": say | {"idempotencyKey": str(uuid.uuid4())}})

@@ -6,24 +6,22 @@ from typing import Any
 
 import pytest
 
+from tests.support import things
 from tests.support.documents import COMPLETION, MESSAGE, STREAM
 from tests.support.doors import DOORS, Refused, events
-from tests.support.stack import GRACE, Stack, until
-from tests.support.streaming import completion, expected, text_of
+from tests.support.stack import GRACE, Stack
+from tests.support.streaming import completion, expected, message_input, text_of, upstream_closed
 
 
 @pytest.fixture(params=DOORS)
 def door(request: pytest.FixtureRequest) -> str:
-    """What holds for a stream holds at every door that it leaves by."""
+    """Return each transport of subscriptions."""
     return str(request.param)
 
 
-async def test_a_message_streams_and_reads_back_as_it_was_streamed(stack: Stack, door: str) -> None:
+async def test_a_streamed_message_is_stored_as_it_was_streamed(stack: Stack, door: str) -> None:
     agent_id = await stack.make_agent()
-    variables = {
-        "i": {"to": {"agentId": agent_id}, "content": [{"text": "hi [[tokens=12 delay=0.01]]"}]},
-        "k": str(uuid.uuid4()),
-    }
+    variables = {"i": message_input(agent_id, "tokens=12 delay=0.01"), "k": str(uuid.uuid4())}
     heard = [event async for event in events(stack, door, MESSAGE, variables)]
     assert heard[0]["__typename"] == "StreamStarted"
     assert [event["__typename"] for event in heard].count("StreamEnded") == 1
@@ -42,11 +40,11 @@ async def test_a_message_streams_and_reads_back_as_it_was_streamed(stack: Stack,
 
 
 @pytest.mark.parametrize("kind", ["message", "completion"])
-async def test_cut_off_and_resumed_the_text_is_exact_and_paid_once(stack: Stack, door: str, kind: str) -> None:
+async def test_a_resumed_stream_has_the_exact_text_of_one_model_call(stack: Stack, door: str, kind: str) -> None:
     agent_id = await stack.make_agent()
     directive = "tokens=30 delay=0.02"
     if kind == "message":
-        query, given = MESSAGE, {"to": {"agentId": agent_id}, "content": [{"text": f"hi [[{directive}]]"}]}
+        query, given = MESSAGE, message_input(agent_id, directive)
     else:
         query, given = COMPLETION, completion(stack, directive, onDisconnect="CONTINUE")
     variables = {"i": given, "k": str(uuid.uuid4())}
@@ -79,9 +77,8 @@ async def test_a_stream_can_be_read_after_its_end(stack: Stack, door: str) -> No
 
 async def test_the_cursors_of_a_streams_messages_are_exact(stack: Stack) -> None:
     agent_id = await stack.make_agent()
-    said = {"to": {"agentId": agent_id}, "content": [{"text": "hi [[tokens=2 delay=0 reasoning=1]]"}]}
     for _ in range(3):
-        turn = {"i": said, "k": str(uuid.uuid4())}
+        turn = {"i": message_input(agent_id, "tokens=2 delay=0 reasoning=1"), "k": str(uuid.uuid4())}
         heard = [event async for event in events(stack, "event stream", MESSAGE, turn)]
     edges = [event["edge"] for event in heard if event["__typename"] == "MessageAdded"]
     assert [edge["node"]["__typename"] for edge in edges] == ["UserMessage", "ReasoningMessage", "AssistantMessage"]
@@ -98,22 +95,17 @@ async def test_the_cursors_of_a_streams_messages_are_exact(stack: Stack) -> None
         assert (await page(last=3, before=edge["cursor"]))[-1:] == ids[place - 1 : place] or place == 0
 
 
-async def test_the_same_key_with_other_input_is_a_conflict(stack: Stack, door: str) -> None:
+async def test_a_stream_key_is_refused_with_different_input(stack: Stack, door: str) -> None:
     key = str(uuid.uuid4())
-    _ = [
-        event async for event in events(stack, door, COMPLETION, {"i": completion(stack, "tokens=1 delay=0"), "k": key})
-    ]
+    given = [{"i": completion(stack, f"tokens={count} delay=0"), "k": key} for count in (1, 2)]
+    assert [event async for event in events(stack, door, COMPLETION, given[0])]
     with pytest.raises(Refused) as refused:
-        await anext(events(stack, door, COMPLETION, {"i": completion(stack, "tokens=2 delay=0"), "k": key}))
-    assert refused.value.extensions | {"requestId": ""} == {
-        "code": "CONFLICT",
-        "reason": "KEY_REUSED",
-        "requestId": "",
-        "retryable": False,
-    }
+        await anext(events(stack, door, COMPLETION, given[1]))
+    del refused.value.extensions["requestId"]
+    assert refused.value.extensions == {"code": "CONFLICT", "reason": "KEY_REUSED", "retryable": False}
 
 
-async def test_leaving_a_completion_closes_the_upstream(stack: Stack, door: str) -> None:
+async def test_closing_a_completion_cancels_the_model_call(stack: Stack, door: str) -> None:
     before = await stack.model_stats()
     variables = {"i": completion(stack, "tokens=200 delay=0.05"), "k": str(uuid.uuid4())}
     async with aclosing(events(stack, door, COMPLETION, variables)) as heard:
@@ -121,37 +113,17 @@ async def test_leaving_a_completion_closes_the_upstream(stack: Stack, door: str)
             if event["__typename"] == "TextDelta":
                 assert (await stack.model_stats())["inflight"] == before["inflight"] + 1
                 break
-
-    async def left() -> bool:
-        now = await stack.model_stats()
-        return now["disconnected"] == before["disconnected"] + 1 and now["inflight"] == before["inflight"]
-
-    await until(left)
+    await upstream_closed(stack, before)
 
 
-async def test_a_mutation_starts_and_a_subscription_reads(stack: Stack, door: str) -> None:
-    agent_id = await stack.make_agent()
-    given = {
-        "to": {"agentId": agent_id},
-        "content": [{"text": "hi [[tokens=5 delay=0.01]]"}],
-        "idempotencyKey": str(uuid.uuid4()),
-    }
-    sent = await stack.graphql(
-        "mutation($i: SendMessageInput!) { sendMessage(input: $i) { userMessageEdge { node { text } }"
-        " run { id status } stream { id status } errors { message } } }",
-        {"i": given},
-    )
-    payload = sent["data"]["sendMessage"]
-    assert payload["errors"] == []
+async def test_a_subscription_reads_the_stream_that_a_mutation_started(stack: Stack, door: str) -> None:
+    given = message_input(await stack.make_agent(), "tokens=5 delay=0.01", idempotencyKey=str(uuid.uuid4()))
+    payload = await things.done(stack, things.SEND, {"i": given})
     assert payload["run"]["id"].startswith("run-")
     heard = [event async for event in events(stack, door, STREAM, {"id": payload["stream"]["id"]})]
     assert text_of(heard) == expected(5)
-    read = await stack.graphql(
-        "query($id: ID!) { stream(id: $id) { status text lastCursor run { status } } }",
-        {"id": payload["stream"]["id"]},
-    )
-    assert read["data"]["stream"]["status"] == "COMPLETED"
-    assert read["data"]["stream"]["text"] == expected(5)
+    read = await stack.graphql("query($id: ID!) { stream(id: $id) { status text } }", {"id": payload["stream"]["id"]})
+    assert read["data"]["stream"] == {"status": "COMPLETED", "text": expected(5)}
 
 
 async def test_a_busy_conversation_is_an_outcome_with_its_run(stack: Stack) -> None:
@@ -162,8 +134,7 @@ async def test_a_busy_conversation_is_an_outcome_with_its_run(stack: Stack) -> N
     )
 
     def given(directive: str) -> dict[str, Any]:
-        content = [{"text": f"hi [[{directive}]]"}]
-        return {"i": {"to": {"agentId": agent_id}, "content": content, "idempotencyKey": str(uuid.uuid4())}}
+        return {"i": message_input(agent_id, directive, idempotencyKey=str(uuid.uuid4()))}
 
     first = (await stack.graphql(mutation, given("tokens=20 delay=0.1")))["data"]["sendMessage"]
     second = (await stack.graphql(mutation, given("tokens=1")))["data"]["sendMessage"]
@@ -175,11 +146,8 @@ async def test_a_busy_conversation_is_an_outcome_with_its_run(stack: Stack) -> N
     ("error", "code"), [("429", "RATE_LIMITED"), ("500", "UPSTREAM_ERROR"), ("cut", "UPSTREAM_ERROR")]
 )
 async def test_a_failed_model_call_ends_the_turn_once(stack: Stack, error: str, code: str) -> None:
-    agent_id = await stack.make_agent()
-    variables = {
-        "i": {"to": {"agentId": agent_id}, "content": [{"text": f"x [[tokens=4 delay=0 error={error}]]"}]},
-        "k": str(uuid.uuid4()),
-    }
+    given = message_input(await stack.make_agent(), f"tokens=4 delay=0 error={error}")
+    variables = {"i": given, "k": str(uuid.uuid4())}
     heard = [event async for event in events(stack, "event stream", MESSAGE, variables)]
     assert [event["__typename"] for event in heard].count("StreamEnded") == 1
     assert heard[-1]["outcome"] == "FAILED"
@@ -194,7 +162,7 @@ async def test_an_unknown_model_is_an_error_and_no_stream(stack: Stack, door: st
     assert refused.value.status in {200, None}
 
 
-async def test_operators_see_what_was_refused_under_200(stack: Stack) -> None:
+async def test_refusals_with_status_200_are_in_the_log_and_metrics(stack: Stack) -> None:
     asked = {"query": STREAM, "variables": {"id": f"stream:{uuid.uuid4()}"}}
     headers = {"accept": "text/event-stream"}
     for given in (headers, headers | stack.headers()):
@@ -206,11 +174,10 @@ async def test_operators_see_what_was_refused_under_200(stack: Stack) -> None:
 
 
 async def test_a_stream_and_an_agent_of_another_user_are_not_found(stack: Stack, door: str) -> None:
-    agent_id = await stack.make_agent(GRACE)
+    given, stream_id = message_input(await stack.make_agent()), await things.stream(stack)
     stack.platform.state.calls.clear()
-    given = {"to": {"agentId": agent_id}, "content": [{"text": "hi"}]}
-    for query, variables in ((MESSAGE, {"i": given, "k": "x"}), (STREAM, {"id": f"stream:{uuid.uuid4()}"})):
+    for query, variables in ((MESSAGE, {"i": given, "k": "x"}), (STREAM, {"id": stream_id})):
         with pytest.raises(Refused) as refused:
-            await anext(events(stack, door, query, variables))
+            await anext(events(stack, door, query, variables, user=GRACE))
         assert refused.value.code == "NOT_FOUND"
     assert stack.calls("letta") == []

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from app.embedded.faults import Fault
-from tests.support.agentfiles import PUBLISH, agent_file, as_admin, created, publish, refused, second_version
+from tests.support.agentfiles import PUBLISH, agent_file, as_admin, created, publish, second_version
+from tests.support.doors import refused
 from tests.support.stack import ADA, GRACE, Stack
 
 VALIDATE = "query($s: String!) { templateValidation(source: $s) { valid format problems } }"
@@ -16,7 +17,7 @@ VERSION = """query($id: ID!, $n: String!) { template(id: $id) { slug name latest
 NODE = "query($id: ID!) { node(id: $id) { id __typename ... on TemplateVersion { number source isLatest } } }"
 
 
-async def test_an_admin_publishes_and_the_version_is_read_back(stack: Stack) -> None:
+async def test_an_admin_publishes_a_version(stack: Stack) -> None:
     first = agent_file(stack)
     answer = await as_admin(stack, PUBLISH, {"i": {"source": first}})
     payload = answer["data"]["publishTemplate"]
@@ -47,14 +48,14 @@ async def test_an_admin_publishes_and_the_version_is_read_back(stack: Stack) -> 
     assert node["data"]["node"] == expected | {"source": second_version(stack)}
 
 
-async def test_anybody_else_is_forbidden_before_ams_is_asked(stack: Stack) -> None:
+async def test_publishing_without_the_admin_role_is_forbidden(stack: Stack) -> None:
     stack.platform.state.calls.clear()
     answer = await stack.graphql(PUBLISH, {"i": {"source": agent_file(stack)}})
     assert refused(answer) == ("FORBIDDEN", "ROLE")
     assert stack.calls("ams") == []
 
 
-async def test_what_cannot_be_published_is_said_as_data(stack: Stack) -> None:
+async def test_invalid_publications_are_outcomes(stack: Stack) -> None:
     await publish(stack, agent_file(stack, version="1.2.0"))
 
     async def outcome(source: str) -> dict[str, Any]:
@@ -67,7 +68,7 @@ async def test_what_cannot_be_published_is_said_as_data(stack: Stack) -> None:
     assert (await outcome(agent_file(stack, version="1.2.0")))["__typename"] == "VersionExists"
     lower = await outcome(agent_file(stack, version="1.1.9"))
     assert lower["__typename"] == "TemplateInvalid"
-    assert lower["problems"] == ["template.version is not above the template's latest version"]
+    assert lower["problems"] == ["template.version is not higher than the template's latest version"]
     broken = await outcome(agent_file(stack, version="one").replace("persona:", "person:"))
     assert broken["__typename"] == "TemplateInvalid"
     assert set(broken["problems"]) == {"template.version 'one' is not SemVer", "persona is missing"}
@@ -110,7 +111,7 @@ async def test_a_file_is_validated_without_being_published(stack: Stack) -> None
     assert "greeter" not in stack.platform.state.templates
 
 
-async def test_a_file_that_is_too_large_goes_no_further(stack: Stack) -> None:
+async def test_a_file_past_the_limit_is_refused_before_ams(stack: Stack) -> None:
     stack.platform.state.calls.clear()
     huge = "é" * 250_001
     assert refused(await stack.graphql(VALIDATE, {"s": huge})) == ("BAD_USER_INPUT", "TOO_LONG")
@@ -119,14 +120,14 @@ async def test_a_file_that_is_too_large_goes_no_further(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("number", ["latest", "1", "01.0.0", "../../me", "1.0.0\n", ""])
-async def test_a_version_that_is_no_number(stack: Stack, number: str) -> None:
+async def test_an_invalid_version_is_refused(stack: Stack, number: str) -> None:
     answer = await stack.graphql(VERSION, {"id": "template:support-bot", "n": number})
     assert refused(answer) == ("BAD_USER_INPUT", "VERSION")
     assert answer["data"]["template"]["version"] is None
     assert refused(await stack.graphql(NODE, {"id": f"template:support-bot@{number}"})) == ("NOT_FOUND", None)
 
 
-async def test_a_version_that_does_not_exist_is_not_asked_for(stack: Stack) -> None:
+async def test_a_version_that_ams_does_not_list_is_not_read(stack: Stack) -> None:
     stack.platform.state.calls.clear()
     answer = await stack.graphql(VERSION, {"id": "template:support-bot", "n": "9.9.9"})
     assert refused(answer) == ("NOT_FOUND", None)
@@ -134,7 +135,7 @@ async def test_a_version_that_does_not_exist_is_not_asked_for(stack: Stack) -> N
     assert [call.split("?")[0] for call in stack.calls("ams")] == ["GET /templates"] * 2
 
 
-async def test_an_ams_that_shows_no_versions(stack: Stack) -> None:
+async def test_a_version_is_null_if_ams_has_no_endpoint_for_it(stack: Stack) -> None:
     path = "/templates/support-bot/versions/1.0.0"
     asked = {"id": "template:support-bot", "n": "1.0.0"}
     stack.platform.faults["ams"] = Fault(status=404, path=path)
@@ -149,7 +150,7 @@ async def test_an_ams_that_shows_no_versions(stack: Stack) -> None:
     assert (version["number"], version["source"], version["publishedAt"]) == ("1.0.0", agent_file(stack), None)
 
 
-async def test_an_ams_that_tells_nothing_of_templates_but_shows_their_versions(stack: Stack) -> None:
+async def test_a_version_is_read_if_ams_lists_no_templates(stack: Stack) -> None:
     """A version that may not exist says nothing of the endpoint; one that an agent runs does."""
     await publish(stack, agent_file(stack))
     await created(stack, "k")

@@ -1,4 +1,4 @@
-"""What no text may have is refused wherever a text can be given, and nothing is asked of anybody."""
+"""Characters that no text may contain are refused in every text input, without upstream calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def codes(answer: httpx.Response) -> set[str]:
     return {error["extensions"]["code"] for error in refusal(answer)["errors"]}
 
 
-async def test_nul_is_refused_wherever_a_text_can_be_given(stack: Stack) -> None:
+async def test_nul_is_refused_in_every_text_input(stack: Stack) -> None:
     found = await all_text_inputs(stack)
     before = list(stack.platform.state.calls)
     for given in found:
@@ -28,7 +28,7 @@ async def test_nul_is_refused_wherever_a_text_can_be_given(stack: Stack) -> None
     assert stack.platform.state.calls == before, "nothing is asked of anybody"
 
 
-async def test_half_a_character_is_refused_wherever_a_text_can_be_given(stack: Stack) -> None:
+async def test_half_a_surrogate_pair_is_refused_in_every_text_input(stack: Stack) -> None:
     found = await all_text_inputs(stack)
     before = list(stack.platform.state.calls)
     for given in found:

@@ -55,8 +55,8 @@ async def test_usage_by_day_and_by_model(stack: Stack) -> None:
     assert long_ago["totals"]["costUsd"] == "0"
 
 
-async def test_usage_is_ones_own_keys_alone(stack: Stack) -> None:
-    """Two people whose keys LiteLLM has under one user: it would answer either for both."""
+async def test_usage_is_that_of_the_users_own_key(stack: Stack) -> None:
+    """LiteLLM has the keys of two people under one user, and would report the usage of both."""
     shared = f"team-{uuid.uuid4()}"
     await stack.own_key(ADA, litellm_user=shared)
     await stack.own_key(GRACE, litellm_user=shared)
@@ -76,7 +76,7 @@ async def test_usage_is_ones_own_keys_alone(stack: Stack) -> None:
         ({"from": "0001-01-01", "to": "9999-12-31"}, "366 days"),
     ],
 )
-async def test_ranges_that_cannot_be_right(stack: Stack, days: dict[str, str], says: str) -> None:
+async def test_invalid_ranges_are_refused(stack: Stack, days: dict[str, str], says: str) -> None:
     answer = await stack.graphql(USAGE, days)
     assert answer["data"]["viewer"]["usage"] is None
     [error] = answer["errors"]
@@ -85,14 +85,14 @@ async def test_ranges_that_cannot_be_right(stack: Stack, days: dict[str, str], s
 
 
 @pytest.mark.parametrize("day", ["yesterday", "2026-02-30", "2026-3-1", "", "2026-03-01T00:00:00Z"])
-async def test_a_date_that_is_none(stack: Stack, day: str) -> None:
+async def test_an_invalid_date_is_refused(stack: Stack, day: str) -> None:
     body = {"query": USAGE, "variables": {"from": day, "to": "2026-03-01"}}
     answer = (await stack.client.post("/graphql", json=body, headers=stack.headers())).json()
     assert answer["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
     assert "data" not in answer
 
 
-async def test_without_a_key_of_ones_own_there_is_no_usage_and_no_budget(stack: Stack) -> None:
+async def test_without_an_own_key_usage_and_budget_are_null(stack: Stack) -> None:
     stack.platform.state.users[ADA].litellm_key = None
     answer = await stack.graphql(USAGE, these_days())
     assert answer == {"data": {"viewer": {"usage": None}}}
@@ -124,7 +124,7 @@ async def test_a_budget_with_its_limits(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("state", ["expired", "blocked", "deleted"])
-async def test_a_key_that_is_no_good_is_the_platforms_fault(stack: Stack, state: str) -> None:
+async def test_an_invalid_key_is_an_upstream_error(stack: Stack, state: str) -> None:
     key = await stack.own_key()
     await spoil(stack, key, state)
     for query, variables in ((BUDGET, None), (USAGE, these_days()), ("{ models { name } }", None)):

@@ -7,8 +7,9 @@ from typing import Any
 from app.embedded.faults import Fault
 from app.embedded.people import ADA
 from tests.support import things
-from tests.support.agentfiles import PUBLISH, agent_file, as_admin, create, created, publish, refused, second_version
+from tests.support.agentfiles import PUBLISH, agent_file, as_admin, create, created, publish, second_version
 from tests.support.documents import AGENTS, DELETE_AGENT, UPDATE_AGENT, UPGRADE_AGENT
+from tests.support.doors import refused
 from tests.support.stack import Stack
 
 
@@ -22,7 +23,7 @@ def facts(answer: dict[str, Any]) -> tuple[str, str, str, bool]:
     return said["code"], said["reason"], said["service"], said["retryable"]
 
 
-async def test_a_letta_that_dies_while_ams_makes_an_agent_closes_nothing_else(stack: Stack) -> None:
+async def test_a_dead_letta_does_not_open_the_breaker_of_ams(stack: Stack) -> None:
     await publish(stack, agent_file(stack))
     await stack.servers["letta"].stop()
     for _ in range(7):
@@ -33,26 +34,26 @@ async def test_a_letta_that_dies_while_ams_makes_an_agent_closes_nothing_else(st
     assert rows(stack) == []
 
 
-async def test_a_model_that_the_key_may_not_call_is_known_by_its_name_alone(stack: Stack) -> None:
+async def test_a_model_without_permission_has_only_its_name(stack: Stack) -> None:
     run_id = await things.run(stack)
     key = stack.platform.state.users[ADA].litellm_key
     assert key is not None
     stack.platform.state.keys[key]["info"]["models"] = [stack.embedding_model]
     query = """query($r: ID!) { run(id: $r) {
       agent { modelName model { name } } steps { modelName model { name } } } }"""
-    known = {"modelName": stack.chat_model, "model": None}
+    named = {"modelName": stack.chat_model, "model": None}
     answer = await stack.graphql(query, {"r": run_id})
-    assert answer == {"data": {"run": {"agent": known, "steps": [known]}}}
+    assert answer == {"data": {"run": {"agent": named, "steps": [named]}}}
 
 
-async def test_an_ams_that_fails_without_a_reason_is_left_alone(stack: Stack) -> None:
+async def test_five_failures_of_ams_open_the_breaker_of_a_creation(stack: Stack) -> None:
     stack.platform.faults["ams"] = Fault(status=500, path="/agents/create")
     for _ in range(5):
         assert facts(await create(stack, "k")) == ("UPSTREAM_ERROR", "STATUS", "ams", True)
     assert facts(await create(stack, "k")) == ("UPSTREAM_UNAVAILABLE", "BREAKER_OPEN", "ams", True)
 
 
-async def test_an_answer_that_is_lost_is_had_again_under_the_same_key(stack: Stack) -> None:
+async def test_a_creation_whose_answer_was_cut_is_answered_under_its_key(stack: Stack) -> None:
     await publish(stack, agent_file(stack))
     stack.platform.faults["ams"] = Fault(cut_after=10, path="/agents/create")
     assert facts(await create(stack, "k")) == ("UPSTREAM_ERROR", "CUT", "ams", True)
@@ -63,8 +64,7 @@ async def test_an_answer_that_is_lost_is_had_again_under_the_same_key(stack: Sta
     assert len(rows(stack)) == 1
 
 
-async def test_an_ams_that_dies_after_the_agent_was_made(stack: Stack) -> None:
-    """The mutation is done, and says so; what cannot be read is null with an error at its own path."""
+async def test_fields_that_cannot_be_read_after_a_creation_are_null_with_errors(stack: Stack) -> None:
     await publish(stack, agent_file(stack))
     stack.platform.faults["ams"] = Fault(down=True, path="/me")
     answer = await create(stack, "k")
@@ -75,7 +75,7 @@ async def test_an_ams_that_dies_after_the_agent_was_made(stack: Stack) -> None:
     assert again["data"]["createAgent"]["agent"]["id"] == rows(stack)[0]["agent_id"]
 
 
-async def test_a_dead_ams_changes_nothing(stack: Stack) -> None:
+async def test_without_ams_mutations_of_agents_fail_and_do_not_reach_letta(stack: Stack) -> None:
     agent_id = stack.platform.state.users[ADA].rows[0]["agent_id"]
     await stack.servers["ams"].stop()
     stack.platform.state.calls.clear()
@@ -87,7 +87,7 @@ async def test_a_dead_ams_changes_nothing(stack: Stack) -> None:
     assert stack.calls("letta") == []
 
 
-async def test_a_dead_letta(stack: Stack) -> None:
+async def test_without_letta_mutations_and_searches_of_agents_fail(stack: Stack) -> None:
     await publish(stack, agent_file(stack), second_version(stack))
     agent_id = await created(stack, "k", version="1.0.0")
     await stack.servers["letta"].stop()
@@ -103,7 +103,7 @@ async def test_a_dead_letta(stack: Stack) -> None:
     assert plain["data"]["viewer"]["agents"] == {"totalCount": 1}
 
 
-async def test_an_agent_that_letta_has_lost(stack: Stack) -> None:
+async def test_an_agent_missing_in_letta_cannot_be_updated_but_deleted(stack: Stack) -> None:
     agent_id = stack.platform.state.users[ADA].rows[0]["agent_id"]
     stack.platform.state.drop_agent(stack.platform.state.agents[agent_id])
     for given in ({"name": "x"}, {"tags": ["x"]}):
@@ -113,7 +113,7 @@ async def test_an_agent_that_letta_has_lost(stack: Stack) -> None:
     assert deleted["data"]["deleteAgent"]["deletedAgentId"] == agent_id
 
 
-async def test_what_each_change_costs(stack: Stack) -> None:
+async def test_the_number_of_calls_for_each_mutation_of_an_agent(stack: Stack) -> None:
     await publish(stack, agent_file(stack))
     calls = stack.platform.state.calls
 
@@ -138,7 +138,7 @@ async def test_what_each_change_costs(stack: Stack) -> None:
     assert await cost(gone, {"agentId": agent_id}) == {"ams GET /me": 1, "ams DELETE /agents/": 1, **by_ams}
 
 
-async def test_a_filtered_list_costs_a_call_whatever_is_shown_of_it(stack: Stack) -> None:
+async def test_the_calls_for_a_filtered_list_do_not_depend_on_its_fields(stack: Stack) -> None:
     names = [f"helper {number}" for number in range(120)]
     for name in names:
         await stack.make_agent(name=name)
@@ -154,7 +154,7 @@ async def test_a_filtered_list_costs_a_call_whatever_is_shown_of_it(stack: Stack
         assert [call.split("?")[0] for call in stack.calls("ams")] == ["GET /me", "GET /agents"]
 
 
-async def test_a_plan_that_is_asked_for_twice_is_made_once(stack: Stack) -> None:
+async def test_equal_upgrade_plans_are_deduplicated(stack: Stack) -> None:
     agent_id = stack.platform.state.users[ADA].rows[0]["agent_id"]
     plans = " ".join(f"{name}: upgradePlan({to}) {{ warnings }}" for name, to in (("a", "to: null"), ("b", "to: null")))
     answer = await stack.graphql(
@@ -164,7 +164,7 @@ async def test_a_plan_that_is_asked_for_twice_is_made_once(stack: Stack) -> None
     assert stack.calls("ams").count(f"POST /agents/{agent_id}/upgrade") == 2
 
 
-async def test_variables_of_more_agents_than_one_call_takes(stack: Stack) -> None:
+async def test_variables_of_more_than_100_agents_are_read_in_two_calls(stack: Stack) -> None:
     for number in range(101):
         await stack.make_agent(name=f"agent {number}")
     stack.platform.state.calls.clear()

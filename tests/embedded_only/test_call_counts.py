@@ -13,7 +13,7 @@ from tests.support.documents import CREATE_CONVERSATION, DASHBOARD
 from tests.support.stack import Stack
 
 
-async def test_the_dashboard_costs_a_bounded_number_of_calls(stack: Stack) -> None:
+async def test_the_number_of_calls_for_the_dashboard(stack: Stack) -> None:
     agents = len(stack.platform.state.users[ADA].rows)
     await stack.graphql(DASHBOARD)
     assert [call.split("?")[0] for call in stack.calls("ams")] == ["GET /me", "GET /templates"]
@@ -27,7 +27,7 @@ async def test_the_dashboard_costs_a_bounded_number_of_calls(stack: Stack) -> No
     assert len(set(stack.calls("letta"))) == len(stack.calls("letta"))
 
 
-async def test_a_repeated_id_costs_nothing(stack: Stack) -> None:
+async def test_reads_of_equal_ids_are_deduplicated(stack: Stack) -> None:
     agent_id = stack.platform.state.users[ADA].rows[0]["agent_id"]
     fields = """name model { name } template { name }
         conversations(first: 3) { nodes { id messages(last: 5) { nodes { id } } } }"""
@@ -40,7 +40,7 @@ async def test_a_repeated_id_costs_nothing(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("field", ["nodes(ids: $ids)", "_entities(representations: $agents)"])
-async def test_fifty_agents_by_id_cost_what_a_list_of_them_costs(stack: Stack, field: str) -> None:
+async def test_fifty_agents_by_id_need_the_same_calls_as_a_list(stack: Stack, field: str) -> None:
     ids = [await stack.make_agent(name=f"agent {number}") for number in range(50)]
     fields = "name description tags model { name } template { name } memoryBlocks { value } tools { name }"
     stack.platform.state.calls.clear()
@@ -55,7 +55,7 @@ async def test_fifty_agents_by_id_cost_what_a_list_of_them_costs(stack: Stack, f
     assert list(answer["data"].values()) == [listed["data"]["viewer"]["agents"]["nodes"][::-1]]
 
 
-async def test_what_agents_have_is_found_among_them_by_one_call(stack: Stack) -> None:
+async def test_blocks_and_tools_are_read_by_id_in_one_call(stack: Stack) -> None:
     listed = await stack.graphql("{ viewer { agents { nodes { memoryBlocks { id } tools { id } } } } }")
     agents = listed["data"]["viewer"]["agents"]["nodes"]
     ids = list({one["id"]: 0 for agent in agents for one in (*agent["memoryBlocks"], *agent["tools"])})
@@ -70,7 +70,7 @@ async def test_what_agents_have_is_found_among_them_by_one_call(stack: Stack) ->
     assert failed["errors"][0]["extensions"]["service"] == "letta"
 
 
-async def test_far_pages_of_many_agents_cost_pages_not_agents(stack: Stack) -> None:
+async def test_a_page_of_agents_needs_a_call_per_100_agents(stack: Stack) -> None:
     for number in range(130):
         await stack.make_agent(name=f"agent {number}")
     query = "query($c: String) { viewer { agents(first: 20, after: $c) { nodes { name } pageInfo { endCursor } } } }"
@@ -84,7 +84,7 @@ async def test_far_pages_of_many_agents_cost_pages_not_agents(stack: Stack) -> N
     assert len(set(names)) == 133
 
 
-async def test_without_templates_in_ams_those_of_ones_agents_exist(stack: Stack) -> None:
+async def test_without_a_list_of_templates_those_of_the_users_agents_exist(stack: Stack) -> None:
     async def template(slug: str) -> dict[str, Any] | None:
         query = "query($id: ID!) { node(id: $id) { ... on Template { slug name } } }"
         node: dict[str, Any] | None = (await stack.graphql(query, {"id": f"template:{slug}"}))["data"]["node"]
@@ -100,7 +100,7 @@ async def test_without_templates_in_ams_those_of_ones_agents_exist(stack: Stack)
     assert stack.calls("ams") == ["GET /me"]
 
 
-async def test_profiles_of_all_three_shapes(stack: Stack) -> None:
+async def test_the_three_shapes_of_a_profile_have_the_same_agents(stack: Stack) -> None:
     user = stack.platform.state.users[ADA]
     ids = {row["agent_id"] for row in user.rows}
     for shape, expected in (("list", ids), ("object", ids), ("single", {user.rows[0]["agent_id"]})):
@@ -110,7 +110,7 @@ async def test_profiles_of_all_three_shapes(stack: Stack) -> None:
         assert {node["id"] for node in answer["data"]["viewer"]["agents"]["nodes"]} == expected
 
 
-async def test_a_user_whom_ams_has_never_seen(stack: Stack) -> None:
+async def test_a_user_unknown_to_ams_has_no_agents(stack: Stack) -> None:
     stranger = "c0c0c0c0-3333-4333-8333-000000000003"
     answer = await stack.graphql("{ viewer { name agents { nodes { id } } } }", user=stranger)
     assert answer == {"data": {"viewer": {"name": None, "agents": {"nodes": []}}}}
@@ -122,7 +122,7 @@ AGENTS_WORK = """{ viewer { agents { nodes { status passages(first: 3) { nodes {
   conversations(first: 2) { nodes { activeRun { id } } } defaultConversation { activeRun { id } } } } } }"""
 
 
-async def test_what_agents_are_at_work_on_costs_one_call_for_all(stack: Stack) -> None:
+async def test_active_runs_of_all_agents_are_read_in_one_call(stack: Stack) -> None:
     agents = len(stack.platform.state.users[ADA].rows)
     answer = await stack.graphql(AGENTS_WORK)
     assert "errors" not in answer
@@ -134,12 +134,9 @@ async def test_what_agents_are_at_work_on_costs_one_call_for_all(stack: Stack) -
     }
 
 
-async def test_a_turn_and_its_steps_cost_a_call_each_and_none_twice(stack: Stack) -> None:
+async def test_runs_and_steps_are_read_once_each(stack: Stack) -> None:
     agent_id = await stack.make_agent()
-    given = {"to": {"agentId": agent_id}, "content": [{"text": "hi [[tokens=2 delay=0 tool=memory_insert]]"}]}
-    send = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id } } }"
-    sent = await stack.graphql(send, {"i": given | {"idempotencyKey": "k", "waitSeconds": 20}})
-    run_id = sent["data"]["sendMessage"]["run"]["id"]
+    run_id = (await things.sent(stack, "tokens=2 delay=0 tool=memory_insert", agent_id=agent_id))["run"]["id"]
     stack.platform.state.calls.clear()
     run = "run { id usage { totalTokens } steps { id run { id } } }"
     asked = f"messages(first: 50) {{ nodes {{ id step {{ id {run} }} {run} }} }}"
@@ -162,7 +159,7 @@ async def test_a_turn_and_its_steps_cost_a_call_each_and_none_twice(stack: Stack
     assert len(set(stack.calls("letta"))) == len(stack.calls("letta"))
 
 
-async def test_objects_of_a_list_are_not_read_again(stack: Stack) -> None:
+async def test_the_parents_of_listed_objects_are_not_read_again(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     for _ in range(2):
         made = await things.done(stack, CREATE_CONVERSATION, {"a": agent_id})
@@ -185,7 +182,7 @@ async def test_objects_of_a_list_are_not_read_again(stack: Stack) -> None:
     assert len([call for call in stack.calls("ams") if call.startswith("GET /templates?")]) == 1
 
 
-async def test_a_passage_costs_two_reads_and_its_deletion_one_call_more(stack: Stack) -> None:
+async def test_the_number_of_calls_for_a_passage_and_its_deletion(stack: Stack) -> None:
     agent_id = stack.platform.state.users[ADA].rows[0]["agent_id"]
     page = await stack.graphql(f'{{ agent(id: "{agent_id}") {{ passages {{ nodes {{ id }} }} }} }}')
     node_id = page["data"]["agent"]["passages"]["nodes"][0]["id"]
@@ -202,14 +199,14 @@ async def test_a_passage_costs_two_reads_and_its_deletion_one_call_more(stack: S
     ]
 
 
-async def test_a_tool_is_looked_for_among_all_of_ones_agents_at_once(stack: Stack) -> None:
+async def test_a_tool_is_read_with_the_users_agents_in_one_call(stack: Stack) -> None:
     tool_id = next(iter(stack.platform.state.tools))
     await stack.graphql(f'{{ node(id: "{tool_id}") {{ id }} viewer {{ agents {{ nodes {{ tools {{ id }} }} }} }} }}')
     assert [call.split("?")[0] for call in stack.calls("letta")] == ["GET /v1/agents/"]
 
 
-async def test_who_shares_a_block_is_read_to_the_end(stack: Stack) -> None:
-    """A block on more agents than a page holds, of which only the oldest is somebody else's."""
+async def test_a_block_shared_with_another_user_on_the_second_page_is_not_found(stack: Stack) -> None:
+    """The oldest agent with the block is another user's, and on the second page."""
     state = stack.platform.state
     block_id = state.agents[state.users[ADA].rows[0]["agent_id"]].block_ids[0]
     others = state.agents[state.users[GRACE].rows[0]["agent_id"]]

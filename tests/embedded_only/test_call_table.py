@@ -14,16 +14,16 @@ PAGE = Path(__file__).parents[2] / "docs" / "calls.md"
 
 
 @pytest.mark.timeout(120)
-async def test_what_each_field_costs_is_what_the_page_says() -> None:
+async def test_docs_calls_has_the_measured_number_of_calls() -> None:
     assert await calltable.table() == PAGE.read_text(), "make generated"
 
 
-def test_what_is_read_by_its_id_is_counted_of_every_kind() -> None:
+def test_every_kind_of_node_is_in_the_table_of_calls() -> None:
     nodes, messages = possible_types("Node"), possible_types("Message")
     assert nodes - messages - {"Stream"} == callcases.NODES.keys() - messages
 
 
-async def test_fifty_agents_of_twenty_messages_cost_one_page_each_and_no_more(stack: Stack) -> None:
+async def test_fifty_agents_with_messages_need_one_call_per_agent(stack: Stack) -> None:
     stack.platform.state.users[ADA].rows.clear()
     ids = [await stack.make_agent(name=f"agent {number}") for number in range(50)]
     for _ in range(10):

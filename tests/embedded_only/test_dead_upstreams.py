@@ -14,7 +14,10 @@ from starlette.routing import Route
 from app.embedded.faults import Fault
 from app.embedded.people import ADA, GRACE
 from app.embedded.server import LoopbackServer
+from tests.support import things
+from tests.support.documents import SEND_MESSAGE
 from tests.support.stack import Stack, embedded_stack
+from tests.support.streaming import message_input
 
 QUERY = """{ viewer { email agents { nodes { version name template { slug } model { name }
   conversations(first: 1) { nodes { id } } } } } models { name } platform { degraded services { service status } } }"""
@@ -22,7 +25,7 @@ CONNECT = "UPSTREAM_UNAVAILABLE"
 
 
 def nulls(answer: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """Each null with an error: its path without list indices, and the error's service and code."""
+    """Return the service and code of each error, by its path without list indices; the field there must be null."""
     found = {}
     for error in answer["errors"]:
         value = answer["data"]
@@ -36,14 +39,14 @@ def nulls(answer: dict[str, Any]) -> dict[str, tuple[str, str]]:
 
 @pytest.fixture
 async def stack() -> AsyncIterator[Stack]:
-    """Its breakers stay open for longer than a test."""
+    """A stack whose breakers stay open for longer than a test."""
     async with embedded_stack(breaker_reset_seconds=60) as running:
         yield running
 
 
 @pytest.fixture
 async def quick() -> AsyncIterator[Stack]:
-    """Its breakers let a trial in at once."""
+    """A stack whose breakers admit a trial call at once."""
     async with embedded_stack() as running:
         yield running
 
@@ -56,7 +59,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("service", list(EXPECTED))
-async def test_one_dead_service_nulls_its_own_paths_alone(stack: Stack, service: str) -> None:
+async def test_a_dead_service_makes_only_its_own_fields_null(stack: Stack, service: str) -> None:
     await stack.servers[service].stop()
     answer = await stack.graphql(QUERY)
     assert nulls(answer) == EXPECTED[service]
@@ -76,12 +79,15 @@ async def test_one_dead_service_nulls_its_own_paths_alone(stack: Stack, service:
     [
         ({"status": "ok", "checks": {"database": "ok"}}, None),
         ({"status": "ok", "checks": {"database": "ok", "cache": "disabled"}}, None),
-        ({"status": "ok", "checks": {"database": "no, secret", "letta_api_key": "error"}}, "its database, its key"),
-        ({"status": "degraded", "checks": {"secret": "error"}}, "not well"),
-        ("secret", "cannot be read"),
+        (
+            {"status": "ok", "checks": {"database": "no, secret", "letta_api_key": "error"}},
+            "checks: database, key for Letta.",
+        ),
+        ({"status": "degraded", "checks": {"secret": "error"}}, "a status other than"),
+        ("secret", "cannot decode"),
     ],
 )
-async def test_an_ams_that_answers_says_what_is_wrong_with_it(body: object, note: str | None) -> None:
+async def test_failed_checks_of_ams_are_in_its_note(body: object, note: str | None) -> None:
     async def health(_: Request) -> JSONResponse:
         return JSONResponse(body)
 
@@ -89,13 +95,13 @@ async def test_an_ams_that_answers_says_what_is_wrong_with_it(body: object, note
     await server.start()
     try:
         async with embedded_stack(ams_base_url=server.url) as stack:
-            asked = await stack.graphql("{ platform { degraded services { service status note } } }")
-            told = (await stack.client.get("/health")).json()["services"]["ams"]
+            answer = await stack.graphql("{ platform { degraded services { service status note } } }")
+            reported = (await stack.client.get("/health")).json()["services"]["ams"]
     finally:
         await server.stop()
-    seen = {one["service"]: one for one in asked["data"]["platform"]["services"]}["AMS"]
-    assert (seen["status"], asked["data"]["platform"]["degraded"]) == ("OK", False)
-    assert told["note"] == seen["note"]
+    seen = {one["service"]: one for one in answer["data"]["platform"]["services"]}["AMS"]
+    assert (seen["status"], answer["data"]["platform"]["degraded"]) == ("OK", False)
+    assert reported["note"] == seen["note"]
     assert (note in seen["note"]) if note else seen["note"] is None
     assert "secret" not in str(seen)
 
@@ -104,61 +110,55 @@ async def metric(stack: Stack, line: str) -> bool:
     return line in (await stack.client.get("/metrics")).text.splitlines()
 
 
-async def test_a_dead_service_opens_its_breaker_and_health_and_metrics_agree(stack: Stack) -> None:
+async def test_a_dead_service_opens_its_breaker_and_is_down_while_the_breaker_is_open(stack: Stack) -> None:
     await stack.servers["ams"].stop()
     for _ in range(5):
-        assert (await refusal_of(stack, "{ viewer { agents { nodes { id } } } }"))["reason"] == "CONNECT"
-    refused = await refusal_of(stack, "{ viewer { agents { nodes { id } } } }", GRACE)
+        assert (await refusal_of(stack))["reason"] == "CONNECT"
+    refused = await refusal_of(stack, user=GRACE)
     assert (refused["code"], refused["reason"]) == (CONNECT, "BREAKER_OPEN")
     assert 0 < refused["retryAfterSeconds"] <= 60
     seen = (await stack.client.get("/health")).json()["services"]["ams"]
     assert (seen["status"], seen["breaker"], seen["breakers"]) == ("down", "open", [])
     assert "breaker is open" in seen["note"]
     assert await metric(stack, 'agentgraph_breaker{agentgraph_breaker="open",service="ams"} 1.0')
-
-
-async def test_a_service_that_answers_again_is_down_while_its_breaker_refuses_calls(stack: Stack) -> None:
-    await stack.servers["ams"].stop()
-    for _ in range(5):
-        await refusal_of(stack, "{ viewer { agents { nodes { id } } } }")
     await stack.servers["ams"].start()
     seen = (await stack.client.get("/health")).json()["services"]["ams"]
-    assert (seen["status"], seen["breaker"]) == ("down", "open")
-    asked = await stack.graphql("{ platform { degraded services { service status breaker note } } }")
-    [told] = [one for one in asked["data"]["platform"]["services"] if one["service"] == "AMS"]
-    assert (told["status"], told["breaker"]) == ("DOWN", "OPEN")
-    assert "breaker is open" in told["note"]
+    assert (seen["status"], seen["breaker"]) == ("down", "open"), "a restarted service whose breaker is open"
+    answer = await stack.graphql("{ platform { services { service status breaker note } } }")
+    [ams] = [one for one in answer["data"]["platform"]["services"] if one["service"] == "AMS"]
+    assert (ams["status"], ams["breaker"]) == ("DOWN", "OPEN")
+    assert "breaker is open" in ams["note"]
 
 
-async def refusal_of(stack: Stack, query: str, user: str = ADA) -> dict[str, Any]:
-    """The extensions of a query's first error; empty where there is none."""
+LIST = "{ viewer { agents { nodes { id } } } }"
+
+
+async def refusal_of(stack: Stack, query: str = LIST, user: str = ADA) -> dict[str, Any]:
+    """Return the extensions of a query's first error; empty if there is none."""
     errors = (await stack.graphql(query, user=user)).get("errors", [{"extensions": {}}])
     extensions: dict[str, Any] = errors[0]["extensions"]
     return extensions
 
 
-async def test_five_failures_open_the_breaker_of_a_kind_of_call_and_one_success_closes_it(quick: Stack) -> None:
-    async def ask() -> dict[str, Any]:
-        return await refusal_of(quick, "{ viewer { agents { nodes { id } } } }")
-
+async def test_a_successful_trial_call_closes_the_breaker_of_an_operation(quick: Stack) -> None:
     quick.platform.faults["ams"] = Fault(status=503)
     for _ in range(5):
-        assert (await ask())["reason"] == "STATUS"
+        assert (await refusal_of(quick))["reason"] == "STATUS"
     before = len(quick.calls("ams"))
-    refused = await ask()
+    refused = await refusal_of(quick)
     assert (refused["code"], refused["reason"]) == (CONNECT, "BREAKER_OPEN")
     assert 0 < refused["retryAfterSeconds"] <= 0.2
     assert len(quick.calls("ams")) == before
     quick.platform.faults.clear()
     async with asyncio.timeout(5):
-        while await ask():
+        while await refusal_of(quick):
             pass
     assert (await quick.client.get("/health")).json()["services"]["ams"]["breakers"] == []
 
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "[[tokens=1 delay=0]]"}]}
 OTHER = "gpt-4.1"
-FAILING = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "[[error=500]]"}]}
+FAILING = CHAT | {"messages": [{"role": "user", "content": "[[error=500]]"}]}
 
 
 async def chat(stack: Stack, body: dict[str, Any], user: str = ADA) -> httpx.Response:
@@ -166,14 +166,14 @@ async def chat(stack: Stack, body: dict[str, Any], user: str = ADA) -> httpx.Res
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_failing_model_is_refused_to_its_caller_alone(stack: Stack, stream: bool) -> None:
+async def test_a_failing_model_is_refused_only_for_its_user(stack: Stack, stream: bool) -> None:
     for _ in range(5):
         answer = await chat(stack, FAILING | {"stream": stream})
         assert (answer.status_code, answer.json()["error"]["code"]) == (502, "model")
     before = len(stack.calls("litellm"))
     refused = await chat(stack, CHAT)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "model")
-    assert "Model gpt-4o-mini keeps failing" in refused.json()["error"]["message"]
+    assert "Calls to the model gpt-4o-mini have failed repeatedly" in refused.json()["error"]["message"]
     assert int(refused.headers["retry-after"]) >= 1
     assert len(stack.calls("litellm")) == before
     for _ in range(10):
@@ -183,7 +183,7 @@ async def test_a_failing_model_is_refused_to_its_caller_alone(stack: Stack, stre
     assert "errors" not in await stack.graphql("{ models { name } }")
 
 
-async def test_health_names_a_failing_model_to_operators_and_counts_it_for_users(stack: Stack) -> None:
+async def test_health_names_a_failing_model_and_the_graph_counts_it(stack: Stack) -> None:
     for _ in range(5):
         await chat(stack, FAILING)
     seen = (await stack.client.get("/health")).json()
@@ -193,29 +193,30 @@ async def test_health_names_a_failing_model_to_operators_and_counts_it_for_users
     [part] = litellm["breakers"]
     assert (part["part"], part["state"], part["callers"]) == ("model:gpt-4o-mini", "open", 1)
     assert 0 < part["retry_after_seconds"] <= 60
-    asked = await stack.graphql("{ platform { degraded services { service status breaker note } } }", user=GRACE)
-    assert asked["data"]["platform"]["degraded"] is True
-    assert "gpt-4o-mini" not in str(asked)
-    [told] = [one for one in asked["data"]["platform"]["services"] if one["service"] == "LITELLM"]
-    assert (told["status"], told["breaker"]) == ("OK", "CLOSED")
-    assert told["note"] == "1 of its models or kinds of call keep failing: their breakers are open."
+    answer = await stack.graphql("{ platform { degraded services { service status breaker note } } }", user=GRACE)
+    assert answer["data"]["platform"]["degraded"] is True
+    assert "gpt-4o-mini" not in str(answer)
+    [shown] = [one for one in answer["data"]["platform"]["services"] if one["service"] == "LITELLM"]
+    assert (shown["status"], shown["breaker"]) == ("OK", "CLOSED")
+    assert shown["note"] == "The number of open circuit breakers for single models and kinds of calls is 1."
     assert await metric(stack, 'agentgraph_open_part_breakers{service="litellm"} 1.0')
     assert await metric(stack, 'agentgraph_breaker{agentgraph_breaker="closed",service="litellm"} 1.0')
     assert "gpt-4o-mini" not in (await stack.client.get("/metrics")).text
 
 
-async def test_a_list_of_models_that_fails_blocks_no_completion(stack: Stack) -> None:
+async def test_a_failing_list_of_models_does_not_block_completions(stack: Stack) -> None:
     stack.platform.faults["litellm"] = Fault(status=500, path="/v1/models")
     for user in (ADA, GRACE) * 5:
         answer = await stack.client.get("/v1/models", headers=stack.headers(user))
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "breaker_open")
     assert "v1.models" in answer.json()["error"]["message"]
+    assert int(answer.headers["retry-after"]) >= 1
     for user in (ADA, GRACE):
         assert (await chat(stack, CHAT, user)).status_code == 200
     assert "errors" not in await stack.graphql("{ models { name } }")
 
 
-async def test_an_agent_on_which_letta_fails_hurts_no_other(stack: Stack) -> None:
+async def test_failures_for_an_agent_open_no_breaker_for_other_agents(stack: Stack) -> None:
     bad, good = await stack.make_agent(), await stack.make_agent()
     theirs = await stack.make_agent(GRACE)
     bare = bad.removeprefix("Agent:")
@@ -233,20 +234,18 @@ async def test_an_agent_on_which_letta_fails_hurts_no_other(stack: Stack) -> Non
     assert bare not in str(await stack.graphql("{ platform { services { note } } }", user=GRACE))
 
 
-async def test_a_rate_of_failures_opens_a_breaker_although_some_calls_succeed(stack: Stack) -> None:
+async def test_a_failure_rate_opens_a_breaker_despite_successful_calls(stack: Stack) -> None:
     for _ in range(3):
         answers = [(await chat(stack, body)).status_code for body in (FAILING, CHAT, FAILING, FAILING, CHAT)]
     assert answers == [503] * 5
 
 
-async def test_a_letta_that_answers_503_opens_its_breaker_and_is_sent_nothing_twice(stack: Stack) -> None:
+async def test_five_503_of_letta_open_its_breaker_without_retries(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     stack.platform.faults["letta"] = Fault(status=503)
     stack.platform.state.calls.clear()
-    sent = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id } } }"
     for number in range(7):
-        given = {"to": {"agentId": agent_id}, "content": [{"text": "hi"}], "idempotencyKey": str(number)}
-        answer = await stack.graphql(sent, {"i": given})
+        answer = await stack.graphql(SEND_MESSAGE, {"i": message_input(agent_id, idempotencyKey=str(number))})
     assert answer["errors"][0]["extensions"]["reason"] == "BREAKER_OPEN"
     assert len(stack.calls("letta")) == 5
 
@@ -256,20 +255,10 @@ async def test_a_letta_that_answers_503_opens_its_breaker_and_is_sent_nothing_tw
 )
 async def test_each_fault_has_its_reason(stack: Stack, fault: Fault, reason: str) -> None:
     stack.platform.faults["ams"] = fault
-    answer = await stack.graphql("{ viewer { agents { nodes { id } } } }")
-    assert answer["errors"][0]["extensions"]["reason"] == reason
+    assert (await refusal_of(stack))["reason"] == reason
 
 
-async def test_an_open_breaker_at_the_openai_door(stack: Stack) -> None:
-    await stack.servers["litellm"].stop()
-    for _ in range(6):
-        response = await stack.client.get("/v1/models", headers=stack.headers())
-    assert response.status_code == 503
-    assert response.json()["error"]["code"] == "breaker_open"
-    assert int(response.headers["retry-after"]) >= 1
-
-
-async def test_a_dead_letta_nulls_what_it_keeps_and_nothing_else(stack: Stack) -> None:
+async def test_without_letta_fields_from_ams_are_still_read(stack: Stack) -> None:
     await stack.servers["letta"].stop()
     answer = await stack.graphql(
         """{ viewer { agents(first: 1) { nodes { version status passages { nodes { id } }
@@ -280,14 +269,9 @@ async def test_a_dead_letta_nulls_what_it_keeps_and_nothing_else(stack: Stack) -
     assert answer["data"]["viewer"]["agents"]["nodes"][0]["version"]
 
 
-async def test_one_run_that_fails_fails_alone(stack: Stack) -> None:
+async def test_a_run_that_cannot_be_read_leaves_the_others(stack: Stack) -> None:
     agent_id = await stack.make_agent()
-    send = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id } } }"
-    ids = []
-    for number in range(2):
-        given = {"to": {"agentId": agent_id}, "content": [{"text": "hi [[tokens=1 delay=0]]"}], "waitSeconds": 20}
-        sent = await stack.graphql(send, {"i": given | {"idempotencyKey": str(number)}})
-        ids.append(sent["data"]["sendMessage"]["run"]["id"])
+    ids = [(await things.sent(stack, agent_id=agent_id))["run"]["id"] for _ in range(2)]
     stack.platform.faults["letta"] = Fault(status=500, path=f"/v1/runs/{ids[0]}/usage")
     query = f'{{ agent(id: "{agent_id}") {{ runs {{ nodes {{ id usage {{ totalTokens }} }} }} }} }}'
     answer = await stack.graphql(query)
@@ -297,7 +281,7 @@ async def test_one_run_that_fails_fails_alone(stack: Stack) -> None:
     assert nulls(answer) == {"agent.runs.nodes.usage": ("letta", "UPSTREAM_ERROR")}
 
 
-async def test_a_tool_that_may_be_on_an_agent_that_cannot_be_read_is_not_said_to_be_missing(stack: Stack) -> None:
+async def test_a_tool_of_an_unreadable_agent_is_an_upstream_error(stack: Stack) -> None:
     tool_id = next(iter(stack.platform.state.tools))
     stack.platform.faults["letta"] = Fault(status=500)
     answer = await stack.graphql(f'{{ node(id: "{tool_id}") {{ id }} }}')

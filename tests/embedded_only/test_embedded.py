@@ -7,7 +7,7 @@ import httpx
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 
 
-async def test_one_port_serves_all_with_a_fault_switch_and_a_log_of_calls() -> None:
+async def test_a_port_serves_all_services_with_faults_and_a_log() -> None:
     platform = EmbeddedPlatform(EmbeddedOptions())
     await platform.start()
     base = platform.urls["ams"].removesuffix("/ams")

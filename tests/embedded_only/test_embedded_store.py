@@ -27,14 +27,14 @@ def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def command(*arguments: str) -> tuple[int, str]:
-    """``agentgraph`` with these arguments: its exit status, and what it said."""
+    """Run ``agentgraph`` with these arguments, and return its exit status and output."""
     environment = {**os.environ, "PORT": "0"}
     async with running(*arguments, folder=Path.cwd(), environment=environment) as process:
         out, _ = await process.communicate()
     return process.returncode or 0, out.decode()
 
 
-def test_what_was_put_is_found_again_in_order() -> None:
+def test_stored_documents_are_read_in_order_of_creation() -> None:
     with closing(open_store(store_path())) as store:
         store.put("a", "2", {"n": 2})
         store.put("a", "1", {"n": 1}, "owner")
@@ -48,7 +48,7 @@ def test_what_was_put_is_found_again_in_order() -> None:
     assert stat.S_IMODE(store_path().stat().st_mode) == 0o600
 
 
-def test_changes_made_together_are_kept_together() -> None:
+def test_a_failed_transaction_stores_nothing() -> None:
     with closing(open_store(store_path())) as store:
 
         def half() -> None:
@@ -65,7 +65,7 @@ def test_changes_made_together_are_kept_together() -> None:
         assert [key for _, key, _, _ in store.documents()] == ["3"]
 
 
-def test_a_file_belongs_to_one_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_is_locked_for_one_process(capsys: pytest.CaptureFixture[str]) -> None:
     with closing(open_store(store_path())):
         with pytest.raises(StoreError, match="in use by another agentgraph"):
             open_store(store_path())
@@ -92,7 +92,7 @@ def make_older(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [break_by_words, break_by_holes, make_older])
-def test_a_file_that_cannot_be_used_is_one_line_that_says_what_helps(
+def test_an_unusable_file_is_reported_in_one_line(
     damage: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PORT", "0")
@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_used_is_one_line_that_says_what_helps(
     open_store(store_path()).close()
 
 
-async def test_reset_asks_first() -> None:
+async def test_reset_without_a_terminal_needs_yes() -> None:
     assert main(["reset"]) == 0
     open_store(store_path()).close()
     status, said = await command("reset")
@@ -118,7 +118,7 @@ async def test_reset_asks_first() -> None:
 
 
 @pytest.mark.parametrize(("answer", "is_gone"), [("y", True), ("", False)])
-def test_reset_does_what_it_is_told(monkeypatch: pytest.MonkeyPatch, answer: str, is_gone: bool) -> None:
+def test_reset_asks_for_confirmation(monkeypatch: pytest.MonkeyPatch, answer: str, is_gone: bool) -> None:
     open_store(store_path()).close()
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("builtins.input", lambda _: answer)
@@ -126,7 +126,7 @@ def test_reset_does_what_it_is_told(monkeypatch: pytest.MonkeyPatch, answer: str
     assert store_path().exists() is not is_gone
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(
+def test_an_unusable_data_folder_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -135,7 +135,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(
     assert capsys.readouterr().err.startswith("agentgraph: cannot use the data folder")
 
 
-async def test_an_agent_deleted_in_mid_turn_leaves_nothing_behind() -> None:
+async def test_an_agent_deleted_during_a_turn_is_not_restored() -> None:
     async with embedded(open_store(store_path())) as services:
         agent_id = services.agent_ids()[0]
         conversation = (await services.letta.get(f"/v1/conversations/?agent_id={agent_id}")).json()[0]
@@ -151,7 +151,7 @@ async def test_an_agent_deleted_in_mid_turn_leaves_nothing_behind() -> None:
         assert agent_id not in services.agent_ids()
 
 
-async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+async def test_acknowledged_changes_survive_sigkill(tmp_path: Path) -> None:
     query = """{ viewer { agents(first: 50) { nodes { id name version memoryBlocks { label value }
       messages(last: 5) { nodes { __typename id text } }
       conversations(first: 10) { nodes { id summary messages(last: 5) { nodes { __typename id text } } } } } } } }"""
@@ -194,7 +194,7 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> Non
     assert "Before the fall" in str(after)
 
 
-async def test_a_second_gateway_does_not_share_the_file_silently(tmp_path: Path) -> None:
+async def test_a_second_process_cannot_use_the_file(tmp_path: Path) -> None:
     async with serving(tmp_path, keeps=True):
         for arguments in (("serve",), ("embedded", "--port", "0"), ("reset", "--yes")):
             status, said = await command(*arguments)
@@ -202,7 +202,7 @@ async def test_a_second_gateway_does_not_share_the_file_silently(tmp_path: Path)
             assert "in use by another agentgraph" in said
 
 
-async def test_every_kind_of_change_is_taken_up_again() -> None:
+async def test_every_kind_of_change_is_restored() -> None:
     async with embedded(open_store(store_path())) as services:
         options = services.platform.options
         agent_id = services.agent_ids()[0]
@@ -240,8 +240,9 @@ async def test_every_kind_of_change_is_taken_up_again() -> None:
 
         before = await seen()
     async with embedded(open_store(store_path())) as services:
-        kept = services.platform.options
-        assert (kept.ams_key, kept.letta_key, kept.user_key) == (options.ams_key, options.letta_key, options.user_key)
+        restored = services.platform.options
+        for name in ("ams_key", "letta_key", "user_key"):
+            assert getattr(restored, name) == getattr(options, name)
         assert await seen() == before
         assert doomed not in str(before)
         again = await services.ams.post(
@@ -259,7 +260,7 @@ async def test_every_kind_of_change_is_taken_up_again() -> None:
 
 @asynccontextmanager
 async def embedded_process() -> AsyncIterator[tuple[Process, httpx.AsyncClient]]:
-    """``agentgraph embedded``, and a client for its Letta."""
+    """Run ``agentgraph embedded``, with a client of its Letta."""
     async with running("embedded", "--port", "0", folder=Path.cwd(), environment=os.environ) as process:
         assert process.stdout is not None
         said: dict[str, str] = {}
@@ -272,7 +273,7 @@ async def embedded_process() -> AsyncIterator[tuple[Process, httpx.AsyncClient]]
             yield process, letta
 
 
-async def test_kill_9_in_the_middle_of_a_run() -> None:
+async def test_a_run_interrupted_by_sigkill_is_failed() -> None:
     async with embedded_process() as (process, letta):
         agent_id = (await letta.get("/v1/agents/?limit=1")).json()[0]["id"]
         core, archival = f"/v1/agents/{agent_id}/core-memory/blocks/human", f"/v1/agents/{agent_id}/archival-memory"
@@ -297,13 +298,13 @@ async def test_kill_9_in_the_middle_of_a_run() -> None:
         assert (await services.tell(f"/v1/agents/{agent_id}/messages", "[[tokens=1]]"))["messages"]
 
 
-async def test_embedded_in_memory_leaves_no_file() -> None:
+async def test_a_platform_in_memory_writes_no_file() -> None:
     async with embedded() as services:
         assert services.agent_ids()
     assert not store_path().exists()
 
 
-async def test_rows_of_a_real_letta_are_kept_apart() -> None:
+async def test_rows_are_stored_separately_for_a_real_letta() -> None:
     async with embedded() as real:
         options = {"letta_url": real.platform.urls["letta"], "letta_api_key": real.platform.options.letta_key}
         strangers = len(real.agent_ids())
@@ -318,7 +319,7 @@ async def test_rows_of_a_real_letta_are_kept_apart() -> None:
             assert (row["agent_id"], row["template_id"]) == (made["id"], "support-bot")
 
 
-async def test_a_queued_upgrade_outlives_the_process() -> None:
+async def test_a_queued_upgrade_is_applied_after_a_restart() -> None:
     store = open_store(store_path())
     async with embedded(store) as services:
         agent_id = services.agent_ids()[2]

@@ -1,4 +1,4 @@
-"""The embedded model's calls of tools: which it makes, how they are written, and what it says to their results."""
+"""The embedded model's tool calls: their choice and form, and the answers to their results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.embedded import Embedded, embedded, events_of
+from tests.support.embedded import Embedded, events_of
 
 INTEGER = {"type": "object", "properties": {"sides": {"type": "integer"}}, "required": ["sides"]}
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -18,7 +18,7 @@ RESULTS = {"roll": "4", "weather": "sunny"}
 
 
 def message_of(chunks: list[Any]) -> dict[str, Any]:
-    """The message that chunks add up to."""
+    """Join chunks to a message."""
     message: dict[str, Any] = {"role": "assistant", "content": ""}
     for chunk in chunks:
         delta = chunk["choices"][0]["delta"] if chunk != "[DONE]" else {}
@@ -40,7 +40,7 @@ def message_of(chunks: list[Any]) -> dict[str, Any]:
 async def said(
     services: Embedded, messages: Sequence[Mapping[str, Any]], *, stream: bool = False, **more: Any
 ) -> tuple[dict[str, Any], str]:
-    """The model's message, and its finish reason."""
+    """Return the model's message and the finish reason."""
     body = {"model": "gpt-4.1", "messages": messages, "stream": stream, **({} if more else {"tools": TOOLS}), **more}
     answer = await services.litellm.post("/v1/chat/completions", json=body)
     assert answer.status_code == 200, answer.text
@@ -68,73 +68,70 @@ def called(message: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 @pytest.mark.parametrize(
     "directive", ["[[tool=roll,weather]]", "[[tool=roll]] and [[tool=weather]]", "[[tools=roll,weather]]"]
 )
-async def test_two_tools_are_called_at_once_and_their_results_are_used(directive: str, stream: bool) -> None:
-    async with embedded() as services:
-        messages = [{"role": "user", "content": directive}]
-        message, finish = await said(services, messages, stream=stream)
-        assert finish == "tool_calls"
-        assert called(message) == [("roll", {"sides": 1}), ("weather", {"city": directive})]
-        assert len({call["id"] for call in message["tool_calls"]}) == 2
+async def test_two_tools_are_called_at_once_and_their_results_used(
+    services: Embedded, directive: str, stream: bool
+) -> None:
+    messages = [{"role": "user", "content": directive}]
+    message, finish = await said(services, messages, stream=stream)
+    assert finish == "tool_calls"
+    assert called(message) == [("roll", {"sides": 1}), ("weather", {"city": directive})]
+    assert len({call["id"] for call in message["tool_calls"]}) == 2
+    messages += [message, *results_of(message)]
+    message, finish = await said(services, messages, stream=stream)
+    assert (message["content"], finish) == ("The tool roll answered 4. The tool weather answered sunny.", "stop")
+    assert "tool_calls" not in message
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_without_parallel_calls_tools_are_called_in_sequence(services: Embedded, stream: bool) -> None:
+    messages = [{"role": "user", "content": "[[tool=weather,roll]]"}]
+    names = []
+    while True:
+        message, _ = await said(services, messages, stream=stream, tools=TOOLS, parallel_tool_calls=False)
+        if not message.get("tool_calls"):
+            break
+        names.append([name for name, _ in called(message)])
         messages += [message, *results_of(message)]
-        message, finish = await said(services, messages, stream=stream)
-        assert (message["content"], finish) == ("The tool roll answered 4. The tool weather answered sunny.", "stop")
-        assert "tool_calls" not in message
+    assert names == [["weather"], ["roll"]]
+    assert message["content"] == "The tool weather answered sunny. The tool roll answered 4."
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_without_parallel_calls_one_follows_the_other(stream: bool) -> None:
-    async with embedded() as services:
-        messages = [{"role": "user", "content": "[[tool=weather,roll]]"}]
-        names = []
-        while True:
-            message, _ = await said(services, messages, stream=stream, tools=TOOLS, parallel_tool_calls=False)
-            if not message.get("tool_calls"):
-                break
-            names.append([name for name, _ in called(message)])
-            messages += [message, *results_of(message)]
-        assert names == [["weather"], ["roll"]]
-        assert message["content"] == "The tool weather answered sunny. The tool roll answered 4."
+async def test_a_legacy_function_is_called_and_its_result_used(services: Embedded, stream: bool) -> None:
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "[[tool=roll,weather]]"}]
+    names = []
+    while True:
+        message, finish = await said(services, messages, stream=stream, functions=FUNCTIONS, function_call="auto")
+        if not message.get("function_call"):
+            break
+        assert finish == "function_call"
+        names.append(message["function_call"]["name"])
+        messages += [message, {"role": "function", "name": names[-1], "content": RESULTS[names[-1]]}]
+    assert names == ["roll", "weather"]
+    assert (message["content"], finish) == ("The tool roll answered 4. The tool weather answered sunny.", "stop")
 
 
-@pytest.mark.parametrize("stream", [False, True])
-async def test_a_function_is_called_and_its_result_is_used(stream: bool) -> None:
-    async with embedded() as services:
-        messages: list[dict[str, Any]] = [{"role": "user", "content": "[[tool=roll,weather]]"}]
-        names = []
-        while True:
-            message, finish = await said(services, messages, stream=stream, functions=FUNCTIONS, function_call="auto")
-            if not message.get("function_call"):
-                break
-            assert finish == "function_call"
-            names.append(message["function_call"]["name"])
-            messages += [message, {"role": "function", "name": names[-1], "content": RESULTS[names[-1]]}]
-        assert names == ["roll", "weather"]
-        assert (message["content"], finish) == ("The tool roll answered 4. The tool weather answered sunny.", "stop")
-
-
-async def test_a_new_message_calls_again() -> None:
-    async with embedded() as services:
-        messages = [{"role": "user", "content": "[[tool=roll]]"}]
-        for _ in range(2):
-            message, _ = await said(services, messages)
-            assert [name for name, _ in called(message)] == ["roll"]
-            messages += [message, *results_of(message)]
-            message, _ = await said(services, messages)
-            assert message["content"] == "The tool roll answered 4."
-            messages += [message, {"role": "user", "content": "once more [[tool=roll]]"}]
-        messages[-1] = {"role": "user", "content": "thank you"}
+async def test_each_user_message_calls_its_tool_again(services: Embedded) -> None:
+    messages = [{"role": "user", "content": "[[tool=roll]]"}]
+    for _ in range(2):
         message, _ = await said(services, messages)
-        assert "thank you" in message["content"]
-
-
-async def test_a_tool_named_twice_is_called_twice() -> None:
-    async with embedded() as services:
-        messages = [{"role": "user", "content": "[[tool=roll,roll]]"}]
+        assert [name for name, _ in called(message)] == ["roll"]
+        messages += [message, *results_of(message)]
         message, _ = await said(services, messages)
-        assert [name for name, _ in called(message)] == ["roll", "roll"]
-        [first, _] = results_of(message)
-        again, _ = await said(services, [*messages, message, first])
-        assert [name for name, _ in called(again)] == ["roll"]
+        assert message["content"] == "The tool roll answered 4."
+        messages += [message, {"role": "user", "content": "once more [[tool=roll]]"}]
+    messages[-1] = {"role": "user", "content": "thank you"}
+    message, _ = await said(services, messages)
+    assert "thank you" in message["content"]
+
+
+async def test_a_tool_named_twice_is_called_twice(services: Embedded) -> None:
+    messages = [{"role": "user", "content": "[[tool=roll,roll]]"}]
+    message, _ = await said(services, messages)
+    assert [name for name, _ in called(message)] == ["roll", "roll"]
+    [first, _] = results_of(message)
+    again, _ = await said(services, [*messages, message, first])
+    assert [name for name, _ in called(again)] == ["roll"]
 
 
 NAMED = {"type": "function", "function": {"name": "weather"}}
@@ -153,26 +150,26 @@ NAMED = {"type": "function", "function": {"name": "weather"}}
         ({"functions": FUNCTIONS, "function_call": "none"}, None, None),
     ],
 )
-async def test_a_choice_is_kept_also_after_a_result(more: dict[str, Any], first: str | None, then: str | None) -> None:
-    """As at OpenAI: a choice that forces a call forces one at each request."""
-    async with embedded() as services:
-        messages = [{"role": "user", "content": "[[tool=roll]]"}]
-        for expected in (first, then):
-            message, _ = await said(services, messages, **more)
-            names = [name for name, _ in called(message)]
-            if "function_call" in message:
-                names = [message["function_call"]["name"]]
-            assert names == ([expected] if expected else [])
-            given = {"role": "function", "name": "weather", "content": "sunny"}
-            messages += [message, *(results_of(message) if "tool_calls" in message else [given])]
+async def test_a_forced_tool_choice_also_applies_after_a_result(
+    services: Embedded, more: dict[str, Any], first: str | None, then: str | None
+) -> None:
+    """As in OpenAI's API, a forced tool choice forces a call at each request."""
+    messages = [{"role": "user", "content": "[[tool=roll]]"}]
+    for expected in (first, then):
+        message, _ = await said(services, messages, **more)
+        names = [name for name, _ in called(message)]
+        if "function_call" in message:
+            names = [message["function_call"]["name"]]
+        assert names == ([expected] if expected else [])
+        given = {"role": "function", "name": "weather", "content": "sunny"}
+        messages += [message, *(results_of(message) if "tool_calls" in message else [given])]
 
 
-async def test_a_choice_of_a_tool_that_is_not_offered_is_refused() -> None:
-    async with embedded() as services:
-        body = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "x"}], "tools": TOOLS[:1]}
-        answer = await services.litellm.post("/v1/chat/completions", json=body | {"tool_choice": NAMED})
-        assert answer.status_code == 400
-        assert "'weather' not found" in answer.json()["error"]["message"]
+async def test_a_choice_of_an_unoffered_tool_is_refused(services: Embedded) -> None:
+    body = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "x"}], "tools": TOOLS[:1]}
+    answer = await services.litellm.post("/v1/chat/completions", json=body | {"tool_choice": NAMED})
+    assert answer.status_code == 400
+    assert "'weather' not found" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -193,22 +190,20 @@ async def test_a_choice_of_a_tool_that_is_not_offered_is_refused() -> None:
         ),
     ],
 )
-async def test_results_in_any_form_are_answered(result: dict[str, Any], text: str) -> None:
-    async with embedded() as services:
-        call = {"id": "call_1", "type": "function", "function": {"name": "roll", "arguments": "{}"}}
-        asked: dict[str, Any] = {"role": "user", "content": "[[tool=roll]]"}
-        messages = [asked, {"role": "assistant", "tool_calls": [call]}, result]
-        message, finish = await said(services, messages)
-        assert (message["content"], finish) == (text, "stop")
+async def test_tool_results_of_any_form_are_answered(services: Embedded, result: dict[str, Any], text: str) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "roll", "arguments": "{}"}}
+    asked: dict[str, Any] = {"role": "user", "content": "[[tool=roll]]"}
+    messages = [asked, {"role": "assistant", "tool_calls": [call]}, result]
+    message, finish = await said(services, messages)
+    assert (message["content"], finish) == (text, "stop")
 
 
-async def test_a_form_asked_for_holds_for_the_answer_to_results() -> None:
-    async with embedded() as services:
-        messages = [{"role": "user", "content": "[[tool=roll]]"}]
-        more: dict[str, Any] = {"tools": TOOLS, "response_format": {"type": "json_object"}}
-        message, _ = await said(services, messages, **more)
-        message, _ = await said(services, [*messages, message, *results_of(message)], **more)
-        assert json.loads(message["content"]) == {"answer": "The tool roll answered 4."}
+async def test_a_response_format_also_applies_after_a_tool_result(services: Embedded) -> None:
+    messages = [{"role": "user", "content": "[[tool=roll]]"}]
+    more: dict[str, Any] = {"tools": TOOLS, "response_format": {"type": "json_object"}}
+    message, _ = await said(services, messages, **more)
+    message, _ = await said(services, [*messages, message, *results_of(message)], **more)
+    assert json.loads(message["content"]) == {"answer": "The tool roll answered 4."}
 
 
 NESTED = {
@@ -230,15 +225,14 @@ FITTING = {"count": 5, "unit": "C", "places": [{"x": 1.0}], "fixed": "yes", "per
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_schemas_as_the_sdks_make_them_from_types_are_followed(stream: bool) -> None:
+async def test_schemas_that_sdks_generate_are_followed(services: Embedded, stream: bool) -> None:
     tools = [{"type": "function", "function": {"name": "look", "parameters": NESTED}}]
     form = {"type": "json_schema", "json_schema": {"name": "look", "schema": NESTED}}
-    async with embedded() as services:
-        asked = [{"role": "user", "content": "[[tool=look]]"}]
-        message, _ = await said(services, asked, stream=stream, tools=tools)
-        assert called(message) == [("look", FITTING)]
-        message, _ = await said(services, asked, stream=stream, response_format=form)
-        assert json.loads(message["content"]) == FITTING
+    asked = [{"role": "user", "content": "[[tool=look]]"}]
+    message, _ = await said(services, asked, stream=stream, tools=tools)
+    assert called(message) == [("look", FITTING)]
+    message, _ = await said(services, asked, stream=stream, response_format=form)
+    assert json.loads(message["content"]) == FITTING
 
 
 @pytest.mark.parametrize(
@@ -250,19 +244,17 @@ async def test_schemas_as_the_sdks_make_them_from_types_are_followed(stream: boo
         {"$ref": "#/nowhere"},
     ],
 )
-async def test_a_schema_that_contains_itself_has_an_end(kids: dict[str, Any]) -> None:
+async def test_a_recursive_schema_ends(services: Embedded, kids: dict[str, Any]) -> None:
     schema = {"type": "object", "properties": {"kids": kids}, "required": ["kids"]}
     form = {"type": "json_schema", "json_schema": {"name": "tree", "schema": schema}}
-    async with embedded() as services:
-        message, _ = await said(services, [{"role": "user", "content": "x"}], response_format=form)
-        assert "kids" in json.loads(message["content"])
+    message, _ = await said(services, [{"role": "user", "content": "x"}], response_format=form)
+    assert "kids" in json.loads(message["content"])
 
 
 @pytest.mark.parametrize("directive", ["tokens=abc", "tokens", "tokens=-3", "delay=abc", "delay=-1", "first=nan"])
-async def test_a_directive_that_cannot_be_read_is_as_if_it_were_not_given(directive: str) -> None:
-    async with embedded() as services:
-        message, finish = await said(services, [{"role": "user", "content": f"hi [[{directive}]]"}])
-        assert finish == "stop"
-        assert "settle what a good result looks like" in message["content"]
-        message, _ = await said(services, [{"role": "user", "content": f"hi [[tokens=2 delay=0]] [[{directive}]]"}])
-        assert message["content"]
+async def test_an_invalid_directive_is_ignored(services: Embedded, directive: str) -> None:
+    message, finish = await said(services, [{"role": "user", "content": f"hi [[{directive}]]"}])
+    assert finish == "stop"
+    assert "settle what a good result looks like" in message["content"]
+    message, _ = await said(services, [{"role": "user", "content": f"hi [[tokens=2 delay=0]] [[{directive}]]"}])
+    assert message["content"]

@@ -1,4 +1,4 @@
-"""What following a conversation costs, and what becomes of a follower when things break off."""
+"""The calls for following a conversation, and followers after errors and disconnects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.streaming import expected, text_of
 
 @pytest.mark.parametrize("grace", [0, 60], ids=["past its grace", "within its grace"])
 @pytest.mark.parametrize("with_cursor", [True, False])
-async def test_a_follow_that_comes_back_during_a_turn_gets_all_of_it(grace: int, with_cursor: bool) -> None:
+async def test_a_follower_that_reconnects_during_a_turn_gets_all_of_it(grace: int, with_cursor: bool) -> None:
     async with embedded_stack(stream_grace_seconds=grace, stream_look_seconds=0.1) as stack:
         _, conversation_id = await conversation(stack)
         async with following(stack, "websocket", conversation_id) as follower:
@@ -40,7 +40,9 @@ async def test_a_follow_that_comes_back_during_a_turn_gets_all_of_it(grace: int,
         after = before[-1]["cursor"] if with_cursor else None
         async with following(stack, "websocket", conversation_id, after) as follower:
             heard = await turn(follower)
-            if heard[-1]["outcome"] == "CANCELLED":  # the stream ended with its grace; the run is taken up again
+            if (
+                heard[-1]["outcome"] == "CANCELLED"
+            ):  # the stream ended with its grace period, and the run is attached again
                 heard, before = await turn(follower), []
                 assert heard[0]["replayed"] is True
         await saying
@@ -50,7 +52,7 @@ async def test_a_follow_that_comes_back_during_a_turn_gets_all_of_it(grace: int,
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Awaitable[None]]:
-    """Returns once so many followers have begun to wait for a turn."""
+    """A function that waits until a number of followers wait for a turn."""
     begun, tasks = StreamHub.turn_begun, set()
 
     async def counted(*arguments: Any) -> None:
@@ -58,33 +60,23 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Awaitable[None]]:
         await begun(*arguments)
 
     async def all_wait(number: int) -> None:
-        async def enough() -> bool:
-            return len(tasks) >= number
-
-        await until(enough, 20)
+        await until(lambda: len(tasks) >= number, 20)
 
     monkeypatch.setattr(StreamHub, "turn_begun", counted)
     return all_wait
 
 
-async def test_other_peoples_streams_wake_no_follower(waits: Callable[[int], Awaitable[None]]) -> None:
+async def test_streams_of_other_users_wake_no_follower(waits: Callable[[int], Awaitable[None]]) -> None:
     async with embedded_stack(stream_look_seconds=60) as stack, AsyncExitStack() as leaving:
         _, conversation_id = await conversation(stack)
-        followers = [
-            await leaving.enter_async_context(following(stack, "websocket", conversation_id)) for _ in range(5)
-        ]
-        tasks = [asyncio.create_task(turn(follower)) for follower in followers]
-
+        followers = [following(stack, "websocket", conversation_id) for _ in range(5)]
+        tasks = [asyncio.create_task(turn(await leaving.enter_async_context(one))) for one in followers]
         await waits(len(followers))
         stack.platform.state.calls.clear()
         await stack.make_agent(GRACE)
         theirs = await things.done(stack, CREATE_CONVERSATION, {"a": await stack.make_agent(GRACE)}, user=GRACE)
-        asked = {
-            "to": {"conversationId": theirs["conversationEdge"]["node"]["id"]},
-            "content": [{"text": "hi [[tokens=1]]"}],
-            "idempotencyKey": "k",
-            "waitSeconds": 10,
-        }
+        to = {"conversationId": theirs["conversationEdge"]["node"]["id"]}
+        asked = {"to": to, "content": [{"text": "hi [[tokens=1]]"}], "idempotencyKey": "k", "waitSeconds": 10}
         await things.done(stack, things.SEND, {"i": asked}, user=GRACE)
         assert [call for call in stack.calls("letta") if call.startswith("GET /v1/runs/?")] == []
         sent = await send(stack, conversation_id, "tokens=2")
@@ -92,7 +84,7 @@ async def test_other_peoples_streams_wake_no_follower(waits: Callable[[int], Awa
             assert heard[0]["stream"]["id"] == sent["stream"]["id"]
 
 
-async def test_a_run_that_letta_does_not_stream_is_watched_and_not_asked_for_without_end(stack: Stack) -> None:
+async def test_a_run_that_letta_does_not_stream_is_polled(stack: Stack) -> None:
     _, conversation_id = await conversation(stack)
     async with following(stack, "websocket", conversation_id) as follower:
         await joined(stack, follower, conversation_id)
@@ -103,15 +95,13 @@ async def test_a_run_that_letta_does_not_stream_is_watched_and_not_asked_for_wit
     assert len([call for call in stack.calls("letta") if call.endswith("/stream")]) <= 1
 
 
-async def test_a_turn_begun_past_the_gateway_is_read_once_for_all_follows(
+async def test_a_turn_begun_in_letta_is_read_once_for_all_followers(
     stack: Stack, waits: Callable[[int], Awaitable[None]]
 ) -> None:
     _, conversation_id = await conversation(stack)
     async with AsyncExitStack() as leaving:
-        followers = [
-            await leaving.enter_async_context(following(stack, "websocket", conversation_id)) for _ in range(10)
-        ]
-        hearing = [asyncio.create_task(turn(follower)) for follower in followers]
+        followers = [following(stack, "websocket", conversation_id) for _ in range(10)]
+        hearing = [asyncio.create_task(turn(await leaving.enter_async_context(one))) for one in followers]
         await waits(10)
         run = asyncio.create_task(say_past_the_gateway(stack, conversation_id, "tokens=5 delay=0.05", background=True))
         for heard in await asyncio.gather(*hearing):
@@ -120,9 +110,7 @@ async def test_a_turn_begun_past_the_gateway_is_read_once_for_all_follows(
     assert len([call for call in stack.calls("letta") if call.endswith("/stream")]) == 1
 
 
-async def test_a_conversation_that_is_deleted_is_followed_no_longer(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_following_ends_when_the_conversation_is_deleted(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "PROVED_SECONDS", 0.0)
     _, conversation_id = await conversation(stack)
     async with asyncio.timeout(20), following(stack, "websocket", conversation_id) as follower:
@@ -135,7 +123,7 @@ async def test_a_conversation_that_is_deleted_is_followed_no_longer(
 
 
 @pytest.mark.parametrize("status", [429, 408, 500, 503])
-async def test_a_letta_that_refuses_a_look_is_looked_at_again(status: int) -> None:
+async def test_a_refused_poll_is_repeated(status: int) -> None:
     async with embedded_stack(stream_look_seconds=0.05) as stack:
         _, conversation_id = await conversation(stack)
         async with following(stack, "websocket", conversation_id) as follower:
@@ -143,10 +131,7 @@ async def test_a_letta_that_refuses_a_look_is_looked_at_again(status: int) -> No
             stack.platform.faults["letta"] = Fault(status=status)
             stack.platform.state.calls.clear()
 
-            async def looked() -> bool:
-                return len(stack.calls("letta")) >= 2
-
-            await until(looked)
+            await until(lambda: len(stack.calls("letta")) >= 2)
             stack.platform.faults.clear()
             saying = asyncio.create_task(
                 say_past_the_gateway(stack, conversation_id, "tokens=3 delay=0.05", background=True)
@@ -156,7 +141,7 @@ async def test_a_letta_that_refuses_a_look_is_looked_at_again(status: int) -> No
     assert heard[-1]["outcome"] == "COMPLETED"
 
 
-async def test_a_follower_sees_the_turns_that_begin_once_each_and_none_that_does_not() -> None:
+async def test_a_follower_gets_each_turn_that_began_once() -> None:
     async with lossy_stack(stream_look_seconds=0.1) as (stack, proxy):
         _, conversation_id = await conversation(stack)
         to = {"conversationId": conversation_id}
@@ -186,7 +171,7 @@ async def test_a_follower_sees_the_turns_that_begin_once_each_and_none_that_does
     assert len({heard[0]["run"]["id"] for heard in (live, lost, last)}) == 3
 
 
-async def test_a_stream_that_is_read_before_it_is_refused_can_be_read_to_its_end() -> None:
+async def test_a_stream_that_is_read_before_its_refusal_ends() -> None:
     query = "subscription($id: ID!) { stream(id: $id) { __typename ... on StreamStarted { stream { id } } } }"
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
@@ -211,7 +196,7 @@ async def test_a_stream_that_is_read_before_it_is_refused_can_be_read_to_its_end
     assert heard == ["StreamStarted", "StreamEnded"]
 
 
-async def test_a_turn_that_broke_off_and_is_read_by_two_streams_is_seen_to_its_end_once() -> None:
+async def test_a_follower_gets_a_turn_that_two_streams_read_once() -> None:
     async with lossy_stack(stream_look_seconds=0.1) as (stack, proxy):
         _, conversation_id = await conversation(stack)
         to, pieces = {"conversationId": conversation_id}, 0

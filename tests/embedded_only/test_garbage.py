@@ -1,4 +1,4 @@
-"""What an operation leaves for the garbage collector: reference cycles of ours would make full collections long."""
+"""No operation leaves reference cycles of the gateway, which would make full garbage collections slow."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.support.tokens import Model, reading
 pytestmark = pytest.mark.timeout(60)
 
 OURS = ("app.", "resolvers.", "clients.", "schema.", "uvicorn.", "graphql.", "strawberry.", "httptools.", "websockets.")
-"""The packages of what must be freed by its references. asyncio's own transports refer to themselves."""
+"""Packages whose objects must not be in reference cycles. asyncio's transports refer to themselves."""
 
 
 class Speaking(Model):
-    """An upstream that says one word and goes on for ever. ``gone`` is woken when it is closed."""
+    """A model that sends one word of an endless answer. ``gone`` is released when the connection closes."""
 
     gone: asyncio.Semaphore
 
@@ -36,7 +36,7 @@ class Speaking(Model):
 
 @contextmanager
 def collected() -> Iterator[Counter[str]]:
-    """Count the objects in cycles that become garbage while the context lasts, by type, those of ``OURS``."""
+    """Count objects of ``OURS`` that become garbage in cycles during the context, by type."""
     found: Counter[str] = Counter()
     gc.collect()
     gc.disable()
@@ -53,7 +53,7 @@ def collected() -> Iterator[Counter[str]]:
 
 
 async def aborted(stack: Stack, door: str) -> None:
-    """Read the first word of a stream, leave, and wait until nothing of it is left."""
+    """Read the first word of a stream, disconnect, and wait until the request has ended."""
     Speaking.answering = asyncio.get_running_loop().create_future()
     async with reading(stack, door) as hear:
         await hear(b"<first>")
@@ -62,7 +62,7 @@ async def aborted(stack: Stack, door: str) -> None:
 
 
 async def settled() -> None:
-    """Let the loop end what is left of a request."""
+    """Let the event loop run the last steps of a request."""
     for _ in range(200):
         await asyncio.sleep(0)
 
@@ -74,7 +74,7 @@ async def test_an_aborted_stream_leaves_no_reference_cycles(door: str) -> None:
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     options: dict[str, Any] = {"litellm_base_url": url, "litellm_api_key": "k", "stream_coalesce_milliseconds": 0}
     async with server, embedded_stack(**options) as stack:
-        await aborted(stack, door)  # what is made once
+        await aborted(stack, door)  # creates the objects that exist once
         with collected() as found:
             for _ in range(3):
                 await aborted(stack, door)
@@ -84,11 +84,10 @@ async def test_an_aborted_stream_leaves_no_reference_cycles(door: str) -> None:
 @pytest.mark.parametrize(
     "query", ["{ viewer { id agents { nodes { id name } } } }", '{ agent(id: "agent:none") { id } }']
 )
-async def test_an_answered_query_leaves_no_reference_cycles(query: str) -> None:
-    async with embedded_stack() as stack:
-        await stack.graphql(query)
-        with collected() as found:
-            for _ in range(3):
-                await stack.graphql(query)
-            await settled()
+async def test_an_answered_query_leaves_no_reference_cycles(stack: Stack, query: str) -> None:
+    await stack.graphql(query)
+    with collected() as found:
+        for _ in range(3):
+            await stack.graphql(query)
+        await settled()
     assert not found

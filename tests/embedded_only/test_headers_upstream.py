@@ -33,7 +33,7 @@ STEERING = {
 
 @asynccontextmanager
 async def behind_listener() -> AsyncIterator[tuple[Stack, list[dict[str, str]]]]:
-    """A gateway in front of a LiteLLM that refuses every call, and the headers of the calls."""
+    """Run a gateway with a LiteLLM that refuses every call, and record the headers of the calls."""
     seen: list[dict[str, str]] = []
 
     async def listening(scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,7 +50,7 @@ async def behind_listener() -> AsyncIterator[tuple[Stack, list[dict[str, str]]]]
         await server.stop()
 
 
-async def test_no_header_of_the_callers_reaches_litellm() -> None:
+async def test_no_header_of_the_client_reaches_litellm() -> None:
     async with behind_listener() as (stack, seen):
         chat = asking(stack, "tokens=1")
         for path in ("/v1/chat/completions", "proxy/chat/completions"):
@@ -78,7 +78,7 @@ REPLACED = [
 ]
 
 
-async def test_a_trace_goes_on_to_the_upstream_if_it_is_valid_and_is_else_begun_anew() -> None:
+async def test_a_valid_traceparent_is_passed_on_and_an_invalid_one_replaced() -> None:
     async with behind_listener() as (stack, seen):
         for given in (f"00-{TRACE}", f"01-{TRACE}-more", *REPLACED):
             headers = httpx.Headers({**stack.headers(), "traceparent": given}, encoding="latin-1")

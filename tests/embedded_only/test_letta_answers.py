@@ -1,4 +1,4 @@
-"""What Letta answers besides the usual, as users see it."""
+"""Unusual answers of Letta, as clients of the gateway receive them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,16 @@ import pytest
 from tests.support.documents import MESSAGE, SEND_MESSAGE
 from tests.support.doors import Refused, events
 from tests.support.lossy import SEND_PATH, Loss, answered, lossy_stack
-from tests.support.stack import Stack, embedded_stack, opened_socket, until
+from tests.support.stack import Stack, opened_socket, until
 from tests.support.streaming import expected, message_input, stored_messages, text_of
 
 CONFLICT = "CONFLICT: Cannot send a new message: "
 RUN = "run-44444444-4444-4444-8444-444444444444"
 
 
-def refusal(status: int, detail: Any, **more: Any) -> Loss:
-    headers: dict[str, Any] = {name: str(value) for name, value in more.pop("h", {}).items()}
-    return Loss(
-        instead=answered(
-            status, json.dumps({"detail": detail, **more}).encode(), content_type="application/json", **headers
-        ).instead
-    )
+def refusal(status: int, detail: Any, *, retry_after: int | None = None, **more: Any) -> Loss:
+    headers: dict[str, Any] = {} if retry_after is None else {"retry_after": str(retry_after)}
+    return answered(status, json.dumps({"detail": detail, **more}).encode(), content_type="application/json", **headers)
 
 
 REFUSALS = {
@@ -37,70 +33,54 @@ REFUSALS = {
         ("CONFLICT", "APPROVAL_PENDING", False, None),
     ),
     "locked": (
-        refusal(409, "The resource is currently locked by another operation.", h={"retry_after": 7}),
+        refusal(409, "The resource is currently locked by another operation.", retry_after=7),
         ("CONFLICT", "LOCKED", True, 7),
     ),
     "approval, as an error": (
         answered(409, b'{"error":{"code":"PENDING_APPROVAL","message":"waiting"}}'),
         ("CONFLICT", "APPROVAL_PENDING", False, None),
     ),
-    "423": (refusal(423, "locked", h={"retry_after": 3}), ("CONFLICT", "LOCKED", True, 3)),
-    "a status that says when to come back": (
-        refusal(425, "early", h={"retry_after": 3}),
-        ("UPSTREAM_ERROR", "STATUS", True, 3),
-    ),
+    "423": (refusal(423, "locked", retry_after=3), ("CONFLICT", "LOCKED", True, 3)),
+    "425 with Retry-After": (refusal(425, "early", retry_after=3), ("UPSTREAM_ERROR", "STATUS", True, 3)),
     "context overflow": (
         refusal(400, "INVALID_ARGUMENT: prompt is too long: 210000 tokens > 200000 maximum"),
         ("BAD_USER_INPUT", "CONTEXT_LENGTH", False, None),
     ),
-    "409 in a form of its own": (refusal(409, ["?"]), ("CONFLICT", None, False, None)),
-    "409 that is no JSON": (answered(409, b"<html>"), ("CONFLICT", None, False, None)),
+    "409 with a list": (refusal(409, ["?"]), ("CONFLICT", None, False, None)),
+    "409 with HTML": (answered(409, b"<html>"), ("CONFLICT", None, False, None)),
     "redirect": (answered(307, b"", location="https://letta.example/"), ("UPSTREAM_ERROR", "STATUS", False, None)),
-    "200 of a proxy": (
-        answered(200, b"<html>Sign in</html>", content_type="text/html"),
-        ("UPSTREAM_ERROR", "DECODE", False, None),
-    ),
-    "204": (answered(204), ("UPSTREAM_ERROR", "DECODE", False, None)),
-    "JSON": (
-        answered(200, b'{"messages":[]}', content_type="application/json"),
-        ("UPSTREAM_ERROR", "DECODE", False, None),
-    ),
-    "events that are none": (
-        answered(200, b"garbage", content_type="text/event-stream"),
-        ("UPSTREAM_ERROR", "DECODE", False, None),
-    ),
-    "frames that are none": (
-        answered(200, b"data: garbage\n\n", content_type="text/event-stream"),
-        ("UPSTREAM_ERROR", "DECODE", False, None),
-    ),
 }
+UNREADABLE = {
+    "200 of a proxy": answered(200, b"<html>Sign in</html>", content_type="text/html"),
+    "204": answered(204),
+    "JSON": answered(200, b'{"messages":[]}', content_type="application/json"),
+    "text in an event stream": answered(200, b"garbage", content_type="text/event-stream"),
+    "event that is not JSON": answered(200, b"data: garbage\n\n", content_type="text/event-stream"),
+}
+REFUSALS |= {name: (answer, ("UPSTREAM_ERROR", "DECODE", False, None)) for name, answer in UNREADABLE.items()}
 
 
-@pytest.mark.parametrize(("answer", "told"), REFUSALS.values(), ids=list(REFUSALS))
-async def test_a_refusal_of_letta_has_its_code_and_reason(answer: Loss, told: tuple[Any, ...]) -> None:
+@pytest.mark.parametrize(("answer", "refused"), REFUSALS.values(), ids=list(REFUSALS))
+async def test_a_refusal_of_letta_has_its_code_and_reason(answer: Loss, refused: tuple[Any, ...]) -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
         proxy.lose(SEND_PATH, answer)
         result = await stack.graphql(SEND_MESSAGE, {"i": message_input(agent_id, idempotencyKey="k")})
     extensions = result["errors"][0]["extensions"]
-    assert (
-        extensions["code"],
-        extensions.get("reason"),
-        extensions["retryable"],
-        extensions.get("retryAfterSeconds"),
-    ) == told
+    names = ("code", "reason", "retryable", "retryAfterSeconds")
+    assert tuple(extensions.get(name) for name in names) == refused
 
 
 BUSY = {
     "run named": (refusal(409, f"{CONFLICT}Another request (run_id={RUN}) is being processed", run_id=RUN), RUN),
     "run in the text": (refusal(409, f"{CONFLICT}Another request (run_id={RUN}) is being processed"), RUN),
     "no run": (refusal(409, f"{CONFLICT}Another request is currently being processed for this conversation."), None),
-    "no run that is one": (refusal(409, f"{CONFLICT}Another request", run_id="../../admin"), None),
+    "invalid run id": (refusal(409, f"{CONFLICT}Another request", run_id="../../admin"), None),
 }
 
 
 @pytest.mark.parametrize(("answer", "run"), BUSY.values(), ids=list(BUSY))
-async def test_a_busy_conversation_is_an_outcome(answer: Loss, run: str | None) -> None:
+async def test_a_busy_conversation_is_a_payload_error(answer: Loss, run: str | None) -> None:
     query = SEND_MESSAGE.replace("errors {", "errors { ... on ConversationBusy { run { id } }", 1)
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
@@ -111,12 +91,12 @@ async def test_a_busy_conversation_is_an_outcome(answer: Loss, run: str | None) 
     if run is None:
         [error] = payload["errors"]
         assert (error["__typename"], error["run"]) == ("ConversationBusy", None)
-    else:  # the run is asked for by its id, and Letta does not know this one
+    else:  # the gateway reads the run by its id, which Letta does not know
         assert result["errors"][0]["path"][-1] == "run"
     assert free["data"]["sendMessage"]["run"]["id"]
 
 
-async def test_credits_that_are_spent_are_an_outcome() -> None:
+async def test_spent_credits_are_a_payload_error() -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
         proxy.lose(SEND_PATH, answered(402, b'{"error":"Rate limited","reasons":["not-enough-credits"]}'))
@@ -124,13 +104,18 @@ async def test_credits_that_are_spent_are_an_outcome() -> None:
     assert result["data"]["sendMessage"]["errors"][0]["__typename"] == "BudgetExceeded"
 
 
-async def turn_edited(edit: Any, directive: str = "tokens=3 delay=0.01") -> tuple[list[dict[str, Any]], Stack]:
+def added(heard: list[dict[str, Any]]) -> list[str]:
+    return [event["edge"]["node"]["__typename"] for event in heard if event["__typename"] == "MessageAdded"]
+
+
+async def turn_edited(edit: Any, directive: str = "tokens=3 delay=0.01") -> list[dict[str, Any]]:
+    """Return the events of a turn whose bytes ``edit`` changes."""
     async with lossy_stack() as (stack, proxy), opened_socket(stack) as socket:
         agent_id = await stack.make_agent()
         proxy.lose(SEND_PATH, Loss(edit=edit))
         heard = [event async for event in socket.events(MESSAGE, {"i": message_input(agent_id, directive), "k": "k"})]
         assert len(stored_messages(stack, agent_id)) == 1
-        return heard, stack
+        return heard
 
 
 PING = b'data: {"message_type":"ping","run_id":null}\n\n'
@@ -139,23 +124,21 @@ PING = b'data: {"message_type":"ping","run_id":null}\n\n'
 @pytest.mark.parametrize(
     "first", [PING, PING * 3, b'data: {"message_type":"ping"}\n\n', b'data: {"message_type":"ping","run_id":7}\n\n']
 )
-async def test_a_run_is_known_by_a_later_frame(first: bytes) -> None:
+async def test_the_run_is_read_from_a_later_frame(first: bytes) -> None:
     waiting = [first]
 
     def before(data: bytes) -> bytes:
         return (waiting.pop() if waiting else b"") + data
 
-    heard, _ = await turn_edited(before)
-    kinds = [event["edge"]["node"]["__typename"] for event in heard if event["__typename"] == "MessageAdded"]
-    assert kinds == ["UserMessage", "AssistantMessage"]
+    heard = await turn_edited(before)
+    assert added(heard) == ["UserMessage", "AssistantMessage"]
     assert [event["__typename"] for event in heard].count("StreamStarted") == 1
     assert heard[0]["__typename"] == "StreamStarted"
 
 
-async def test_a_run_that_no_frame_names_is_known_by_its_message() -> None:
-    heard, _ = await turn_edited(lambda data: data.replace(b'"run_id":"run-', b'"other":"run-'))
-    kinds = [event["edge"]["node"]["__typename"] for event in heard if event["__typename"] == "MessageAdded"]
-    assert kinds == ["UserMessage", "AssistantMessage"]
+async def test_the_run_is_read_from_the_stored_message() -> None:
+    heard = await turn_edited(lambda data: data.replace(b'"run_id":"run-', b'"other":"run-'))
+    assert added(heard) == ["UserMessage", "AssistantMessage"]
     assert heard[-1]["outcome"] == "COMPLETED"
     assert text_of(heard) == expected(3)
 
@@ -165,19 +148,19 @@ async def test_repeated_frames_are_delivered_once() -> None:
         frames = [frame + b"\n\n" for frame in data.split(b"\n\n") if frame]
         return b"".join(frame * 2 for frame in frames) + b"".join(frames[:1])
 
-    heard, _ = await turn_edited(twice, "tokens=20 delay=0.005")
+    heard = await turn_edited(twice, "tokens=20 delay=0.005")
     assert text_of(heard) == expected(20)
 
 
 @pytest.mark.parametrize("first", [0, 1, 1000])
-async def test_frames_may_be_numbered_from_anywhere_and_out_of_order(first: int) -> None:
+async def test_frames_with_unordered_numbers_are_delivered(first: int) -> None:
     numbers = iter([first + 1, first, *range(first + 2, first + 500)])
 
     def numbered(data: bytes) -> bytes:
         parts = re.split(rb'"seq_id":\d+', data)
         return parts[0] + b"".join(b'"seq_id":%d' % next(numbers) + part for part in parts[1:])
 
-    heard, _ = await turn_edited(numbered, "tokens=20 delay=0.005")
+    heard = await turn_edited(numbered, "tokens=20 delay=0.005")
     assert sorted(text_of(heard).split()) == sorted(expected(20).split())
     assert heard[-1]["outcome"] == "COMPLETED"
 
@@ -185,8 +168,8 @@ async def test_frames_may_be_numbered_from_anywhere_and_out_of_order(first: int)
 @pytest.mark.parametrize(
     "frame", [b"garbage", b"null", b"[]", b'{"message_type":"assistant_message","content":"\\ud83d!"}']
 )
-async def test_a_frame_that_cannot_be_read_does_not_end_the_turn(frame: bytes) -> None:
-    heard, _ = await turn_edited(lambda data: b"data: " + frame + b"\n\n" + data, "tokens=5 delay=0.01")
+async def test_an_unreadable_frame_does_not_end_the_turn(frame: bytes) -> None:
+    heard = await turn_edited(lambda data: b"data: " + frame + b"\n\n" + data, "tokens=5 delay=0.01")
     assert text_of(heard) == expected(5)
     assert heard[-1]["outcome"] == "COMPLETED"
 
@@ -205,52 +188,48 @@ STOPS = {
     "error": ("FAILED", "UPSTREAM_ERROR", "MODEL"),
     "insufficient_credits": ("FAILED", "BUDGET_EXCEEDED", None),
     "context_window_overflow_in_system_prompt": ("FAILED", "BAD_USER_INPUT", "CONTEXT_LENGTH"),
-    "what a newer Letta may say": ("FAILED", "UPSTREAM_ERROR", "STOP_REASON"),
+    "a stop reason of a newer Letta": ("FAILED", "UPSTREAM_ERROR", "STOP_REASON"),
 }
 
 
-@pytest.mark.parametrize(("stop", "told"), STOPS.items(), ids=list(STOPS))
-async def test_a_turn_ends_as_its_stop_reason_says(stop: str, told: tuple[str | None, ...]) -> None:
-    heard, _ = await turn_edited(lambda data: data.replace(b'"end_turn"', f'"{stop}"'.encode()))
+@pytest.mark.parametrize(("stop", "outcome_and_reason"), STOPS.items(), ids=list(STOPS))
+async def test_each_stop_reason_has_its_outcome(stop: str, outcome_and_reason: tuple[str | None, ...]) -> None:
+    heard = await turn_edited(lambda data: data.replace(b'"end_turn"', f'"{stop}"'.encode()))
     error = heard[-1]["error"] or {"code": None, "reason": None}
-    assert (heard[-1]["outcome"], error["code"], error["reason"]) == told
+    assert (heard[-1]["outcome"], error["code"], error["reason"]) == outcome_and_reason
     assert text_of(heard) == expected(3)
 
 
 @pytest.mark.parametrize(
-    ("error", "told"), [("ctx", ("BAD_USER_INPUT", "CONTEXT_LENGTH")), ("429", ("RATE_LIMITED", "MODEL_RATE_LIMIT"))]
+    ("error", "reason"), [("ctx", ("BAD_USER_INPUT", "CONTEXT_LENGTH")), ("429", ("RATE_LIMITED", "MODEL_RATE_LIMIT"))]
 )
 @pytest.mark.parametrize("door", ["websocket", "event stream"])
-async def test_a_failure_of_the_model_has_its_reason(door: str, error: str, told: tuple[str, str]) -> None:
-    async with embedded_stack() as stack:
-        agent_id = await stack.make_agent()
-        heard = [
-            event
-            async for event in events(
-                stack, door, MESSAGE, {"i": message_input(agent_id, f"tokens=3 error={error}"), "k": "k"}
-            )
-        ]
+async def test_a_failure_of_the_model_has_its_reason(
+    stack: Stack, door: str, error: str, reason: tuple[str, str]
+) -> None:
+    agent_id = await stack.make_agent()
+    asked = {"i": message_input(agent_id, f"tokens=3 error={error}"), "k": "k"}
+    heard = [event async for event in events(stack, door, MESSAGE, asked)]
     failure = heard[-1]["error"]
-    assert (heard[-1]["outcome"], failure["code"], failure["reason"]) == ("FAILED", *told)
+    assert (heard[-1]["outcome"], failure["code"], failure["reason"]) == ("FAILED", *reason)
 
 
-async def test_a_run_with_a_stop_reason_is_over_whatever_its_status() -> None:
+async def test_a_run_with_a_stop_reason_is_not_active(stack: Stack) -> None:
     query = """query($a: ID!) { agent(id: $a) { status defaultConversation { activeRun { id } }
       runs(active: true) { nodes { id } } all: runs { nodes { status stopReason } } } }"""
-    async with embedded_stack() as stack:
-        agent_id = await stack.make_agent()
-        for number, stop in enumerate(("end_turn", "max_steps", "cancelled")):
-            given = message_input(agent_id, idempotencyKey=str(number), waitSeconds=10)
-            await stack.graphql(SEND_MESSAGE, {"i": given})
-            run = [run for run in stack.platform.state.runs.values() if run.body["agent_id"] == agent_id][-1]
-            run.body |= {"status": "running", "stop_reason": stop, "completed_at": None}
-        agent = (await stack.graphql(query, {"a": agent_id}))["data"]["agent"]
+    agent_id = await stack.make_agent()
+    for number, stop in enumerate(("end_turn", "max_steps", "cancelled")):
+        given = message_input(agent_id, idempotencyKey=str(number), waitSeconds=10)
+        await stack.graphql(SEND_MESSAGE, {"i": given})
+        run = [run for run in stack.platform.state.runs.values() if run.body["agent_id"] == agent_id][-1]
+        run.body |= {"status": "running", "stop_reason": stop, "completed_at": None}
+    agent = (await stack.graphql(query, {"a": agent_id}))["data"]["agent"]
     assert (agent["status"], agent["defaultConversation"]["activeRun"]) == ("IDLE", None)
     assert agent["runs"]["nodes"] == []
     assert [run["status"] for run in agent["all"]["nodes"]] == ["CANCELLED", "FAILED", "COMPLETED"]
 
 
-async def test_a_message_that_something_else_answered_is_looked_for_under_its_key() -> None:
+async def test_a_message_with_an_unreadable_answer_is_sent_under_its_key() -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
         given = message_input(agent_id, idempotencyKey="k", waitSeconds=10)
@@ -262,46 +241,42 @@ async def test_a_message_that_something_else_answered_is_looked_for_under_its_ke
         assert len(stored_messages(stack, agent_id)) == 1
 
 
-async def test_a_fresh_stream_is_no_replay_however_fast_it_comes() -> None:
-    async with embedded_stack() as stack:
-        agent_id = await stack.make_agent()
-        for number in range(10):
-            asked = {"i": message_input(agent_id, "tokens=1 delay=0"), "k": str(number)}
-            for door, replayed in (("event stream", False), ("websocket", True)):
-                heard = [event async for event in events(stack, door, MESSAGE, asked)]
-                assert heard[0]["replayed"] is replayed
-            sent = await stack.graphql(
-                SEND_MESSAGE, {"i": message_input(agent_id, idempotencyKey=f"m{number}", waitSeconds=10)}
-            )
-            stream = {"id": sent["data"]["sendMessage"]["stream"]["id"]}
-            query = "subscription($id: ID!) { stream(id: $id) { __typename ... on StreamStarted { replayed } } }"
-            for replayed in (False, True):
-                heard = [event async for event in events(stack, "event stream", query, stream)]
-                assert heard[0]["replayed"] is replayed
+async def test_a_new_stream_is_not_marked_as_replayed(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    for number in range(10):
+        asked = {"i": message_input(agent_id, "tokens=1 delay=0"), "k": str(number)}
+        for door, replayed in (("event stream", False), ("websocket", True)):
+            heard = [event async for event in events(stack, door, MESSAGE, asked)]
+            assert heard[0]["replayed"] is replayed
+        given = message_input(agent_id, idempotencyKey=f"m{number}", waitSeconds=10)
+        sent = await stack.graphql(SEND_MESSAGE, {"i": given})
+        stream = {"id": sent["data"]["sendMessage"]["stream"]["id"]}
+        query = "subscription($id: ID!) { stream(id: $id) { __typename ... on StreamStarted { replayed } } }"
+        for replayed in (False, True):
+            heard = [event async for event in events(stack, "event stream", query, stream)]
+            assert heard[0]["replayed"] is replayed
 
 
-async def test_a_message_whose_only_reader_left_is_not_sent_again() -> None:
-    async with embedded_stack() as stack:
-        agent_id = await stack.make_agent()
-        asked = {"i": message_input(agent_id, "tokens=30 delay=0.02", onDisconnect="CANCEL"), "k": "k"}
-        reading = events(stack, "websocket", MESSAGE, asked)
-        async for event in reading:
-            if event["__typename"] == "TextDelta":
-                break
-        await reading.aclose()
+async def test_a_cancelled_message_is_not_sent_again(stack: Stack) -> None:
+    agent_id = await stack.make_agent()
+    asked = {"i": message_input(agent_id, "tokens=30 delay=0.02", onDisconnect="CANCEL"), "k": "k"}
+    reading = events(stack, "websocket", MESSAGE, asked)
+    async for event in reading:
+        if event["__typename"] == "TextDelta":
+            break
+    await reading.aclose()
 
-        async def left() -> bool:
-            listed = await stack.graphql("{ viewer { streams { status } } }")
-            return [one["status"] for one in listed["data"]["viewer"]["streams"]] == ["CANCELLED"]
+    async def cancelled() -> bool:
+        return "CANCELLED" in str(await stack.graphql("{ viewer { streams { status } } }"))
 
-        await until(left)
-        heard = [event async for event in events(stack, "websocket", MESSAGE, asked)]
-        assert heard[0]["replayed"] is True
-        assert text_of(heard) == expected(30)
-        assert len(stored_messages(stack, agent_id)) == 1
+    await until(cancelled)
+    heard = [event async for event in events(stack, "websocket", MESSAGE, asked)]
+    assert heard[0]["replayed"] is True
+    assert text_of(heard) == expected(30)
+    assert len(stored_messages(stack, agent_id)) == 1
 
 
-async def test_a_refused_key_is_free_at_every_door() -> None:
+async def test_a_stream_key_is_free_after_a_refusal() -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
         proxy.lose(SEND_PATH, refusal(409, f"{CONFLICT}Another request"))
@@ -313,7 +288,7 @@ async def test_a_refused_key_is_free_at_every_door() -> None:
         assert heard[-1]["outcome"] == "COMPLETED"
 
 
-async def test_a_turn_whose_frames_name_no_run_is_answered_again_under_its_key() -> None:
+async def test_a_turn_without_run_ids_in_its_frames_is_answered_under_its_key() -> None:
     async with lossy_stack() as (stack, proxy):
         agent_id = await stack.make_agent()
         proxy.lose(SEND_PATH, Loss(edit=lambda data: data.replace(b'"run_id":"run-', b'"other":"run-')))

@@ -1,4 +1,4 @@
-"""What other servers, proxies and broken connections answer in an upstream's place, as a user meets it."""
+"""Answers of other servers, proxies and broken connections in place of a service."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def said(body: bytes, media_type: str = JSON, status: int = 200, **headers: str)
 
 @asynccontextmanager
 async def behind(service: str, answer: Answer, **settings: Any) -> AsyncIterator[Stack]:
-    """A gateway, one of whose services answers by a script."""
+    """Run a gateway in which ``answer`` scripts the answers of one service."""
     async with odd_server(answer) as url:
         keys = {"litellm": {"litellm_api_key": "sk-" + "0" * 20}, "ams": {"supabase_service_key": "k"}, "letta": {}}
         async with embedded_stack(**{f"{service}_base_url": url}, **keys[service], **settings) as stack:
@@ -41,10 +41,8 @@ async def at_v1(stack: Stack, path: str, *, stream: bool = False) -> httpx.Respo
     headers = stack.headers()
     if path.startswith("models"):
         return await stack.client.get(f"/v1/{path}", headers=headers)
-    said_: dict[str, Any] = {"messages": [{"role": "user", "content": "x"}]}
-    if path == "embeddings":
-        said_ = {"input": "x"}
-    body = {"model": "m", **said_, **({"stream": True} if stream else {})}
+    given: dict[str, Any] = {"input": "x"} if path == "embeddings" else {"messages": [{"role": "user", "content": "x"}]}
+    body = {"model": "m", **given, **({"stream": True} if stream else {})}
     return await stack.client.post(f"/v1/{path}", json=body, headers=headers)
 
 
@@ -68,27 +66,27 @@ ODD_WHOLES = [
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_whole_answer_is_checked_before_it_is_relayed(path: str) -> None:
-    now: list[Scripted] = []
-    async with behind("litellm", lambda *_: now[-1], breaker_reset_seconds=60) as stack:
+    answers: list[Scripted] = []
+    async with behind("litellm", lambda *_: answers[-1], breaker_reset_seconds=60) as stack:
         for body, media_type in ODD_WHOLES:
-            now.append(said(body, media_type))
+            answers.append(said(body, media_type))
             answer = await at_v1(stack, path)
             assert answer.headers["content-type"] == JSON
             seen = (answer.status_code, answer.json()["error"]["code"])
             assert seen in {(502, "decode"), (503, "model"), (503, "breaker_open")}, body[:40]
-            assert seen == (502, "decode") or len(now) > 5
-        assert [answer.status_code for answer in [await at_v1(stack, path)]] == [503]
+            assert seen == (502, "decode") or len(answers) > 5
+        assert (await at_v1(stack, path)).status_code == 503
 
 
 @pytest.mark.parametrize("data", [b'[{"id":5}]', b"[{}]", b"[5]"])
-async def test_a_list_of_models_without_ids_is_none(data: bytes) -> None:
+async def test_a_list_of_models_without_ids_is_unreadable(data: bytes) -> None:
     async with behind("litellm", lambda *_: said(b'{"data":' + data + b"}")) as stack:
         for path in ("models", "models/m"):
             answer = await at_v1(stack, path)
             assert (answer.status_code, answer.json()["error"]["code"]) == (502, "decode")
 
 
-async def test_one_model_is_as_litellm_writes_it() -> None:
+async def test_a_model_is_passed_on_as_litellm_wrote_it() -> None:
     listed = b'{"object":"list","data":[{"id":"n"},{"id":"m", "created":1.50,"new":{"a":null}}]}'
     async with behind("litellm", lambda *_: said(listed)) as stack:
         assert (await at_v1(stack, "models/m")).content == b'{"id":"m", "created":1.50,"new":{"a":null}}'
@@ -100,7 +98,7 @@ async def test_one_model_is_as_litellm_writes_it() -> None:
     ("body", "media_type"),
     [(b"<html>", HTML), (b"{}", JSON), (b"data at 9: x", "text/plain"), (b"", JSON), (b"", HTML)],
 )
-async def test_what_is_no_stream_is_not_relayed_as_one(body: bytes, media_type: str) -> None:
+async def test_an_answer_that_is_no_stream_is_not_relayed(body: bytes, media_type: str) -> None:
     async with behind("litellm", lambda *_: said(body, media_type)) as stack:
         answer = await at_v1(stack, "chat/completions", stream=True)
         assert (answer.status_code, answer.headers["content-type"]) == (502, JSON)
@@ -114,7 +112,7 @@ END = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndat
     "media_type", ["text/plain", JSON, "TEXT/EVENT-STREAM; charset=UTF-8", "text/event-stream, x/y"]
 )
 @pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b": ping\n\n", b"event: message\n", b"\r\n\r\n"])
-async def test_a_stream_under_another_media_type_is_a_stream(media_type: str, before: bytes) -> None:
+async def test_a_stream_with_another_media_type_is_relayed(media_type: str, before: bytes) -> None:
     answer = Scripted(headers={"content-type": media_type}, pieces=[before, CHUNK, 0.01, END])
     async with behind("litellm", lambda *_: answer) as stack:
         seen = await at_v1(stack, "chat/completions", stream=True)
@@ -124,7 +122,7 @@ async def test_a_stream_under_another_media_type_is_a_stream(media_type: str, be
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("ended", ["close", "reset"])
-async def test_a_refusal_whose_body_breaks_off_keeps_its_status(stream: bool, ended: str) -> None:
+async def test_a_refusal_with_a_cut_body_keeps_its_status(stream: bool, ended: str) -> None:
     head = b"HTTP/1.1 429 X\r\nretry-after: 7\r\ncontent-length: 500\r\n\r\n"
     cut = Scripted(raw=head + b'{"error":{"mess', close=ended == "close", reset=ended == "reset")
     async with behind("litellm", lambda *_: cut) as stack:
@@ -133,14 +131,14 @@ async def test_a_refusal_whose_body_breaks_off_keeps_its_status(stream: bool, en
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_retry_after_that_is_no_date_is_left_out(stream: bool) -> None:
+async def test_an_invalid_retry_after_is_omitted(stream: bool) -> None:
     odd = {"Retry_After": "0000 Oct -- 1.2.3 +99999999999999 :"}
     async with behind("litellm", lambda *_: said(b"{}", JSON, 429, **odd)) as stack:
         answer = await at_v1(stack, "chat/completions", stream=stream)
         assert (answer.status_code, answer.headers.get("retry-after")) == (429, None)
 
 
-async def test_half_a_surrogate_pair_in_a_whole_answer_is_passed_on() -> None:
+async def test_a_lone_surrogate_in_a_whole_answer_is_passed_on() -> None:
     usage = b'"usage":{"prompt_tokens":1,"completion_tokens":2}'
     body = b'{"choices":[{"index":0,"message":{"content":"\\ud83d\\ude00 \\ud83d"}}],' + usage + b"}"
     async with behind("litellm", lambda *_: said(body)) as stack:
@@ -150,7 +148,7 @@ async def test_half_a_surrogate_pair_in_a_whole_answer_is_passed_on() -> None:
         assert 'agentgraph_tokens_total{direction="out",kind="completion"} 2.0' in metrics
 
 
-async def test_an_event_named_error_is_one_whatever_its_data() -> None:
+async def test_an_event_named_error_is_an_error() -> None:
     async with behind("litellm", lambda *_: said(CHUNK + b"event: error\ndata: boom\n\n", SSE)) as stack:
         answer = await at_v1(stack, "chat/completions", stream=True)
         assert b"boom" not in answer.content
@@ -159,7 +157,7 @@ async def test_an_event_named_error_is_one_whatever_its_data() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("code", "status"), [("429", 429), ("500", 502), (None, 502), ("odd", 502)])
-async def test_an_error_under_a_200_is_that_error(stream: bool, code: str | None, status: int) -> None:
+async def test_an_error_with_status_200_is_an_error(stream: bool, code: str | None, status: int) -> None:
     body = orjson.dumps({"error": {"message": "secret words", "type": "x", "code": code}})
     async with behind("litellm", lambda *_: said(body)) as stack:
         answer = await at_v1(stack, "chat/completions", stream=stream)
@@ -179,7 +177,7 @@ async def test_an_error_under_a_200_is_that_error(stream: bool, code: str | None
         ({"choices": [], "data": [], "error": {"code": 429, "message": "x"}}, 429),
     ],
 )
-async def test_an_error_of_any_provider_under_a_200_is_that_error(path: str, body: Any, status: int) -> None:
+async def test_errors_of_all_providers_with_status_200_are_errors(path: str, body: Any, status: int) -> None:
     async with behind("litellm", lambda *_: said(orjson.dumps(body))) as stack:
         assert (await at_v1(stack, path)).status_code == status
 
@@ -191,7 +189,7 @@ async def test_an_answer_with_a_byte_order_mark_is_read() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-async def test_a_redirect_is_a_failure_at_every_door_and_health_tells_it(status: int) -> None:
+async def test_a_redirect_is_a_failure_at_every_endpoint_and_in_health(status: int) -> None:
     moved = said(b"<html>Moved</html>", HTML, status, Location="https://llm.example/")
     async with behind("litellm", lambda *_: moved) as stack:
         answers = [await at_v1(stack, path) for path in PATHS]
@@ -202,14 +200,14 @@ async def test_a_redirect_is_a_failure_at_every_door_and_health_tells_it(status:
             assert answer.headers["x-should-retry"] == "false"
         seen = (await stack.client.get("/health")).json()
         assert (seen["status"], seen["services"]["litellm"]["status"]) == ("degraded", "down")
-        assert f"redirects with status {status}. Check LITELLM_BASE_URL" in seen["services"]["litellm"]["note"]
+        assert f"the redirect status {status}. Check LITELLM_BASE_URL" in seen["services"]["litellm"]["note"]
 
 
 @pytest.mark.parametrize("service", ["ams", "letta", "litellm"])
 @pytest.mark.parametrize(
     "answer", [said(b"<html>", HTML), said(b"", JSON), said(b"no", JSON, 302), said(b"", JSON, 404)]
 )
-async def test_a_health_check_that_something_else_answers_is_no_health(service: str, answer: Scripted) -> None:
+async def test_a_health_check_with_an_unexpected_answer_is_down(service: str, answer: Scripted) -> None:
     async with behind(service, lambda *_: answer) as stack:
         seen = (await stack.client.get("/health")).json()["services"][service]
         assert seen["status"] == "down"
@@ -228,7 +226,7 @@ def raw_deflate(data: bytes) -> bytes:
     ("encoding", "pack"),
     [("gzip", gzip.compress), ("x-gzip", gzip.compress), ("deflate", zlib.compress), ("Deflate", raw_deflate)],
 )
-async def test_an_answer_that_came_compressed_is_decoded(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+async def test_a_compressed_answer_is_decoded(encoding: str, pack: Callable[[bytes], bytes]) -> None:
     def answer(_: str, __: str, body: bytes) -> Scripted:
         if b'"stream":true' in body:
             return said(pack(CHUNK + b"data: [DONE]\n\n"), SSE, content_encoding=encoding)
@@ -242,24 +240,21 @@ async def test_an_answer_that_came_compressed_is_decoded(encoding: str, pack: Ca
         assert streamed.text.endswith("data: [DONE]\n\n")
 
 
+PACKED = gzip.compress(WHOLE)
+
+
 @pytest.mark.parametrize(
     ("encoding", "body"),
-    [
-        ("br", WHOLE),
-        ("zstd", WHOLE),
-        ("gzip", WHOLE),
-        ("gzip", gzip.compress(WHOLE)[:-9]),
-        ("gzip, br", gzip.compress(WHOLE)),
-    ],
+    [("br", WHOLE), ("zstd", WHOLE), ("gzip", WHOLE), ("gzip", PACKED[:-9]), ("gzip, br", PACKED)],
     ids=["br", "zstd", "none", "truncated", "two"],
 )
-async def test_an_encoding_that_cannot_be_undone_is_an_error(encoding: str, body: bytes) -> None:
+async def test_an_undecodable_encoding_is_an_error(encoding: str, body: bytes) -> None:
     async with behind("litellm", lambda *_: said(body, content_encoding=encoding)) as stack:
         answer = await at_v1(stack, "chat/completions")
         assert (answer.status_code, answer.json()["error"]["code"]) == (502, "decode")
 
 
-async def test_a_header_in_another_alphabet_is_passed_on_byte_by_byte() -> None:
+async def test_a_header_that_is_not_ascii_is_passed_on() -> None:
     name = "模型".encode().decode("latin-1")
     async with behind("litellm", lambda *_: said(WHOLE, x_litellm_model_id=name)) as stack:
         answer = await at_v1(stack, "chat/completions")
@@ -267,22 +262,23 @@ async def test_a_header_in_another_alphabet_is_passed_on_byte_by_byte() -> None:
         assert dict(answer.headers.raw)[b"x-litellm-model-id"] == "模型".encode()
 
 
-# Bytes that are no UTF-8
+LIST = "{ viewer { agents { nodes { id } } } }"
 
 
-async def error_of(stack: Stack, query: str) -> dict[str, Any]:
+async def error_of(stack: Stack, query: str = LIST) -> dict[str, Any]:
+    """Return the extensions of the first error; empty if there is none."""
     errors = (await stack.graphql(query)).get("errors", [{"extensions": {}}])
     extensions: dict[str, Any] = errors[0]["extensions"]
     return extensions
 
 
-async def test_bytes_of_ams_that_are_no_utf_8() -> None:
+async def test_invalid_utf_8_from_ams_is_unreadable() -> None:
     async with behind("ams", lambda *_: said(b'{"id":"u","profile_exists":true,"name":"\xff","agents":[]}')) as stack:
-        found = await error_of(stack, "{ viewer { agents { nodes { id } } } }")
+        found = await error_of(stack)
         assert (found["code"], found["reason"], found["service"]) == ("UPSTREAM_ERROR", "DECODE", "ams")
 
 
-async def test_bytes_of_letta_that_are_no_utf_8() -> None:
+async def test_invalid_utf_8_from_letta_is_unreadable() -> None:
     def answer(_: str, path: str, __: bytes) -> Scripted:
         if path.startswith("/v1/conversations/") and "messages" in path:
             return said(b'data: {"message_type":"assistant_message","content":"\xff"}\n\n', SSE)
@@ -297,7 +293,7 @@ async def test_bytes_of_letta_that_are_no_utf_8() -> None:
 
 
 async def message_to(stack: Stack, agent: str) -> list[dict[str, Any]]:
-    """What a reader of the answer to a message sees, or how the message is refused."""
+    """Return the events of the answer to a message, or the refusal of the message."""
     query = """subscription($a: ID!, $k: ID!) {
       message(streamKey: $k, input: {to: {agentId: $a}, content: [{text: "x"}]}) {
         __typename ... on StreamEnded { outcome error { code reason } } } }"""
@@ -309,55 +305,39 @@ async def message_to(stack: Stack, agent: str) -> list[dict[str, Any]]:
         return [orjson.loads(await response.aread())]
 
 
-async def test_bytes_of_litellm_that_are_no_utf_8_in_a_stream() -> None:
-    async with behind(
-        "litellm", lambda *_: said(b'data: {"choices":[],"x":"\xff"}\n\ndata: {"choices":"\xff"}\n\n', SSE)
-    ) as stack:
+async def test_invalid_utf_8_in_a_stream_is_an_error() -> None:
+    events = b'data: {"choices":[],"x":"\xff"}\n\ndata: {"choices":"\xff"}\n\n'
+    async with behind("litellm", lambda *_: said(events, SSE)) as stack:
         answer = await at_v1(stack, "chat/completions", stream=True)
-        assert '"error"' in answer.text
-        assert "[DONE]" not in answer.text
+        assert ('"error"' in answer.text, "[DONE]" in answer.text) == (True, False)
 
 
-async def test_bytes_of_a_refusal_that_are_no_utf_8() -> None:
+async def test_a_refusal_with_invalid_utf_8_is_a_refusal() -> None:
     async with behind("litellm", lambda *_: said(b'{"error":{"message":"\xff"}}', status=400)) as stack:
         answer = await at_v1(stack, "chat/completions")
         assert answer.status_code in {400, 502}
     async with behind("ams", lambda *_: said(b'{"error":"\xff"}', status=400)) as stack:
-        assert (await error_of(stack, "{ viewer { agents { nodes { id } } } }"))["code"] == "BAD_USER_INPUT"
+        assert (await error_of(stack))["code"] == "BAD_USER_INPUT"
 
-
-# Valid JSON of another shape
 
 PROFILE = {"id": ADA, "profile_exists": True}
 
 
-async def test_a_404_for_a_profile_is_a_failure_and_no_user_without_agents() -> None:
+async def test_a_404_for_a_profile_is_an_upstream_error() -> None:
     async with behind("ams", lambda *_: said(b"<html>", HTML, 404)) as stack:
-        [error] = (await stack.graphql("{ viewer { agents { nodes { id } } } }"))["errors"]
-        assert (error["extensions"]["code"], error["extensions"]["reason"]) == ("UPSTREAM_ERROR", "STATUS")
+        found = await error_of(stack)
+        assert (found["code"], found["reason"]) == ("UPSTREAM_ERROR", "STATUS")
         assert (await at_v1(stack, "models")).status_code == 502
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"{}",
-        b"[]",
-        b"null",
-        b'"ok"',
-        b'{"agents":5}',
-        b'{"agents":[]}',
-        b'{"error":"not now"}',
-        b'{"message":"ok","status":200}',
-        b'{"id":"u"}',
-        b'{"id":"u","profile_exists":true}',
-        b'{"id":5,"profile_exists":true,"agents":[]}',
-        b'{"profile_exists":true,"agents":[{}]}',
-    ],
-)
-async def test_what_is_no_profile_is_no_user_without_agents(body: bytes) -> None:
+NO_PROFILES = """{} [] null "ok" {"agents":5} {"agents":[]} {"error":"later"} {"message":"ok","status":200} {"id":"u"}
+{"id":"u","profile_exists":true} {"id":5,"profile_exists":true,"agents":[]} {"profile_exists":true,"agents":[{}]}"""
+
+
+@pytest.mark.parametrize("body", NO_PROFILES.encode().split())
+async def test_an_invalid_profile_is_unreadable(body: bytes) -> None:
     async with behind("ams", lambda *_: said(body)) as stack:
-        for query in (f'{{ agent(id: "{AGENT}") {{ id }} }}', "{ viewer { agents { nodes { id } } } }"):
+        for query in (f'{{ agent(id: "{AGENT}") {{ id }} }}', LIST):
             found = await error_of(stack, query)
             assert (found["code"], found["reason"], found["retryable"]) == ("UPSTREAM_ERROR", "DECODE", False)
 
@@ -376,7 +356,7 @@ async def test_what_is_no_profile_is_no_user_without_agents(body: bytes) -> None
         ({"profile_exists": False}, 0),
     ],
 )
-async def test_each_documented_shape_of_a_profile_is_one(profile: dict[str, Any], agents: int) -> None:
+async def test_each_documented_shape_of_a_profile_is_read(profile: dict[str, Any], agents: int) -> None:
     async with behind("ams", lambda *_: said(orjson.dumps(profile))) as stack:
         answer = await stack.graphql("{ viewer { agents { nodes { id version } } } }")
         assert len(answer["data"]["viewer"]["agents"]["nodes"]) == agents
@@ -398,7 +378,7 @@ ME = orjson.dumps({**PROFILE, "agents": [{"agent_id": AGENT, "template_id": "t",
         ("letta", "{ viewer { agents(first: 1) { nodes { status name runs { nodes { id } } } } } }"),
     ],
 )
-async def test_an_answer_without_what_makes_it_one_is_unreadable(service: str, query: str, body: bytes) -> None:
+async def test_an_answer_without_its_required_fields_is_unreadable(service: str, query: str, body: bytes) -> None:
     def answer(_: str, path: str, __: bytes) -> Scripted:
         return said(ME if path == "/me" else body)
 
@@ -407,18 +387,15 @@ async def test_an_answer_without_what_makes_it_one_is_unreadable(service: str, q
             await stack.own_key()
         found = await error_of(stack, query)
         if body == b"[]" and service == "letta":
-            assert found["reason"] == "DECODE"  # its runs are a list, its agent is none
+            assert found["reason"] == "DECODE"  # a list is valid for runs, but not for an agent
         assert (found.get("code"), found.get("reason")) == ("UPSTREAM_ERROR", "DECODE")
-
-
-# Connections that break
 
 
 DELETE = "mutation($i: DeleteAgentInput!) { deleteAgent(input: $i) { deletedAgentId errors { message } } }"
 
 
 def deleting(*answers: Scripted) -> tuple[Answer, list[str]]:
-    """An AMS in which the agent is there until the first DELETE, each of which is answered by the next of these."""
+    """Return the script of an AMS that answers DELETEs with ``answers``, then 404, and the paths of the DELETEs."""
     seen: list[str] = []
 
     def answer(method: str, path: str, _: bytes) -> Scripted:
@@ -430,32 +407,31 @@ def deleting(*answers: Scripted) -> tuple[Answer, list[str]]:
     return answer, seen
 
 
-async def test_a_deletion_whose_connection_is_dropped_is_not_sent_again() -> None:
+async def test_a_deletion_is_not_repeated_after_a_dropped_connection() -> None:
     answer, seen = deleting(Scripted(raw=b"", close=True))
     async with behind("ams", answer) as stack:
-        told = await stack.graphql(DELETE, {"i": {"agentId": f"{AGENT}"}})
-        [error] = told["errors"]
+        [error] = (await stack.graphql(DELETE, {"i": {"agentId": AGENT}}))["errors"]
         assert (error["extensions"]["code"], error["extensions"]["reason"]) == ("UPSTREAM_ERROR", "CUT")
         assert seen == [f"/agents/{AGENT}"]
 
 
-async def test_a_deletion_whose_204_has_stray_bytes_went_well() -> None:
+async def test_a_deletion_with_stray_bytes_after_204_succeeds() -> None:
     answer, seen = deleting(Scripted(raw=b"HTTP/1.1 204 No Content\r\n\r\n{}"))
     async with behind("ams", answer) as stack:
-        told = await stack.graphql(DELETE, {"i": {"agentId": f"{AGENT}"}})
-        assert told["data"]["deleteAgent"]["errors"] == []
+        deleted = await stack.graphql(DELETE, {"i": {"agentId": AGENT}})
+        assert deleted["data"]["deleteAgent"]["errors"] == []
         assert len(seen) == 1
 
 
 @pytest.mark.parametrize("body", [b'{"error":"no"}', b"<html>"])
-async def test_a_deletion_that_something_else_answers_did_not_go_well(body: bytes) -> None:
+async def test_a_deletion_with_an_unexpected_answer_fails(body: bytes) -> None:
     answer, _ = deleting(said(body))
     async with behind("ams", answer) as stack:
-        told = await stack.graphql(DELETE, {"i": {"agentId": f"{AGENT}"}})
-        assert told["errors"][0]["extensions"]["reason"] == "DECODE"
+        failed = await stack.graphql(DELETE, {"i": {"agentId": AGENT}})
+        assert failed["errors"][0]["extensions"]["reason"] == "DECODE"
 
 
-async def test_a_read_whose_idle_connection_is_dropped_is_read_once_more() -> None:
+async def test_a_read_is_repeated_once_after_a_dropped_idle_connection() -> None:
     calls: list[str] = []
 
     def answer(method: str, path: str, _: bytes) -> Scripted:
@@ -464,52 +440,39 @@ async def test_a_read_whose_idle_connection_is_dropped_is_read_once_more() -> No
 
     async with behind("ams", answer) as stack:
         for _ in range(2):
-            assert await error_of(stack, "{ viewer { agents { nodes { id } } } }") == {}
+            assert await error_of(stack) == {}
         assert calls == ["GET /me"] * 3
         repeats = 'agentgraph_upstream_repeats_total{operation="me",service="ams"} 1.0'
         assert repeats in (await stack.client.get("/metrics")).text
 
 
-async def test_a_reset_in_a_whole_answer_without_length_is_a_cut() -> None:
+async def test_a_reset_in_an_answer_without_a_length_is_a_cut() -> None:
     async with behind("ams", lambda *_: Scripted(pieces=[ME], framed=False, reset=True)) as stack:
-        found = await error_of(stack, "{ viewer { agents { nodes { id } } } }")
+        found = await error_of(stack)
         assert (found["code"], found["reason"]) == ("UPSTREAM_ERROR", "CUT")
-
-
-# What a refusal asks for
 
 
 WAIT = {"Retry-After": "7"}
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "reason", "retryable", "waits"),
+    ("status", "code", "reason"),
     [
-        (429, "RATE_LIMITED", None, True, 7.0),
-        (408, "UPSTREAM_TIMEOUT", "TOTAL", True, 7.0),
-        (500, "UPSTREAM_ERROR", "STATUS", True, 7.0),
-        (502, "UPSTREAM_ERROR", "STATUS", True, 7.0),
-        (503, "UPSTREAM_ERROR", "STATUS", True, 7.0),
-        (504, "UPSTREAM_ERROR", "STATUS", True, 7.0),
-        (418, "UPSTREAM_ERROR", "STATUS", True, 7.0),
-        (501, "UPSTREAM_ERROR", "STATUS", True, 7.0),
+        (429, "RATE_LIMITED", None),
+        (408, "UPSTREAM_TIMEOUT", "TOTAL"),
+        *((status, "UPSTREAM_ERROR", "STATUS") for status in (418, 500, 501, 502, 503, 504)),
     ],
 )
 @pytest.mark.parametrize("service", ["ams", "letta"])
-async def test_a_refusal_keeps_its_meaning_and_its_retry_after(
-    service: str, status: int, code: str, reason: str | None, retryable: bool, waits: float
-) -> None:
+async def test_a_refusal_has_its_code_and_retry_after(service: str, status: int, code: str, reason: str | None) -> None:
     async with behind(service, lambda *_: said(b'{"detail":"secret"}', status=status, **WAIT)) as stack:
         agent = await stack.make_agent()
-        query = (
-            f'{{ agent(id: "{agent}") {{ name }} }}' if service == "letta" else "{ viewer { agents { nodes { id } } } }"
-        )
-        found = await error_of(stack, query)
+        found = await error_of(stack, f'{{ agent(id: "{agent}") {{ name }} }}' if service == "letta" else LIST)
         assert (found["code"], found.get("reason"), found["service"]) == (code, reason, service)
-        assert (found["retryable"], found["retryAfterSeconds"]) == (retryable, waits)
+        assert (found["retryable"], found["retryAfterSeconds"]) == (True, 7.0)
 
 
-async def test_spent_credits_of_letta_are_a_spent_budget() -> None:
+async def test_spent_credits_of_letta_are_budget_exceeded() -> None:
     async with behind("letta", lambda *_: said(b'{"error":"no credits"}', status=402)) as stack:
         agent = await stack.make_agent()
         found = await error_of(stack, f'{{ agent(id: "{agent}") {{ name }} }}')
@@ -517,17 +480,16 @@ async def test_spent_credits_of_letta_are_a_spent_budget() -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_503_of_litellm_says_when_to_come_back(path: str) -> None:
+async def test_a_503_of_litellm_has_retry_after(path: str) -> None:
     async with behind("litellm", lambda *_: said(b"<html>", HTML, 503, **WAIT)) as stack:
         answer = await at_v1(stack, path)
         assert (answer.status_code, answer.headers["retry-after"]) == (502, "7")
 
 
-@pytest.mark.parametrize(("budget", "told"), [(1e16, "1" + "0" * 16), (1e30, "1" + "0" * 30), ("NaN", None)])
-async def test_a_budget_of_any_size_is_told(budget: object, told: str | None) -> None:
-    async with embedded_stack() as stack:
-        await stack.own_key(max_budget=budget)
-        answer = await stack.graphql("{ viewer { budget { spendUsd maxUsd remainingUsd } } }")
-        assert answer["data"]["viewer"]["budget"] == {"spendUsd": "0", "maxUsd": told, "remainingUsd": told}
-        reasons = [error["extensions"]["reason"] for error in answer.get("errors", [])]
-        assert reasons == ([] if told else ["DECODE"] * 2)
+@pytest.mark.parametrize(("budget", "usd"), [(1e16, "1" + "0" * 16), (1e30, "1" + "0" * 30), ("NaN", None)])
+async def test_a_budget_of_any_size_is_read(stack: Stack, budget: object, usd: str | None) -> None:
+    await stack.own_key(max_budget=budget)
+    answer = await stack.graphql("{ viewer { budget { spendUsd maxUsd remainingUsd } } }")
+    assert answer["data"]["viewer"]["budget"] == {"spendUsd": "0", "maxUsd": usd, "remainingUsd": usd}
+    reasons = [error["extensions"]["reason"] for error in answer.get("errors", [])]
+    assert reasons == ([] if usd else ["DECODE"] * 2)

@@ -1,4 +1,4 @@
-"""The bounds on one operation: each at the bound, and one past it."""
+"""The bounds on one operation, each at the bound and above it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def reasons(answer: dict[str, Any]) -> set[tuple[str, str | None]]:
 
 
 @pytest.mark.bound("cost")
-async def test_an_operation_may_cost_the_bound_and_no_more() -> None:
+async def test_an_operation_with_a_cost_above_the_bound_is_refused() -> None:
     async with embedded_stack(max_query_cost=5) as stack:
         answer = await posted(stack, "{ viewer { id email } }", {"graphql-cost": "report"})
         assert answer["data"]["viewer"]["id"]
@@ -44,7 +44,7 @@ async def test_an_operation_may_cost_the_bound_and_no_more() -> None:
         assert error["extensions"]["retryable"] is False
 
 
-async def test_a_refusal_for_cost_has_the_form_of_its_door() -> None:
+async def test_a_refusal_for_cost_has_the_form_of_its_endpoint() -> None:
     async with embedded_stack(max_query_cost=3) as stack:
         query = "{ viewer { id } }"
         headers = stack.headers()
@@ -56,14 +56,14 @@ async def test_a_refusal_for_cost_has_the_form_of_its_door() -> None:
             assert [reasons(event) async for event in event_stream(streamed)] == [TOO_COSTLY]
         async with opened_socket(stack) as socket:
             await socket.tell(id="1", type="subscribe", payload={"query": query})
-            told = await socket.hear()
-            assert (told["type"], told["payload"][0]["extensions"]["reason"]) == ("error", "COST")
+            message = await socket.hear()
+            assert (message["type"], message["payload"][0]["extensions"]["reason"]) == ("error", "COST")
         got = await stack.client.get("/graphql", params={"query": query}, headers=headers)
         assert reasons(got.json()) == TOO_COSTLY
 
 
 @pytest.mark.bound("operation-calls")
-async def test_an_operation_makes_the_calls_of_the_bound_and_no_more() -> None:
+async def test_an_operation_makes_at_most_the_bound_of_calls() -> None:
     async with embedded_stack(max_upstream_calls=4) as stack:
         agent_id = await stack.make_agent()
         stack.platform.state.calls.clear()
@@ -79,11 +79,11 @@ async def test_an_operation_makes_the_calls_of_the_bound_and_no_more() -> None:
         past = await posted(stack, query(4), extensions={"cost": True})
         assert reasons(past) == {("QUERY_TOO_COMPLEX", "UPSTREAM_CALLS")}
         assert len(past["errors"]) == 1
-        assert past["data"]["agent"]["id"] == agent_id, "what was read is told"
+        assert past["data"]["agent"]["id"] == agent_id, "the fields that were read are in the answer"
         assert past["extensions"]["cost"]["upstreamCalls"] == len(stack.calls("ams")) + len(stack.calls("letta")) == 4
 
 
-async def test_each_event_of_a_subscription_has_calls_of_its_own() -> None:
+async def test_the_bound_of_calls_is_per_event_of_a_subscription() -> None:
     async with embedded_stack(max_upstream_calls=6) as bounded:
         agent_id = await bounded.make_agent()
         to = f'{{agentId: "{agent_id}"}}'
@@ -97,7 +97,7 @@ async def test_each_event_of_a_subscription_has_calls_of_its_own() -> None:
 
 
 @pytest.mark.bound("answer-bytes")
-async def test_an_answer_has_the_bytes_of_the_bound_and_no_more() -> None:
+async def test_an_answer_above_the_bound_of_bytes_is_refused() -> None:
     most = 5_000
     async with embedded_stack(max_answer_bytes=most) as stack:
 
@@ -118,7 +118,7 @@ async def test_an_answer_has_the_bytes_of_the_bound_and_no_more() -> None:
 
 
 @pytest.mark.bound("answer-errors")
-async def test_as_many_fields_may_fail_as_the_bound_says_and_no_more(stack: Stack) -> None:
+async def test_an_answer_above_the_bound_of_errors_is_refused(stack: Stack) -> None:
     lists = " ".join(f"a{one}: nodes(ids: $ids) {{ id }}" for one in range(MAX_ERRORS // 100))
     given = {"variables": {"ids": ["nonsense"] * 100, "more": ["nonsense"]}}
     at = await posted(stack, f"query($ids: [ID!]!) {{ {lists} }}", variables=given["variables"])
@@ -133,7 +133,7 @@ async def test_as_many_fields_may_fail_as_the_bound_says_and_no_more(stack: Stac
     assert len(others) < 50
 
 
-async def test_a_mutation_that_is_given_up_has_been_done() -> None:
+async def test_a_mutation_with_a_refused_answer_has_been_carried_out() -> None:
     async with embedded_stack(max_answer_bytes=600) as bounded:
         agent_id = await bounded.make_agent()
         made = await posted(

@@ -27,23 +27,19 @@ async def test_the_metrics_token_guards_metrics_and_the_details_of_health() -> N
 
 
 @pytest.mark.bound("requests")
-async def test_more_requests_than_there_is_room_for() -> None:
+async def test_requests_above_the_bound_are_refused() -> None:
     async with embedded_stack(max_concurrent_requests=1) as stack:
         stack.platform.faults["ams"] = Fault(hang=True)
         slow = asyncio.create_task(stack.graphql("{ viewer { name } }"))
-
-        async def asked() -> bool:
-            return bool(stack.calls("ams"))
-
-        await until(asked)
+        await until(lambda: stack.calls("ams"))
         origin = {"origin": "http://localhost:5173"}
         body = {"query": "{ viewer { id } }"}
         for user, status, code in ((ADA, 429, "RATE_LIMITED"), (GRACE, 503, "OVERLOADED")):
             headers = {**origin, **stack.headers(user), "x-request-id": "mine"}
             refused = await stack.client.post("/graphql", json=body, headers=headers)
             assert refused.status_code == status
-            told = refused.json()["errors"][0]["extensions"]
-            assert (told["code"], told["reason"], told["requestId"]) == (code, "REQUESTS", "mine")
+            error = refused.json()["errors"][0]["extensions"]
+            assert (error["code"], error["reason"], error["requestId"]) == (code, "REQUESTS", "mine")
             assert refused.headers["access-control-allow-origin"] == origin["origin"]
             assert "X-Request-ID" in refused.headers["access-control-expose-headers"]
             assert (refused.headers["x-request-id"], refused.headers["vary"]) == ("mine", "Origin")
@@ -55,31 +51,30 @@ async def test_more_requests_than_there_is_room_for() -> None:
         slow.cancel()
 
 
-async def test_one_user_who_asks_for_everything_leaves_room_for_the_others() -> None:
+async def test_a_user_with_many_calls_leaves_slots_for_other_users(stack: Stack) -> None:
     path = "/user/daily/activity"
     days = [date(2026, 1, 1) + timedelta(days=n) for n in range(200)]
     each = [f'u{n}: usage(from: "{day}", to: "{day}") {{ from }}' for n, day in enumerate(days)]
     documents = [f"{{ viewer {{ {''.join(each[:100])} }} }}", f"{{ viewer {{ {''.join(each[100:])} }} }}"]
-    async with embedded_stack() as stack:
-        stack.platform.faults["litellm"] = Fault(hang=True, path=path)
-        greedy = asyncio.gather(*(stack.graphql(document) for document in documents))
+    stack.platform.faults["litellm"] = Fault(hang=True, path=path)
+    greedy = asyncio.gather(*(stack.graphql(document) for document in documents))
 
-        async def full() -> bool:
-            return sum(path in call for call in stack.calls("litellm")) == UpstreamLimits().max_concurrent // SHARES
+    def full() -> bool:
+        return sum(path in call for call in stack.calls("litellm")) == UpstreamLimits().max_concurrent // SHARES
 
-        await until(full)
-        answer = await stack.graphql("{ models { id } }", user=GRACE)
-        assert "errors" not in answer
-        assert answer["data"]["models"]
-        assert await full()
-        greedy.cancel()
-        stack.platform.faults.clear()
-        for document in documents:
-            assert "errors" not in await stack.graphql(document)
+    await until(full)
+    answer = await stack.graphql("{ models { id } }", user=GRACE)
+    assert "errors" not in answer
+    assert answer["data"]["models"]
+    assert full()
+    greedy.cancel()
+    stack.platform.faults.clear()
+    for document in documents:
+        assert "errors" not in await stack.graphql(document)
 
 
 async def refusal_of_half_a_body(stack: Stack, path: str, secret: str) -> tuple[int, str]:
-    """The status, and the reason as the endpoint writes it."""
+    """Send half a body, and return the status and reason of the refusal."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(stack.url.rsplit(":", 1)[1]))
     head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n"
     writer.write(f'{head}authorization: Bearer {secret}\r\n\r\n{{"a"'.encode())
@@ -93,26 +88,25 @@ async def refusal_of_half_a_body(stack: Stack, path: str, secret: str) -> tuple[
 
 
 @pytest.mark.bound("body-time")
-async def test_a_body_that_does_not_come_in_time() -> None:
+async def test_a_slow_body_is_refused() -> None:
     async with embedded_stack(request_timeout=0.1) as stack:
         for path, reason in (("/graphql", "BODY_TIMEOUT"), ("/v1/chat/completions", "body_timeout")):
             assert await refusal_of_half_a_body(stack, path, stack.token()) == (408, reason)
 
 
 @pytest.mark.bound("letta-body-time")
-async def test_letta_is_near_and_has_less_time_for_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_body_of_letta_is_refused_earlier(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway, "LETTA_BODY_SECONDS", 0.1)
-    async with embedded_stack() as stack:
-        path = f"/api/v1/agents/{ADA}/proxy/chat/completions"
-        assert await refusal_of_half_a_body(stack, path, stack.agent_secret()) == (408, "body_timeout")
+    path = f"/api/v1/agents/{ADA}/proxy/chat/completions"
+    assert await refusal_of_half_a_body(stack, path, stack.agent_secret()) == (408, "body_timeout")
 
 
 @pytest.mark.bound("head")
-async def test_a_head_that_is_too_large_or_does_not_come() -> None:
+async def test_a_large_or_slow_request_head_is_refused() -> None:
     async with embedded_stack(request_timeout=0.2) as stack:
         port = int(stack.url.rsplit(":", 1)[1])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for _ in range(2):  # a connection's second request has bounds of its own
+        for _ in range(2):  # the bounds also apply to the second request of a connection
             writer.write(b"GET /ping HTTP/1.1\r\nhost: x\r\n\r\n")
             assert (await reader.readuntil(b'"ok"}')).startswith(b"HTTP/1.1 200")
         writer.write(b"GET /ping HTTP/1.1\r\nx-large: " + b"x" * 100_000)
@@ -148,9 +142,8 @@ async def test_introspection_needs_a_token_in_production() -> None:
         assert development.status_code == 401
 
 
-async def test_concurrent_requests_for_health_share_one_check() -> None:
-    async with embedded_stack() as stack:
-        stack.platform.faults["letta"] = Fault(latency=0.2)
-        answers = await asyncio.gather(*(stack.client.get("/health") for _ in range(10)))
-        assert {answer.json()["status"] for answer in answers} == {"ok"}
-        assert stack.calls("letta") == ["GET /v1/health/"]
+async def test_concurrent_requests_for_health_share_one_check(stack: Stack) -> None:
+    stack.platform.faults["letta"] = Fault(latency=0.2)
+    answers = await asyncio.gather(*(stack.client.get("/health") for _ in range(10)))
+    assert {answer.json()["status"] for answer in answers} == {"ok"}
+    assert stack.calls("letta") == ["GET /v1/health/"]

@@ -1,4 +1,4 @@
-"""Pages: whatever a conversation is made of, each message is met once, in order, from either end; and those of runs."""
+"""Pages of messages of every kind, forward and backward, and pages of runs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from app.embedded.letta.shapes import RUN
 from app.embedded.state import Agent, Json, Run, new_id, now, now_of_message
 from resolvers.recent_ids import ShownIds
+from tests.support import things
 from tests.support.documents import CREATE_CONVERSATION
 from tests.support.stack import GRACE, Stack, opened_socket
+from tests.support.streaming import message_input
 
 PAGE = """query($c: ID!, $first: Int, $after: String, $last: Int, $before: String) { conversation(id: $c) {
   messages(first: $first, after: $after, last: $last, before: $before) {
@@ -26,9 +28,9 @@ GOING = """query($a: ID!) { agent(id: $a) { status
   runs(active: true) { nodes { id status } pageInfo { hasNextPage } }
   conversations { nodes { activeRun { id status } } } } }"""
 
-# How many messages share a Letta id; "sent" is a user's, "foreign" one without an otid or a run of ours, "orphan" one
-# whose run is gone from Letta, "notice" Letta's own words, which come as a user's, "unheard" of a newer Letta's kind,
-# "odd" of a kind that we know in a form that we do not.
+# A number is a count of assistant messages with one Letta id. "sent" is a user's message with a run, "foreign" has no
+# otid and no run, "orphan" has a run that Letta lacks, and "notice" is Letta's alert in a user's message. "unheard" has
+# an unknown type, and "odd" has a known type with unknown fields.
 KINDS: list[int | str] = [1, 2, 3, "sent", "foreign", "orphan", "notice", "unheard", "odd"]
 groups = st.lists(st.sampled_from(KINDS), max_size=8)
 
@@ -57,11 +59,7 @@ def made(stack: Stack, agent: Agent, scope: str, kind: int | str) -> list[Json]:
 @pytest.fixture
 async def conversation(stack: Stack) -> tuple[Agent, str]:
     agent_id = await stack.make_agent()
-    start = (
-        "mutation($i: CreateConversationInput!) { createConversation(input: $i) { conversationEdge { node { id } } } }"
-    )
-    answer = await stack.graphql(start, {"i": {"agentId": agent_id}})
-    scope = answer["data"]["createConversation"]["conversationEdge"]["node"]["id"]
+    scope = (await things.done(stack, CREATE_CONVERSATION, {"a": agent_id}))["conversation"]["id"]
     return stack.platform.state.agents[agent_id], scope
 
 
@@ -69,7 +67,7 @@ async def conversation(stack: Stack) -> tuple[Agent, str]:
 @pytest.mark.parametrize("forward", [True, False])
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(start=groups, later=st.lists(groups, max_size=2), size=st.integers(1, 5))
-async def test_each_message_is_met_once_and_in_order(
+async def test_pages_have_each_message_once_and_in_order(
     stack: Stack,
     conversation: tuple[Agent, str],
     forward: bool,
@@ -78,7 +76,7 @@ async def test_each_message_is_met_once_and_in_order(
     later: list[list[int | str]],
     size: int,
 ) -> None:
-    """New ones arrive between the pages: paging forward meets them, paging backward is not disturbed."""
+    """Messages arrive between the pages. Forward pages have the new messages; backward pages do not."""
     agent, scope = conversation
 
     async def grow(kinds: list[int | str]) -> None:
@@ -90,7 +88,7 @@ async def test_each_message_is_met_once_and_in_order(
     seen: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         if not remembered:
-            patch.setattr(ShownIds, "keep", lambda *_: None)
+            patch.setattr(ShownIds, "add_message", lambda *_: None)
         while True:
             window = {"first": size, "after": cursor} if forward else {"last": size, "before": cursor}
             page = await pages(stack, scope, **window)
@@ -104,7 +102,7 @@ async def test_each_message_is_met_once_and_in_order(
     assert seen == (await everything(stack, scope) if forward else at_first)
 
 
-async def test_each_kind_of_message_is_read_again_by_its_id(stack: Stack, conversation: tuple[Agent, str]) -> None:
+async def test_each_kind_of_message_is_read_by_its_id(stack: Stack, conversation: tuple[Agent, str]) -> None:
     agent, scope = conversation
     stack.platform.state.add_messages(agent, scope, [made(stack, agent, scope, kind) for kind in KINDS])
     ids = await everything(stack, scope)
@@ -115,10 +113,10 @@ async def test_each_kind_of_message_is_read_again_by_its_id(stack: Stack, conver
 
 
 @pytest.mark.parametrize(("kind", "type_"), [("unheard", "dream_message"), ("odd", "reasoning_message")])
-async def test_a_message_of_an_unknown_kind_is_returned_whole(
+async def test_a_message_of_an_unknown_kind_is_opaque(
     stack: Stack, conversation: tuple[Agent, str], kind: str, type_: str
 ) -> None:
-    """Listed, read by its id, and in the stream of the turn that made it."""
+    """The message is the same in a list, by its id, and in the stream of its turn."""
     agent, scope = conversation
     shown = "__typename id role text ... on OpaqueMessage { type json }"
     sent = {"to": {"conversationId": scope}, "content": [{"text": "sleep [[tokens=20 delay=0.02]]"}]}
@@ -156,19 +154,15 @@ async def everything(stack: Stack, scope: str) -> list[str]:
     return [edge["node"]["id"] for edge in (await pages(stack, scope, first=100))["edges"]]
 
 
-async def test_a_place_has_one_cursor_before_and_after_its_message_is_stored(stack: Stack) -> None:
+async def test_the_cursor_of_a_sent_message_stays_the_same(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     sent, edges = [], []
     for number in range(3):
-        said = {
-            "to": {"agentId": agent_id},
-            "content": [{"text": f"message {number} [[tokens=2 delay=0 reasoning=1]]"}],
-        }
-        given = {**said, "idempotencyKey": str(uuid.uuid4()), "waitSeconds": 20}
+        given = message_input(agent_id, "tokens=2 delay=0 reasoning=1", idempotencyKey=str(number), waitSeconds=20)
         sent.append((await stack.graphql(SEND, {"i": given}))["data"]["sendMessage"]["userMessageEdge"])
     stack.platform.state.calls.clear()
     before = await pages(stack, f"conversation:{agent_id}", last=2, before=sent[-1]["cursor"])
-    assert len(stack.calls("letta")) == 3  # its run, the run's messages, the page
+    assert len(stack.calls("letta")) == 3  # the run, the run's messages and the page
     edges = (await pages(stack, f"conversation:{agent_id}", first=100))["edges"]
     assert [edge for edge in edges if edge["cursor"] in {one["cursor"] for one in sent}] == [
         {"cursor": one["cursor"], "node": {"id": one["node"]["id"]}} for one in sent
@@ -176,11 +170,11 @@ async def test_a_place_has_one_cursor_before_and_after_its_message_is_stored(sta
     assert [edge["cursor"] for edge in before["edges"]] == [edge["cursor"] for edge in edges[-5:-3]]
     stack.platform.state.calls.clear()
     assert await pages(stack, f"conversation:{agent_id}", last=2, before=sent[-1]["cursor"]) == before
-    assert len(stack.calls("letta")) == 1  # a page has shown it meanwhile
+    assert len(stack.calls("letta")) == 1  # the id was in the page that the gateway has returned
 
 
-async def test_a_fork_goes_on_from_a_message_however_old(stack: Stack, conversation: tuple[Agent, str]) -> None:
-    """A user's message in a fork is of a run of the conversation that was forked."""
+async def test_the_cursor_of_an_old_message_is_valid_in_a_fork(stack: Stack, conversation: tuple[Agent, str]) -> None:
+    """A user's message in a fork belongs to a run of the forked conversation."""
     agent, scope = conversation
     stack.platform.state.add_messages(agent, scope, [made(stack, agent, scope, kind) for kind in (1, "sent", 1)])
     fork = "mutation($c: ID!) { forkConversation(input: {conversationId: $c}) { conversation { id } } }"
@@ -199,8 +193,7 @@ async def test_a_fork_goes_on_from_a_message_however_old(stack: Stack, conversat
 
 async def test_a_cursor_of_another_users_run_is_refused(stack: Stack) -> None:
     agent_id, foreign = await stack.make_agent(), await stack.make_agent(user=GRACE)
-    said = {"to": {"agentId": foreign}, "content": [{"text": "hi [[tokens=1 delay=0]]"}]}
-    given = {**said, "idempotencyKey": str(uuid.uuid4()), "waitSeconds": 20}
+    given = message_input(foreign, idempotencyKey="k", waitSeconds=20)
     edge = (await stack.graphql(SEND, {"i": given}, user=GRACE))["data"]["sendMessage"]["userMessageEdge"]
     stack.platform.state.calls.clear()
     answer = await stack.graphql(PAGE, {"c": f"conversation:{agent_id}", "last": 2, "before": edge["cursor"]})
@@ -208,13 +201,13 @@ async def test_a_cursor_of_another_users_run_is_refused(stack: Stack) -> None:
     assert not [call for call in stack.calls("letta") if call.endswith("/messages") and "/runs/" in call]
 
 
-async def test_runs_that_never_end_hide_none_that_is_going(stack: Stack) -> None:
+async def test_runs_that_stay_created_do_not_hide_the_active_run(stack: Stack) -> None:
     agent_id = await stack.make_agent()
-    made = await stack.graphql(CREATE_CONVERSATION, {"a": agent_id})
-    conversation_id = made["data"]["createConversation"]["conversation"]["id"]
+    made = await things.done(stack, CREATE_CONVERSATION, {"a": agent_id})
+    conversation_id = made["conversation"]["id"]
     say = {"to": {"conversationId": conversation_id}, "content": [{"text": "[[tokens=400 delay=0.1]]"}]}
     sent = await stack.graphql(RUN_OF, {"i": say | {"idempotencyKey": "k"}})
-    for _ in range(100):  # as Letta leaves those of answers that were not streamed
+    for _ in range(100):  # as Letta leaves runs whose answers were not streamed
         own = {"id": new_id("run"), "agent_id": agent_id, "status": "created", "created_at": now(), "background": False}
         stack.platform.state.keep_run(Run({**RUN, **own, "metadata": {}}, agent_id, over=True))
     agent = (await stack.graphql(GOING, {"a": agent_id}))["data"]["agent"]

@@ -1,6 +1,6 @@
-"""Operations over the whole schema and `_entities`, with random faults behind it: whatever is asked, the answer is one.
+"""Random operations over the whole schema and ``_entities``, with random faults: every answer must be valid.
 
-``FUZZ_EXAMPLES`` says how many; without it they are the same ones each time.
+``FUZZ_EXAMPLES`` is the number of operations. Without the variable, each run has the same operations.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ EVERY_LIST = """{
 }"""
 CURSOR = re.compile(r'"cursor": "([^"]+)"')
 MOST_EVENTS = 8
-"""After so many of a subscription its reader leaves."""
+"""The number of events after which the client of a subscription disconnects."""
 LISTENS_SECONDS = 0.2
-"""Or after so long: what follows a conversation has no end."""
+"""The time after which the client disconnects from a subscription without an end."""
 NO_LIMITS = {"rate_limit_general": 0, "rate_limit_llm": 0}
 SOUND: list[tuple[str, Fault]] = []
 FAULTS = st.one_of(
@@ -69,7 +69,7 @@ FAULTS = st.one_of(
 
 
 class Platform:
-    """A gateway with things in it, for many operations."""
+    """A gateway with objects of every type, for many operations."""
 
     def __init__(self, runner: asyncio.Runner) -> None:
         self.runner = runner
@@ -127,13 +127,13 @@ class Platform:
         return agents
 
     async def _cursors(self) -> list[str]:
-        """A cursor of each kind of list."""
+        """Return a cursor of each kind of list."""
         answer = await self.stack.graphql(EVERY_LIST)
         assert "errors" not in answer, answer
         return CURSOR.findall(json.dumps(answer))
 
     def answers(self, query: str, faults: list[tuple[str, Fault]]) -> list[dict[str, Any]]:
-        """What comes of an operation: one answer, or as many as a subscription has events."""
+        """Return the answer to an operation, or the events of a subscription."""
         self.stack.platform.faults.update(dict(faults))
         try:
             return self.runner.run(self._heard(query) if query.startswith("subscription") else self._answer(query))
@@ -178,14 +178,14 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         running.close()
 
 
-@pytest.mark.filterwarnings(  # an operation whose client leaves is cancelled with some of its resolvers not begun
+@pytest.mark.filterwarnings(  # a disconnect cancels an operation, of which some resolvers have not begun
     "ignore:Exception ignored in. <coroutine object GraphQLCoreConverter:pytest.PytestUnraisableExceptionWarning"
 )
 @pytest.mark.timeout(0 if EXAMPLES > 1000 else 150)
-def test_whatever_is_asked_the_answer_is_one(platform: Platform) -> None:
+def test_random_operations_have_valid_answers(platform: Platform) -> None:
     one_operation(platform)
     kinds = {kind.name for kind in SCHEMA.type_map.values() if isinstance(kind, GraphQLObjectType)}
-    assert len(platform.seen) > len(kinds) / 3, "the operations hardly reach anything"
+    assert len(platform.seen) > len(kinds) / 3, "the operations reach too few types"
 
 
 @settings(

@@ -1,25 +1,19 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from tests.support.capabilities import redis_path
+from tests.support.serving import free_port
 from tests.support.stack import Stack, embedded_stack, until
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @asynccontextmanager
 async def redis_at(port: int) -> AsyncIterator[None]:
-    """A Redis that takes connections, for as long as it lasts."""
+    """Run a Redis, and begin the context when it accepts connections."""
     process = await asyncio.create_subprocess_exec(
         str(redis_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", stdout=asyncio.subprocess.DEVNULL
     )
@@ -45,7 +39,7 @@ async def status(stack: Stack) -> str:
 
 
 @pytest.mark.needs_redis
-async def test_redis_is_part_of_health_and_well_at_the_first_check_after_a_restart() -> None:
+async def test_health_follows_a_stop_and_a_restart_of_redis() -> None:
     port = free_port()
     async with embedded_stack(redis_url=f"redis://127.0.0.1:{port}/0") as stack:
         async with redis_at(port):
@@ -57,7 +51,7 @@ async def test_redis_is_part_of_health_and_well_at_the_first_check_after_a_resta
 
 
 @pytest.mark.needs_redis
-async def test_a_restart_between_two_checks_is_not_seen() -> None:
+async def test_a_restart_of_redis_between_checks_is_not_an_error() -> None:
     port = free_port()
     async with embedded_stack(redis_url=f"redis://127.0.0.1:{port}/0") as stack:
         for _ in range(3):
@@ -66,7 +60,7 @@ async def test_a_restart_between_two_checks_is_not_seen() -> None:
 
 
 @pytest.mark.needs_redis
-async def test_a_redis_that_closes_idle_connections_is_well_at_every_check() -> None:
+async def test_a_redis_that_closes_idle_connections_is_ok() -> None:
     port = free_port()
     async with redis_at(port), embedded_stack(redis_url=f"redis://127.0.0.1:{port}/0") as stack:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -77,11 +71,11 @@ async def test_a_redis_that_closes_idle_connections_is_well_at_every_check() -> 
         writer.close()
 
 
-async def test_a_redis_that_never_answers_is_down_in_time() -> None:
-    taken: list[asyncio.StreamWriter] = []
-    server = await asyncio.start_server(lambda _, writer: taken.append(writer), "127.0.0.1", 0)
+async def test_a_redis_that_hangs_is_down() -> None:
+    writers: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
     async with server, embedded_stack(redis_url=f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0") as stack:
         async with asyncio.timeout(4):
             assert await status(stack) == "down"
-        for writer in taken:
+        for writer in writers:
             writer.transport.abort()

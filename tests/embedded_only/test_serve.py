@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,13 @@ import pytest
 from websockets.asyncio.client import connect
 
 from app.embedded.people import ADA
-from tests.support.process import Gateway, serving
+from tests.support.process import Gateway, running, serving
+from tests.support.serving import free_port
 from tests.support.websocket import PROTOCOL
 
 
 async def shell(gateway: Gateway, script: str) -> dict[str, Any]:
-    """What a script prints, as JSON; pasted as it stands but for the port and the place of the command."""
+    """Run a printed script with the address and command of the test, and return the JSON that the script prints."""
     script = script.replace("http://127.0.0.1:8000", gateway.url)
     script = script.replace(".venv/bin/agentgraph", f"{sys.executable} -m app")
     process = await asyncio.create_subprocess_exec(
@@ -32,7 +32,7 @@ async def shell(gateway: Gateway, script: str) -> dict[str, Any]:
     return answer
 
 
-async def test_the_query_that_the_start_prints_answers_when_pasted(tmp_path: Path) -> None:
+async def test_the_printed_query_can_be_pasted(tmp_path: Path) -> None:
     async with serving(tmp_path, forks=False) as gateway:
         pasted = [line for line in gateway.banner.splitlines() if re.match("export |curl |  -d ", line)]
         answer = await shell(gateway, "\n".join(pasted))
@@ -40,14 +40,11 @@ async def test_the_query_that_the_start_prints_answers_when_pasted(tmp_path: Pat
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
-async def test_a_signal_ends_the_process_within_its_grace_whatever_is_open(tmp_path: Path, how: signal.Signals) -> None:
+async def test_a_signal_ends_the_process_within_its_grace(tmp_path: Path, how: signal.Signals) -> None:
     async with serving(tmp_path, {"SHUTDOWN_GRACE_SECONDS": "1"}, forks=False) as gateway:
         headers = {"authorization": f"Bearer {gateway.token}"}
-        asked = {
-            "model": "gpt-4o-mini",
-            "stream": True,
-            "messages": [{"role": "user", "content": "[[tokens=5000 delay=0.05]]"}],
-        }
+        messages = [{"role": "user", "content": "[[tokens=5000 delay=0.05]]"}]
+        asked = {"model": "gpt-4o-mini", "stream": True, "messages": messages}
         url = gateway.url.replace("http", "ws") + "/graphql"
         async with (
             httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client,
@@ -57,40 +54,32 @@ async def test_a_signal_ends_the_process_within_its_grace_whatever_is_open(tmp_p
             lines = answer.aiter_lines()
             assert (await anext(lines)).startswith("data: ")
             gateway.process.send_signal(how)
-            async with asyncio.timeout(10):  # far more than the grace, on a busy machine
+            async with asyncio.timeout(10):  # much longer than the grace period, for a busy machine
                 await gateway.process.communicate()
         assert gateway.process.returncode in {-how, 128 + how}
 
 
-async def test_a_platform_and_a_gateway_in_two_processes_go_the_full_circle(tmp_path: Path) -> None:
+async def test_model_calls_of_an_agent_go_through_the_gateway(tmp_path: Path) -> None:
     port = free_port()
     public = f"http://127.0.0.1:{port}"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PUBLIC_URL": public}
-    platform = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app", "embedded", "--memory", "--port", "0"),
-        cwd=tmp_path,
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
+    arguments = ("embedded", "--memory", "--port", "0")
+    async with running(*arguments, folder=tmp_path, environment=environment, forks=False) as platform:
         assert platform.stdout is not None
         printed = (await platform.stdout.readuntil(b"Page for injecting faults")).decode()
         settings = dict(re.findall(r"^([A-Z_]+)=(\S+)$", printed, re.MULTILINE))
         async with serving(tmp_path, {"PORT": str(port), **settings}) as gateway:
-            assert await a_turn_that_came_back(public, gateway.token, settings) == "tok0 tok1 tok2"
-    finally:
-        platform.kill()
-        await platform.communicate()
+            assert await turn_of_new_agent(public, gateway.token, settings) == "tok0 tok1 tok2"
 
 
-async def a_turn_that_came_back(public: str, token: str, settings: dict[str, str]) -> str:
-    """What an agent that is made now says, once its model call is seen to have come back."""
-    as_ams = {"authorization": f"Bearer {settings['SUPABASE_SERVICE_KEY']}", "x-user-id": ADA}
+async def turn_of_new_agent(public: str, token: str, settings: dict[str, str]) -> str:
+    """Return the answer of a new agent, and check that the model call went through the gateway."""
+    as_ada = {"authorization": f"Bearer {settings['SUPABASE_SERVICE_KEY']}", "x-user-id": ADA}
     said: dict[str, Any] = {"content": [{"text": "hi [[tokens=3 delay=0]]"}]}
     query = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id } stream { id status text } } }"
     async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
         asked = {"template_id": "researcher"}
-        made = await client.post(f"{settings['AMS_BASE_URL']}/agents/create", json=asked, headers=as_ams)
+        made = await client.post(f"{settings['AMS_BASE_URL']}/agents/create", json=asked, headers=as_ada)
         said |= {"to": {"agentId": made.json()["agent"]["id"]}, "waitSeconds": 20, "idempotencyKey": "once"}
         body = {"query": query, "variables": {"i": said}}
         headers = {"authorization": f"Bearer {token}"}
@@ -98,9 +87,3 @@ async def a_turn_that_came_back(public: str, token: str, settings: dict[str, str
         metrics = (await client.get(f"{public}/metrics")).text
     assert '"/api/v1/agents/{user_id}/proxy/chat/completions",status="200"} 1.0' in metrics
     return str(answer["data"]["sendMessage"]["stream"]["text"])
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

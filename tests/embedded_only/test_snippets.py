@@ -1,4 +1,4 @@
-"""What the front page gives to paste, pasted."""
+"""The snippets of the landing page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def pasted(client: httpx.AsyncClient) -> dict[str, str]:
     return {name: html.unescape(snippet) for name, snippet in found}
 
 
-async def test_the_front_pages_snippets(tmp_path: Path) -> None:
+async def test_the_snippets_of_the_landing_page_can_be_pasted(tmp_path: Path) -> None:
     async with serving(tmp_path) as gateway:
         async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
             given = await pasted(client)
@@ -47,7 +47,7 @@ async def test_the_front_pages_snippets(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["", "rebound.example"])
-async def test_the_fault_switch_is_shown_to_those_on_this_machine(tmp_path: Path, host: str) -> None:
+async def test_the_fault_page_is_linked_only_for_loopback_hosts(tmp_path: Path, host: str) -> None:
     async with serving(tmp_path) as gateway, httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
         text = (await client.get("/", headers={"host": host} if host else {})).text
         switch = re.search(r'<a href="(.+?)">fault injection', text)

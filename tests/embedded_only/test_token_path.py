@@ -1,4 +1,4 @@
-"""What one token of a stream costs on its way through the gateway: tasks, timers and steps of the event loop."""
+"""The tasks, timers and iterations of the event loop that one token of a stream needs in the gateway."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.timeout(60)
 
 TOKENS = 100
 MAX_ITERATIONS = 6
-"""Iterations of the loop for a token, from the model's write to the client that has read it: one each for the bytes to
-come in, the source, the reader, the bytes to come to the client, and the client; and one to spare."""
+"""The maximum number of iterations for a token, from the model's write to the client's read. One each is for the bytes
+from the model, the source, the reader, the bytes to the client, and the client; one is spare."""
 
 
 @dataclass
 class Counts:
-    """What the loop did."""
+    """What the event loop created and ran."""
 
     tasks: int = 0
     timers: int = 0
@@ -32,7 +32,7 @@ class Counts:
 
 @contextmanager
 def counted() -> Iterator[Counts]:
-    """Count what the running loop of asyncio does."""
+    """Count the tasks, timers and iterations of the running event loop."""
     loop, counts = asyncio.get_running_loop(), Counts()
     call_at = loop.call_at
     run_once: Callable[[], None] = loop._run_once  # type: ignore[attr-defined] # noqa: SLF001 - there is no public hook
@@ -59,7 +59,7 @@ def counted() -> Iterator[Counts]:
 
 @asynccontextmanager
 async def model() -> AsyncIterator[tuple[str, asyncio.Future[Model]]]:
-    """A model's address, and the model once it is asked."""
+    """Run a model, and return its URL and a future of its connection."""
     answering: asyncio.Future[Model] = asyncio.get_running_loop().create_future()
     Model.answering = answering
     server = await asyncio.get_running_loop().create_server(Model, "127.0.0.1", 0)
@@ -68,14 +68,14 @@ async def model() -> AsyncIterator[tuple[str, asyncio.Future[Model]]]:
 
 
 @pytest.mark.parametrize("door", ["v1", "sse", "multipart", "ws"])
-async def test_a_token_costs_no_task_no_timer_and_few_iterations_of_the_loop(door: str) -> None:
+async def test_a_token_creates_no_task_and_no_timer(door: str) -> None:
     async with (
         model() as (url, answering),
         embedded_stack(litellm_base_url=url, litellm_api_key="k", stream_coalesce_milliseconds=0) as stack,
         reading(stack, door) as hear,
     ):
         speaker = await answering
-        for number in range(3):  # the first ones of a stream cost more
+        for number in range(3):  # the first tokens of a stream need more
             speaker.say(f"<w{number}>")
             await hear(b"<w%d>" % number)
         with counted() as counts:
@@ -84,5 +84,5 @@ async def test_a_token_costs_no_task_no_timer_and_few_iterations_of_the_loop(doo
                 await hear(b"<%d>" % number)
         speaker.transport.abort()
     assert counts.tasks == 0
-    assert counts.timers <= TOKENS / 4  # the gateway's own: how late the loop runs, what is unsent
+    assert counts.timers <= TOKENS / 4  # the gateway's timers for the loop's delay and unsent bytes
     assert counts.iterations <= MAX_ITERATIONS * TOKENS

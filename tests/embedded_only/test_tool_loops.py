@@ -1,4 +1,4 @@
-"""Tool loops of the OpenAI SDKs, to their end: two tools are called, their results sent back, and an answer comes."""
+"""Tool loops of the OpenAI SDKs: two tool calls, their results, and the answer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def sdk(stack: Stack) -> AsyncIterator[openai.AsyncOpenAI]:
 
 
 async def answered(sdk: openai.AsyncOpenAI, *, stream: bool, **asked: Any) -> Any:
-    """One answer's message."""
+    """Return the message of one answer."""
     if stream:
         async with sdk.chat.completions.stream(**asked) as answer:
             return (await answer.get_final_completion()).choices[0].message
@@ -49,18 +49,14 @@ async def answered(sdk: openai.AsyncOpenAI, *, stream: bool, **asked: Any) -> An
 
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize("stream", [False, True])
-async def test_the_python_sdk(stack: Stack, sdk: openai.AsyncOpenAI, stream: bool, parallel: bool) -> None:
+async def test_a_tool_loop_of_the_python_sdk(
+    stack: Stack, sdk: openai.AsyncOpenAI, stream: bool, parallel: bool
+) -> None:
     messages: list[Any] = [{"role": "user", "content": WORDS}]
     called: list[list[str]] = []
     for _ in range(6):
-        message = await answered(
-            sdk,
-            stream=stream,
-            model=stack.chat_model,
-            messages=messages,
-            tools=TOOLS,
-            parallel_tool_calls=parallel,
-        )
+        asked = {"model": stack.chat_model, "messages": messages, "tools": TOOLS, "parallel_tool_calls": parallel}
+        message = await answered(sdk, stream=stream, **asked)
         if not message.tool_calls:
             break
         called.append([call.function.name for call in message.tool_calls])
@@ -74,13 +70,13 @@ async def test_the_python_sdk(stack: Stack, sdk: openai.AsyncOpenAI, stream: boo
 
 
 @pytest.mark.needs_node
-async def test_the_node_sdk(stack: Stack) -> None:
+async def test_a_tool_loop_of_the_node_sdk(stack: Stack) -> None:
     seen = await run_node("tool_loop.mjs", url=stack.url, token=stack.token(), model=stack.chat_model, words=WORDS)
     one_by_one, at_once = ({"called": ["roll", "weather"], "text": ANSWER, "requests": count} for count in (3, 2))
     assert seen == [one_by_one, at_once, one_by_one, at_once]
 
 
-async def test_complete(stack: Stack) -> None:
+async def test_a_tool_loop_with_the_complete_mutation(stack: Stack) -> None:
     query = """mutation($i: CompletionInput!) { complete(input: $i) {
         text toolCalls { toolCallId name arguments } errors { message } } }"""
     messages: list[dict[str, Any]] = [{"role": "USER", "content": WORDS}]

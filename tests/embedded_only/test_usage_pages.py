@@ -1,8 +1,7 @@
-"""Much usage is read a page at a time, up to a bound; and what a dead or broken LiteLLM makes of it all."""
+"""The pages of LiteLLM's usage and their bound, and the errors if LiteLLM is down or fails."""
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from app.embedded.faults import Fault
 from clients.litellm import client
 from tests.support.stack import Stack, embedded_stack
+from tests.support.streaming import completion
 from tests.support.usage import USAGE, complete, these_days, usage
 
 ASKED = {
@@ -22,11 +22,10 @@ ASKED = {
 async def some_usage(stack: Stack) -> None:
     for model in ("gpt-4o-mini", "gpt-4.1", "gemini-2.5-flash"):
         await complete(stack, "tokens=2 delay=0", model=model)
-    embed = 'mutation { embed(input: {model: "text-embedding-3-small", inputs: ["a"]}) { errors { message } } }'
-    await stack.graphql(embed)
+    await asked(stack, "embed")
 
 
-async def test_all_pages_are_read(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_all_pages_of_usage_are_read(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     await some_usage(stack)
     whole = await usage(stack, "DAY", "MODEL")
     assert whole["totals"]["requests"] == len(whole["rows"]) == 4
@@ -36,7 +35,7 @@ async def test_all_pages_are_read(stack: Stack, monkeypatch: pytest.MonkeyPatch)
     assert len([call for call in stack.calls("litellm") if "/daily/activity" in call]) == 4
 
 
-async def test_there_is_a_bound(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_usage_with_more_pages_than_the_bound_is_refused(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     await some_usage(stack)
     monkeypatch.setattr(client, "_ACTIVITY_PAGE", 1)
     monkeypatch.setattr(client, "MAX_ACTIVITY_PAGES", 3)
@@ -45,14 +44,14 @@ async def test_there_is_a_bound(stack: Stack, monkeypatch: pytest.MonkeyPatch) -
     assert (facts["code"], facts["reason"]) == ("BAD_USER_INPUT", "RANGE")
 
 
-async def test_usage_asked_for_twice_is_read_once(stack: Stack) -> None:
+async def test_equal_reads_of_usage_are_deduplicated(stack: Stack) -> None:
     days = these_days()
     asked = f'usage(from: "{days["from"]}", to: "{days["to"]}"'
     await stack.graphql(f"{{ viewer {{ a: {asked}) {{ from }} b: {asked}, groupBy: [MODEL]) {{ from }} }} }}")
     assert len(stack.calls("litellm")) == 1
 
 
-async def test_what_a_model_can_do_costs_a_call_where_it_is_asked_for(stack: Stack) -> None:
+async def test_details_of_models_are_read_only_if_requested(stack: Stack) -> None:
     await stack.graphql("{ models { name supports { tools vision } } }")
     assert stack.calls("litellm") == ["GET /model_group/info"]
     stack.platform.state.calls.clear()
@@ -60,29 +59,27 @@ async def test_what_a_model_can_do_costs_a_call_where_it_is_asked_for(stack: Sta
     assert sorted(stack.calls("litellm")) == ["GET /model/info", "GET /model_group/info"]
 
 
-async def test_a_completion_costs_one_call(stack: Stack) -> None:
-    given = {"model": "gpt-4.1", "messages": [{"role": "USER", "content": "hi"}], "idempotencyKey": "one"}
-    await stack.graphql(ASKED["complete"], {"c": given})
+async def test_a_completion_makes_one_call(stack: Stack) -> None:
+    await asked(stack, "complete")
     assert stack.calls("litellm") == ["POST /v1/chat/completions"]
     assert stack.calls("ams") == ["GET /me"]
 
 
 @pytest.mark.parametrize("name", list(ASKED))
-async def test_a_dead_litellm_is_an_error_with_its_name(stack: Stack, name: str) -> None:
+async def test_a_dead_litellm_is_named_in_the_error(stack: Stack, name: str) -> None:
     await stack.servers["litellm"].stop()
-    answer = await stack.graphql(ASKED[name], asked() if "$c" in ASKED[name] else None)
-    [error] = answer["errors"]
+    [error] = (await asked(stack, name))["errors"]
     facts = error["extensions"]
     assert (facts["code"], facts["service"], facts["retryable"]) == ("UPSTREAM_UNAVAILABLE", "litellm", True)
     assert error["path"] == [name]
 
 
-def asked() -> dict[str, Any]:
-    given = {"model": "gpt-4.1", "messages": [{"role": "USER", "content": "hi"}], "idempotencyKey": str(uuid.uuid4())}
-    return {"c": given}
+async def asked(stack: Stack, name: str) -> dict[str, Any]:
+    given = completion(stack, "tokens=1", idempotencyKey="k")
+    return await stack.graphql(ASKED[name], {"c": given} if "$c" in ASKED[name] else None)
 
 
-async def test_a_dead_litellm_nulls_its_own_fields_alone(stack: Stack) -> None:
+async def test_a_dead_litellm_makes_only_its_own_fields_null(stack: Stack) -> None:
     await stack.servers["litellm"].stop()
     days = these_days()
     query = f"""{{ viewer {{ email budget {{ spendUsd }} usage(from: "{days["from"]}", to: "{days["to"]}") {{ from }}
@@ -95,7 +92,9 @@ async def test_a_dead_litellm_nulls_its_own_fields_alone(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(("path", "field"), [("/model/info", "jsonSchema"), ("/model_group/info", None)])
-async def test_a_broken_page_on_models_leaves_the_rest(stack: Stack, path: str, field: str | None) -> None:
+async def test_a_failed_read_of_model_details_leaves_the_other_fields(
+    stack: Stack, path: str, field: str | None
+) -> None:
     stack.platform.faults["litellm"] = Fault(status=500, path=path)
     answer = await stack.graphql("{ models { name supports { tools jsonSchema } } }")
     if field is None:
@@ -107,12 +106,12 @@ async def test_a_broken_page_on_models_leaves_the_rest(stack: Stack, path: str, 
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "reason"),
     [("complete", ("CONFLICT", "OUTCOME_UNKNOWN", "TOTAL")), ("embed", ("UPSTREAM_TIMEOUT", "TOTAL", None))],
 )
-async def test_time_that_runs_out_has_its_clock(name: str, told: tuple[str | None, ...]) -> None:
+async def test_a_timeout_has_its_reason(name: str, reason: tuple[str | None, ...]) -> None:
     async with embedded_stack(llm_timeout_seconds=0.5, stream_first_token_seconds=5) as stack:
         stack.platform.faults["litellm"] = Fault(hang=True)
-        answer = await stack.graphql(ASKED[name], asked() if "$c" in ASKED[name] else None)
+        answer = await asked(stack, name)
     facts = answer["errors"][0]["extensions"]
-    assert (facts["code"], facts["reason"], facts.get("cause")) == told
+    assert (facts["code"], facts["reason"], facts.get("cause")) == reason

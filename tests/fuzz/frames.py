@@ -1,4 +1,4 @@
-"""Strategies for WebSocket frames as bytes: near valid ones, and what RFC 6455 forbids."""
+"""Strategies for WebSocket frames as bytes: almost valid ones, and ones that RFC 6455 forbids."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MASK = b"\x01\x02\x03\x04"
 
 
 def frame(payload: bytes, opcode: int = 1, *, first: int = 0x80, masked: bool = True, width: int = 0) -> bytes:
-    """One frame. ``first`` has FIN and the reserved bits; ``width`` makes the length longer than it need be."""
+    """Return a frame. ``first`` has FIN and the reserved bits; ``width`` may make the length longer than needed."""
     length = len(payload)
     if length < 126 and width == 0:
         size, rest = length, b""
@@ -35,7 +35,7 @@ def frame(payload: bytes, opcode: int = 1, *, first: int = 0x80, masked: bool = 
 
 
 def init(token: str) -> bytes:
-    """The frame that signs a socket in."""
+    """Return the frame that signs a socket in."""
     return frame(json.dumps({"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}}).encode())
 
 

@@ -1,4 +1,4 @@
-"""Strategies for HTTP requests as bytes: near valid ones, and what a careless or hostile client sends."""
+"""Strategies for HTTP requests as bytes: almost valid ones, and hostile ones."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ values = st.recursive(
 
 @dataclass(frozen=True)
 class Sent:
-    """A request: its bytes, in the pieces they are written in, and whether it is whole."""
+    """A request: its bytes, in the pieces they are written in, and whether it is complete."""
 
     pieces: tuple[bytes, ...]
     whole: bool
@@ -79,7 +79,7 @@ objects = (
 
 @st.composite
 def bodies(draw: st.DrawFn) -> bytes:
-    """A body: JSON, JSON that was damaged, or anything."""
+    """Generate a body: JSON, damaged JSON, or any bytes."""
     body = json.dumps(draw(objects)).encode()
     match draw(st.integers(0, 5)):
         case 0:
@@ -117,7 +117,7 @@ def _coded(body: bytes, coding: str) -> bytes:
 
 @st.composite
 def _chunked(draw: st.DrawFn, body: bytes) -> bytes:
-    """The body in chunks, with extensions and trailers."""
+    """Return the body in chunks, with extensions and trailers."""
     cuts = sorted(draw(st.lists(st.integers(0, len(body)), max_size=5)))
     out, start = b"", 0
     for end in [*cuts, len(body)]:
@@ -132,7 +132,7 @@ def _chunked(draw: st.DrawFn, body: bytes) -> bytes:
 
 @st.composite
 def requests(draw: st.DrawFn, token: str) -> Sent:
-    """A request to any door, signed in or not."""
+    """Generate a request to any door, with or without a token."""
     method = draw(st.sampled_from(("POST", "POST", "POST", "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "BREW")))
     path, version = draw(st.sampled_from(PATHS)), draw(st.sampled_from(("1.1", "1.1", "1.1", "1.0")))
     fields = [("host", "localhost"), ("content-type", "application/json"), ("connection", "close")]
@@ -157,6 +157,6 @@ def requests(draw: st.DrawFn, token: str) -> Sent:
 
 @st.composite
 def pieces(draw: st.DrawFn, data: bytes) -> tuple[bytes, ...]:
-    """The bytes, cut anywhere."""
+    """Split bytes at random."""
     cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=3)))
     return tuple(data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True) if end > start)

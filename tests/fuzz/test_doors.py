@@ -46,7 +46,7 @@ async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Targ
 
 
 async def fuzzed(target: Target, check: Callable[..., None], **given_by: st.SearchStrategy[Any]) -> None:
-    """Check examples for their time: a quarter to warm up, then with an eye on memory and log."""
+    """Check examples for a time. After a quarter of it, which is the warm-up, memory and log are checked too."""
     seeds, logged = itertools.count(START), len(target.log)
 
     def until(end: float) -> None:
@@ -64,26 +64,26 @@ async def fuzzed(target: Target, check: Callable[..., None], **given_by: st.Sear
 
 
 def errors_in(log: bytearray) -> list[str]:
-    """The lines of a log that tell of a fault in the gateway."""
+    """Return the lines of a log that report a fault of the gateway."""
     lines = log.decode(errors="replace").splitlines()
     return [line for line in lines if '"level":"error"' in line or '"level":"critical"' in line or "Traceback" in line]
 
 
 def check_status(status: int, body: bytes) -> None:
-    """A 5xx is one that the documentation has, with its code."""
+    """Assert that a 5xx status is documented, with its code."""
     if status >= 500:
         assert code_of(body).upper() in DECLARED, (status, body)
 
 
 def code_of(body: bytes) -> str:
-    """The code of an error, at either door."""
+    """Return the code of an error, at either door."""
     answer: Any = json.loads(body)
     if "error" in answer:
         return str(answer["error"]["code"])
     return str(answer["errors"][0]["extensions"]["code"])
 
 
-async def test_requests_in_any_bytes(target: Target) -> None:
+async def test_requests_of_any_bytes_get_a_valid_answer(target: Target) -> None:
     token = target.token()
 
     def one(sent: requests.Sent) -> None:
@@ -94,7 +94,7 @@ async def test_requests_in_any_bytes(target: Target) -> None:
     await fuzzed(target, one, sent=requests.requests(token))
 
 
-async def test_frames_in_any_bytes(target: Target) -> None:
+async def test_frames_of_any_bytes_cause_no_internal_error(target: Target) -> None:
     sign_in = frames.init(target.token())
     ping = frames.frame(b"fuzz", wire.PING)
 
@@ -106,7 +106,7 @@ async def test_frames_in_any_bytes(target: Target) -> None:
     await fuzzed(target, one, sent=frames.frames, signed_in=st.booleans())
 
 
-async def test_the_rest_door_by_its_own_description(target: Target) -> None:
+async def test_generated_requests_to_v1_get_a_valid_answer(target: Target) -> None:
     async with target.client(None) as client:
         document = (await client.get("/openapi.json")).json()
     described = schemathesis.openapi.from_dict(document)

@@ -1,4 +1,4 @@
-"""Blocking raw sockets: what is fuzzed is bytes, and one example follows another."""
+"""Blocking raw sockets, since the examples are bytes and run one after another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLOSE, PING, PONG = 8, 9, 10
 
 @dataclass
 class Answer:
-    """What came back on a connection; ``status`` is 0 where nothing did."""
+    """The answer on a connection; ``status`` is 0 without one."""
 
     status: int = 0
     body: bytes = b""
@@ -32,7 +32,7 @@ class Answer:
 
 
 def ask(address: tuple[str, int], pieces: tuple[bytes, ...], seconds: float) -> Answer:
-    """Send a request in pieces and read its answer, for as long as something comes within ``seconds``."""
+    """Send a request in pieces. Read its answer until nothing arrives for ``seconds``."""
     answer = Answer()
     parser = httptools.HttpResponseParser(answer)
     with socket.create_connection(address, timeout=seconds) as connection:
@@ -79,7 +79,7 @@ def close_code(address: tuple[str, int], handshake: bytes, frames: list[bytes], 
 
 
 def _frame(data: bytes) -> tuple[int, bytes, bytes] | None:
-    """The first frame of a server's bytes, and the rest; ``None`` until it is whole."""
+    """Return the first frame of a server's bytes, and the rest; ``None`` while it is incomplete."""
     if len(data) < 2:
         return None
     size, start = data[1] & 0x7F, 2

@@ -9,7 +9,7 @@ from resolvers.completing import tool_calls_of
 from resolvers.streams.events import Event, StreamFailure, TextDelta, ToolCallDelta
 
 
-def test_calls_are_joined_of_their_pieces_in_the_order_of_their_places() -> None:
+def test_calls_are_joined_from_their_pieces_by_index() -> None:
     said: list[Event] = [
         ToolCallDelta(index=1, tool_call_id="b", name="second"),
         ToolCallDelta(index=0, tool_call_id="a", name="first"),
@@ -40,5 +40,5 @@ def test_an_error_is_restored_from_a_stream_failure(error: RateLimited | Upstrea
 
 
 @pytest.mark.parametrize("code", list(HTTP_STATUS))
-def test_every_code_can_come_back(code: ErrorCode) -> None:
+def test_every_code_is_restored(code: ErrorCode) -> None:
     assert StreamFailure(code=code, message="m").error().code is code

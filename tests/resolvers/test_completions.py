@@ -1,4 +1,4 @@
-"""A completion's source, fed with the bytes of an upstream's body."""
+"""The source of a completion, with the bytes of an upstream's body."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from clients.litellm import CompletionStream
 from clients.upstream import StreamedAnswer
 from clients.usage import Usage
 from resolvers.sources.completions import CompletionSource
-from resolvers.streams.clocks import Clocks
 from resolvers.streams.events import (
     Ended,
     Entry,
@@ -33,6 +32,7 @@ from resolvers.streams.events import (
     ToolCallDelta,
 )
 from resolvers.streams.merging import joined_calls, merged
+from resolvers.streams.timeouts import Timeouts
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
 READ_USAGE = Usage(prompt_tokens=7, completion_tokens=5, total_tokens=12)
@@ -40,7 +40,7 @@ DONE = END = b"data: [DONE]\n\n"
 
 
 class Heard:
-    """What came of a body: events, bytes for the OpenAI door, and the error that ended it."""
+    """The results of a body: events, bytes for ``/v1``, and the error that ended it."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -63,7 +63,7 @@ class Heard:
 
 
 async def heard(*body: bytes | Any, wants_usage: bool = True) -> Heard:
-    """Chunks are given as bytes, or as what is to be an event's JSON."""
+    """Read a body. Chunks are bytes, or values that become the JSON of an event."""
     found = Heard()
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -77,8 +77,8 @@ async def heard(*body: bytes | Any, wants_usage: bool = True) -> Heard:
     def stream(*_: object, wants_usage: bool, **__: object) -> CompletionStream:
         return CompletionStream(opened(), wants_usage=wants_usage)
 
-    clocks = Clocks(request=9, llm_total=9, first_token=9, idle=9)
-    resources = SimpleNamespace(metrics=found, clocks=clocks, litellm=SimpleNamespace(stream=stream))
+    timeouts = Timeouts(request=9, llm_total=9, first_token=9, idle=9)
+    resources = SimpleNamespace(metrics=found, timeouts=timeouts, litellm=SimpleNamespace(stream=stream))
     context = SimpleNamespace(resources=resources, model_scope=lambda: None)
     source = CompletionSource(context, "key", b"", wants_usage=wants_usage)  # type: ignore[arg-type]
     try:
@@ -135,7 +135,7 @@ FIELDS = [
 
 
 def with_value(path: str, value: Any) -> dict[str, Any]:
-    """A chunk that says no text, with a value at one of its places."""
+    """Return a chunk without text, with a value at one of its positions."""
     call = {"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}}
     wire: Any = chunk({"tool_calls": [call]}, index=1, usage={**USAGE, "prompt_tokens_details": {}})
     *parents, last = path.split(".")
@@ -147,7 +147,7 @@ def with_value(path: str, value: Any) -> dict[str, Any]:
 
 
 @given(st.sampled_from(FIELDS), json_values, st.booleans())
-def test_no_value_of_any_field_costs_the_text_of_other_chunks(path: str, value: Any, wants_usage: bool) -> None:
+def test_an_odd_value_does_not_lose_the_text_of_other_chunks(path: str, value: Any, wants_usage: bool) -> None:
     odd = with_value(path, value)
     body = [chunk({"content": "Hello "}), odd, chunk({"content": "world"}), chunk(None, "stop"), END]
     found = asyncio.run(heard(*body, wants_usage=wants_usage))
@@ -159,14 +159,14 @@ def test_no_value_of_any_field_costs_the_text_of_other_chunks(path: str, value: 
 
 
 @given(st.binary(max_size=40))
-def test_no_event_costs_the_text_of_others_and_its_bytes_are_passed_on(data: bytes) -> None:
+def test_an_unreadable_event_is_forwarded_and_loses_no_text(data: bytes) -> None:
     odd = b"data: {\x00" + data.replace(b"\n", b"").replace(b"\r", b"") + b"\n\n"
     found = asyncio.run(heard(chunk({"content": "Hello "}), odd, chunk({"content": "world"}), chunk(None, "stop"), END))
     assert (found.text, found.ended.outcome, found.unreadable) == ("Hello world", StreamOutcome.COMPLETED, 1)
     assert odd in found.raw
 
 
-async def test_nothing_but_unreadable_events_is_no_answer() -> None:
+async def test_an_answer_of_unreadable_events_is_an_error() -> None:
     found = await heard(b"data: <html>\n\n", b"data: ping\n\n")
     assert isinstance(found.error, UpstreamError)
     assert found.error.reason == "DECODE"
@@ -235,7 +235,7 @@ async def test_usage_reported_before_the_end_is_kept() -> None:
         (True, UpstreamError, "MODEL"),
     ],
 )
-async def test_an_error_event_means_what_the_status_would_and_done_is_not_passed_on(
+async def test_an_error_event_is_classified_by_its_code(
     error: Any, kind: type[GatewayError], reason: str | None
 ) -> None:
     found = await heard(chunk({"content": "a"}), {"error": error}, END)
@@ -266,7 +266,7 @@ async def test_a_stream_that_an_error_event_ends_is_freed_without_the_garbage_co
         yield StreamedAnswer({}, pieces())
 
     class Frame:
-        """Stands for what the frames hold that the error has passed."""
+        """Represents the objects that the error's stack frames keep alive."""
 
     async def read(_: Frame) -> None:
         async with CompletionStream(opened(), wants_usage=True) as stream:
@@ -285,7 +285,7 @@ async def test_a_stream_that_an_error_event_ends_is_freed_without_the_garbage_co
         gc.enable()
 
 
-async def test_only_what_is_usage_and_nothing_else_is_withheld() -> None:
+async def test_only_chunks_with_nothing_but_usage_are_withheld() -> None:
     body = [
         chunk({"role": "assistant"}, usage=USAGE),
         chunk({"role": "assistant"}, index=1, usage=USAGE),
@@ -304,7 +304,7 @@ async def test_only_what_is_usage_and_nothing_else_is_withheld() -> None:
     assert (await heard(*body, wants_usage=True)).raw.count(b'"usage"') == 8
 
 
-async def test_calls_of_one_index_have_indexes_of_their_own_in_the_graph() -> None:
+async def test_calls_with_equal_indexes_get_different_ones() -> None:
     def call(**told: Any) -> dict[str, Any]:
         return chunk({"tool_calls": [{"index": 0, **told}]})
 
@@ -333,7 +333,7 @@ async def test_calls_of_one_index_have_indexes_of_their_own_in_the_graph() -> No
     ]
 
 
-def test_pieces_that_wait_for_a_reader_are_merged_as_an_answer_is_joined() -> None:
+def test_waiting_pieces_are_merged_as_whole_answers_are_joined() -> None:
     first = ToolCallDelta(index=0, arguments_delta="{")
     late = ToolCallDelta(index=0, tool_call_id="a", name="f", arguments_delta="}")
     other = ToolCallDelta(index=1, tool_call_id="b", name="g")

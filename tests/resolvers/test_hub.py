@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
 
 import pytest
 
@@ -30,42 +29,47 @@ from resolvers.streams.events import (
     TextDelta,
     ToolCallDelta,
 )
-from resolvers.streams.stream import Stream, StreamRequest
-from tests.support.scripted_streams import GRACE, USER, ScriptedSource, end_of, hub, starting, upstream_bytes
+from resolvers.streams.stream import Stream
+from tests.support.scripted_streams import (
+    COMPLETED,
+    GRACE,
+    USER,
+    ScriptedSource,
+    end_of,
+    failure_of,
+    finished,
+    hub,
+    run_to_end,
+    starting,
+    upstream_bytes,
+)
 
 
-async def test_a_source_that_breaks_ends_its_stream_and_is_reported_in_full() -> None:
+async def test_an_exception_of_a_source_fails_its_stream_and_is_reported() -> None:
     streams, metrics = hub()
     error = ValueError("an inside story")
-    async with starting(streams, ScriptedSource(Started(), error)) as stream:
-        ended = await end_of(stream)
+    ended = await run_to_end(streams, ScriptedSource(Started(), error))
     assert ended.outcome is StreamOutcome.FAILED
-    assert ended.error is not None
-    assert (ended.error.code, "story" in ended.error.message) == (ErrorCode.INTERNAL_ERROR, False)
+    assert failure_of(ended).code is ErrorCode.INTERNAL_ERROR
+    assert "story" not in failure_of(ended).message
     assert metrics.broken == [error]
 
 
-async def test_a_source_that_just_stops_has_been_cut() -> None:
+async def test_a_source_without_an_end_fails_its_stream() -> None:
     streams, _ = hub()
-    async with starting(streams, ScriptedSource(Started(), TextDelta(text="a"))) as stream:
-        ended = await end_of(stream)
-    assert ended.error is not None
-    assert ended.error.reason == "CUT"
+    ended = await run_to_end(streams, ScriptedSource(Started(), TextDelta(text="a")))
+    assert failure_of(ended).reason == "CUT"
 
 
 async def test_a_refusal_reaches_all_waiting_requests_and_leaves_the_key_free() -> None:
     streams, _ = hub()
     refusing = ScriptedSource(refuses=NotFound("No."))
 
-    async def attempt(source: ScriptedSource) -> None:
-        async with starting(streams, source, key="k"):
-            pass
-
-    results = await asyncio.gather(attempt(refusing), attempt(refusing), return_exceptions=True)
+    attempts = [run_to_end(streams, refusing, key="k") for _ in range(2)]
+    results = await asyncio.gather(*attempts, return_exceptions=True)
     assert [type(result) for result in results] == [NotFound, NotFound]
     assert refusing.opened == 1
-    async with starting(streams, ScriptedSource(Started(), Ended(outcome=StreamOutcome.COMPLETED)), key="k"):
-        pass
+    assert await run_to_end(streams, finished(), key="k") is COMPLETED
 
 
 async def test_the_last_reader_closes_the_source_and_no_earlier_one_does() -> None:
@@ -81,7 +85,7 @@ async def test_the_last_reader_closes_the_source_and_no_earlier_one_does() -> No
     assert metrics.ended == ["cancelled"]
 
 
-async def test_a_stream_that_continues_outlives_its_reader_for_its_grace() -> None:
+async def test_a_stream_continues_without_readers_for_its_grace_period() -> None:
     streams, _ = hub(grace=0.01)
     source = ScriptedSource(Started(), asyncio.Event())
     async with starting(streams, source, on_disconnect=OnDisconnect.CONTINUE) as stream:
@@ -90,7 +94,7 @@ async def test_a_stream_that_continues_outlives_its_reader_for_its_grace() -> No
     assert (await end_of(stream)).outcome is StreamOutcome.CANCELLED
 
 
-async def test_a_key_is_its_owners_alone_and_holds_for_its_input_alone() -> None:
+async def test_a_key_belongs_to_its_owner_and_input() -> None:
     streams, _ = hub()
     source = ScriptedSource(Started(), asyncio.Event())
     async with starting(streams, source, key="k", fingerprint="a") as stream:
@@ -107,8 +111,7 @@ async def test_a_key_is_its_owners_alone_and_holds_for_its_input_alone() -> None
 
 async def test_a_stream_that_cannot_be_read_again_is_removed_at_its_end() -> None:
     streams, _ = hub()
-    said = (Started(), TextDelta(text="a"), Ended(outcome=StreamOutcome.COMPLETED))
-    async with starting(streams, ScriptedSource(*said), retained=False) as stream:
+    async with starting(streams, finished(TextDelta(text="a")), retained=False) as stream:
         assert (await end_of(stream)).outcome is StreamOutcome.COMPLETED
         assert stream.log.length == 3  # it is still there for who reads it now
         assert streams.of(USER) == []
@@ -118,11 +121,10 @@ async def test_a_stream_that_cannot_be_read_again_is_removed_at_its_end() -> Non
     assert streams.of(USER) == []
 
 
-async def test_a_key_starts_anew_where_its_stream_broke_off_if_that_is_asked_for() -> None:
+async def test_a_key_restarts_after_a_failure_if_that_is_requested() -> None:
     streams, _ = hub()
-    done = ScriptedSource(Started(), Ended(outcome=StreamOutcome.COMPLETED))
-    failing = ScriptedSource(Started(), ValueError("no"))
-    async with starting(streams, failing, key="k") as first:
+    done = finished()
+    async with starting(streams, ScriptedSource(Started(), ValueError("no")), key="k") as first:
         await end_of(first)
         async with starting(streams, done, key="k") as replayed:
             assert replayed is first
@@ -134,15 +136,14 @@ async def test_a_key_starts_anew_where_its_stream_broke_off_if_that_is_asked_for
     assert streams.get(first.id, USER) is first
 
 
-async def test_a_stream_that_is_being_cancelled_is_not_attached_to_anew() -> None:
+async def test_a_restart_does_not_attach_to_a_stream_that_is_being_cancelled() -> None:
     streams, _ = hub()
     async with starting(streams, ScriptedSource(Started(), asyncio.Event()), key="k") as first:
         streams.cancel(first)
         assert first.log.ended is None
-        done = ScriptedSource(Started(), Ended(outcome=StreamOutcome.COMPLETED))
-        async with starting(streams, done, key="k", restarts=True) as second:
+        async with starting(streams, finished(), key="k", restarts=True) as second:
             assert second is not first
-            assert (await end_of(second)).outcome is StreamOutcome.COMPLETED
+            assert await end_of(second) is COMPLETED
     assert (await end_of(first)).outcome is StreamOutcome.CANCELLED
 
 
@@ -160,17 +161,15 @@ async def test_usage_reported_before_a_failure_or_a_cancellation_is_kept(end: Ex
     assert metrics.tokens == [(7, 5)]
 
 
-async def test_usage_is_kept_where_an_answer_outgrows_its_bound() -> None:
+async def test_usage_is_kept_if_an_answer_exceeds_its_bound() -> None:
     streams, metrics = hub(max_log=1000)
     source = ScriptedSource(Started(), *(TextDelta(text="a" * 300) for _ in range(9)))
     source.usage = Usage(completion_tokens=900)
-    async with starting(streams, source) as stream:
-        ended = await end_of(stream)
-    assert ended.error is not None
-    assert (ended.error.reason, ended.usage, metrics.tokens) == ("TOO_LARGE", source.usage, [(None, 900)])
+    ended = await run_to_end(streams, source)
+    assert (failure_of(ended).reason, ended.usage, metrics.tokens) == ("TOO_LARGE", source.usage, [(None, 900)])
 
 
-async def test_a_log_begins_with_started_whatever_happened() -> None:
+async def test_every_log_begins_with_started() -> None:
     streams, _ = hub(heartbeat=0.001)
     gate = asyncio.Event()
     late = ScriptedSource(gate, RateLimited("Later.", retry_after_seconds=3))
@@ -180,14 +179,12 @@ async def test_a_log_begins_with_started_whatever_happened() -> None:
         assert [type(entry.event) for entry in await refused.log.after(0)] == [Started, Ended]
         assert streams.get(refused.log.stream_id, USER) is refused  # a reader can ask for it
         assert ended.error == StreamFailure.of(RateLimited("Later.", retry_after_seconds=3))
-    done = ScriptedSource(Started(), Ended(outcome=StreamOutcome.COMPLETED))
-    async with starting(streams, done, key="k") as second:
+    async with starting(streams, finished(), key="k") as second:
         assert second is not refused
-    broken = ScriptedSource(ValueError("before it began"))
-    async with starting(streams, broken) as stream:
+    async with starting(streams, ScriptedSource(ValueError("before it began"))) as stream:
         await end_of(stream)
     cancelled = ScriptedSource(asyncio.Event())
-    opening = asyncio.create_task(opened(starting(streams, cancelled, kind="turn", key="c")))
+    opening = asyncio.create_task(run_to_end(streams, cancelled, key="c"))
     while not cancelled.opened:
         await asyncio.sleep(0)
     [running] = [one for one in streams.of(USER) if one.log.ended is None]
@@ -197,14 +194,9 @@ async def test_a_log_begins_with_started_whatever_happened() -> None:
         assert [type(entry.event) for entry in await one.log.after(0)] == [Started, Ended]
 
 
-async def opened(starting: AbstractAsyncContextManager[Stream]) -> None:
-    async with starting:
-        pass
-
-
-async def test_a_key_begins_again_where_its_last_reader_left_and_not_where_it_was_cancelled() -> None:
+async def test_a_key_starts_again_after_its_last_reader_left_and_not_after_a_cancellation() -> None:
     streams, _ = hub()
-    done = ScriptedSource(Started(), TextDelta(text="a"), Ended(outcome=StreamOutcome.COMPLETED))
+    done = finished(TextDelta(text="a"))
     me = asyncio.Event()
     for leaves in (True, False):
         first_source = ScriptedSource(Started(), asyncio.Event())
@@ -227,16 +219,15 @@ async def test_a_key_starts_again_while_its_abandoned_stream_is_closing() -> Non
     async with starting(streams, ScriptedSource(Started(), asyncio.Event()), key="k") as first:
         pass
     assert first.log.ended is None
-    done = ScriptedSource(Started(), Ended(outcome=StreamOutcome.COMPLETED))
-    async with starting(streams, done, key="k") as second:
+    async with starting(streams, finished(), key="k") as second:
         assert second is not first
-        assert (await end_of(second)).outcome is StreamOutcome.COMPLETED
+        assert await end_of(second) is COMPLETED
 
 
 async def test_only_a_stream_that_another_operation_started_is_a_replay() -> None:
     streams, _ = hub()
     me, other = asyncio.Event(), asyncio.Event()
-    source = ScriptedSource(Started(), TextDelta(text="a"), Ended(outcome=StreamOutcome.COMPLETED))
+    source = finished(TextDelta(text="a"))
     async with starting(streams, source, key="k", starter=me) as stream:
         await end_of(stream)  # all of it is there before its own reader reads
         assert not streams.is_replay(stream, me)
@@ -246,11 +237,11 @@ async def test_only_a_stream_that_another_operation_started_is_a_replay() -> Non
             assert streams.is_replay(stream, other)
 
 
-@pytest.mark.parametrize("looks", [True, False])
-async def test_a_key_with_an_unknown_outcome_is_not_free(looks: bool) -> None:
+@pytest.mark.parametrize("can_search", [True, False])
+async def test_a_key_with_an_unknown_outcome_is_not_free(can_search: bool) -> None:
     streams, _ = hub()
     lost = ScriptedSource(refuses=UpstreamError("Lost.", reason=Reason.CUT))
-    sources = [lost, ScriptedSource(Started(), Ended(outcome=StreamOutcome.COMPLETED))]
+    sources = [lost, finished()]
     seen: list[Stream | None] = []
 
     def source() -> ScriptedSource:
@@ -258,24 +249,18 @@ async def test_a_key_with_an_unknown_outcome_is_not_free(looks: bool) -> None:
         return sources.pop(0)
 
     async def attempt() -> Stream:
-        request = StreamRequest(
-            owner=USER,
-            kind="turn",
-            source=source,
-            on_disconnect=OnDisconnect.CANCEL,
-            key="k",
-            unknown="Ask again.",
-            looks=looks,
-        )
-        async with streams.start(request) as stream:
+        async with starting(
+            streams, lost, source=source, key="k", unknown="Ask again.", can_search=can_search
+        ) as stream:
             await end_of(stream)
             return stream
 
     with pytest.raises(Conflict) as unknown:
         await attempt()
-    assert (unknown.value.reason, unknown.value.message) == ("OUTCOME_UNKNOWN", "Lost. Ask again.")
+    assert unknown.value.reason == "OUTCOME_UNKNOWN"
+    assert unknown.value.message == "The outcome of the request is unknown. The cause: Lost. Ask again."
     assert streams.attaches(USER, "k")
-    if not looks:
+    if not can_search:
         for _ in range(2):
             with pytest.raises(Conflict):
                 await attempt()
@@ -301,15 +286,14 @@ async def test_a_key_with_an_unknown_outcome_is_not_free(looks: bool) -> None:
         (UpstreamError("No.", reason=Reason.STATUS, retry_after_seconds=1), True),
     ],
 )
-@pytest.mark.parametrize("looks", [True, False])
-async def test_a_failure_frees_the_key_where_nothing_can_have_been_done(
-    error: GatewayError, sent: bool, looks: bool
+@pytest.mark.parametrize("can_search", [True, False])
+async def test_a_failure_frees_the_key_only_if_nothing_was_sent(
+    error: GatewayError, sent: bool, can_search: bool
 ) -> None:
     streams, _ = hub()
-    is_told = error.reason == "DECODE" or (looks and error.retry_after_seconds is not None)
+    is_told = error.reason == "DECODE" or (can_search and error.retry_after_seconds is not None)
     with pytest.raises(type(error) if not sent or is_told else Conflict) as raised:
-        async with starting(streams, ScriptedSource(refuses=error), key="k", unknown="Ask again.", looks=looks):
-            pass
+        await run_to_end(streams, ScriptedSource(refuses=error), key="k", unknown="Ask again.", can_search=can_search)
     assert raised.value.retry_after_seconds == error.retry_after_seconds
     assert streams.attaches(USER, "k") is sent
 
@@ -322,11 +306,8 @@ async def test_200_000_small_tokens_are_one_answer_in_little_memory() -> None:
         async def said(self) -> AsyncIterator[tuple[Event, bytes]]:
             yield Started(), b""
             for number in range(count):
-                raw = (
-                    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[{"delta":{"content":"a"}}]}'
-                )
-                yield TextDelta(text=f"{number % 1000:03} "), raw
-            yield Ended(outcome=StreamOutcome.COMPLETED), b"data: [DONE]\n\n"
+                yield TextDelta(text=f"{number % 1000:03} "), b'data: {"choices":[{"delta":{"content":"a"}}]}'
+            yield COMPLETED, b"data: [DONE]\n\n"
 
     async with starting(streams, Talking()) as stream:
         assert (await end_of(stream)).outcome is StreamOutcome.COMPLETED
@@ -345,26 +326,19 @@ async def test_200_000_small_tokens_are_one_answer_in_little_memory() -> None:
 async def test_an_answer_is_bounded_by_its_text_in_utf8(piece: Event) -> None:
     streams, _ = hub(max_log=1000)
     for times, outcome in ((10, StreamOutcome.COMPLETED), (11, StreamOutcome.FAILED)):
-        pieces = [piece] * times
-        source = ScriptedSource(Started(), *pieces, Ended(outcome=StreamOutcome.COMPLETED))
-        async with starting(streams, source) as stream:
-            ended = await end_of(stream)
+        ended = await run_to_end(streams, finished(*[piece] * times))
         assert ended.outcome is outcome
-    assert ended.error is not None
-    assert ended.error.reason == "TOO_LARGE"
+    assert failure_of(ended).reason == "TOO_LARGE"
 
 
 @pytest.mark.bound("answer-memory")
 async def test_pieces_without_text_are_bounded_by_their_memory() -> None:
     streams, _ = hub(max_memory=100_000)
-    source = ScriptedSource(Started(), *(Raw() for _ in range(50_000)), Ended(outcome=StreamOutcome.COMPLETED))
-    async with starting(streams, source) as stream:
-        ended = await end_of(stream)
-    assert ended.error is not None
-    assert ended.error.reason == "TOO_LARGE"
+    ended = await run_to_end(streams, finished(*(Raw() for _ in range(50_000))))
+    assert failure_of(ended).reason == "TOO_LARGE"
 
 
-async def test_upstream_bytes_are_kept_until_the_openai_door_reads() -> None:
+async def test_upstream_bytes_are_kept_until_v1_reads_them() -> None:
     """Another reader of a stream without a key may be ahead of the door that began it, before that is counted."""
     streams, _ = hub()
     source, number = ScriptedSource(Started(), asyncio.Event()), 4 * PIECE

@@ -1,4 +1,4 @@
-"""What is asked for twice under one key."""
+"""Requests that are repeated with the same idempotency key."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from hypothesis import strategies as st
 
 from clients.codes import Reason
 from clients.errors import BadUserInput, Conflict, Overloaded, RateLimited, UpstreamError, UpstreamUnavailable
-from resolvers import doubt
-from resolvers.doubt import Doubt
+from resolvers import outcome_unknown
 from resolvers.idempotency import KEY_BYTES, OVERHEAD_BYTES, OWNERS, IdempotencyKeys, fingerprint
+from resolvers.outcome_unknown import OutcomeUnknown
+from tests.support.clock import Clock
 from tests.support.scripted_streams import refuses
 
-DOUBT = Doubt(message="Unknown.")
+UNKNOWN = OutcomeUnknown(message="Unknown.")
 
 
 class Acting:
-    """Something that is done when it is let."""
+    """An action that ends when ``may_end`` is set, and counts how often it has started."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -41,24 +42,21 @@ class Acting:
         return f"answer {mine}"
 
 
-class Time:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+async def begun_with(keys: IdempotencyKeys, act: Acting, count: int = 1) -> list[asyncio.Task[Any]]:
+    """Start an action under one key, and make further requests with the key while it is in flight."""
+    act.may_end.clear()
+    waiting = [asyncio.create_task(keys.done("ada", "k", "a", act)) for _ in range(count)]
+    await begun(act)
+    return waiting
 
 
 async def begun(act: Acting, times: int = 1) -> None:
-    """Let the tasks go on until something has begun."""
     async with asyncio.timeout(5):
         while act.begun < times:
             await asyncio.sleep(0)
 
 
-async def test_a_key_does_it_once_and_each_key_and_owner_for_itself() -> None:
+async def test_each_key_of_each_owner_acts_once() -> None:
     keys, act = IdempotencyKeys(60), Acting()
     assert [await keys.done("ada", "k", "a", act) for _ in range(2)] == ["answer 1", "answer 1"]
     assert await keys.done("ada", "other", "a", act) == "answer 2"
@@ -66,21 +64,17 @@ async def test_a_key_does_it_once_and_each_key_and_owner_for_itself() -> None:
     assert act.begun == 3
 
 
-async def test_those_who_come_while_it_is_under_way_wait_for_it() -> None:
+async def test_requests_with_a_key_in_flight_get_the_same_answer() -> None:
     keys, act = IdempotencyKeys(60), Acting()
-    act.may_end.clear()
-    waiting = [asyncio.create_task(keys.done("ada", "k", "a", act)) for _ in range(5)]
-    await begun(act)
+    waiting = await begun_with(keys, act, 5)
     act.may_end.set()
     assert await asyncio.gather(*waiting) == ["answer 1"] * 5
     assert act.begun == 1
 
 
-async def test_a_key_with_other_input_is_a_conflict_under_way_and_afterwards() -> None:
+async def test_a_key_is_refused_with_different_input_in_flight_and_afterwards() -> None:
     keys, act = IdempotencyKeys(60), Acting()
-    act.may_end.clear()
-    waiting = asyncio.create_task(keys.done("ada", "k", "a", act))
-    await begun(act)
+    [waiting] = await begun_with(keys, act)
     for _ in range(2):
         with refuses(Conflict, "KEY_REUSED"):
             await keys.done("ada", "k", "b", act)
@@ -89,11 +83,9 @@ async def test_a_key_with_other_input_is_a_conflict_under_way_and_afterwards() -
 
 
 @pytest.mark.parametrize("leaving", [1, 2])
-async def test_whoever_leaves_stops_nothing(leaving: int) -> None:
+async def test_a_cancelled_request_does_not_cancel_the_action(leaving: int) -> None:
     keys, act = IdempotencyKeys(60), Acting()
-    act.may_end.clear()
-    waiting = [asyncio.create_task(keys.done("ada", "k", "a", act)) for _ in range(2)]
-    await begun(act)
+    waiting = await begun_with(keys, act, 2)
     for one in waiting[:leaving]:
         one.cancel()
     await asyncio.wait(waiting[:leaving])
@@ -102,20 +94,18 @@ async def test_whoever_leaves_stops_nothing(leaving: int) -> None:
     assert await keys.done("ada", "k", "a", act) == "answer 1"
 
 
-async def test_a_failure_is_told_to_all_who_wait_and_frees_the_key() -> None:
+async def test_a_failure_reaches_all_waiting_requests_and_frees_the_key() -> None:
     keys, act = IdempotencyKeys(60), Acting()
-    act.may_end.clear()
     act.fails = UpstreamError("down", reason=Reason.CONNECT)
-    waiting = [asyncio.create_task(keys.done("ada", "k", "a", act)) for _ in range(2)]
-    await begun(act)
+    waiting = await begun_with(keys, act, 2)
     act.may_end.set()
     assert await asyncio.gather(*waiting, return_exceptions=True) == [act.fails] * 2
     act.fails = None
     assert await keys.done("ada", "k", "with other input", act) == "answer 2"
 
 
-async def test_an_answer_is_kept_for_its_time() -> None:
-    clock = Time()
+async def test_an_answer_expires() -> None:
+    clock = Clock()
     keys, act = IdempotencyKeys(60, clock=clock), Acting()
     await keys.done("ada", "k", "a", act)
     clock.now = 59.9
@@ -124,12 +114,10 @@ async def test_an_answer_is_kept_for_its_time() -> None:
     assert await keys.done("ada", "k", "b", act) == "answer 2"
 
 
-async def test_what_takes_long_is_kept_from_its_end() -> None:
-    clock = Time()
+async def test_an_answer_is_kept_from_the_end_of_its_action() -> None:
+    clock = Clock()
     keys, act = IdempotencyKeys(60, clock=clock), Acting()
-    act.may_end.clear()
-    waiting = asyncio.create_task(keys.done("ada", "k", "a", act))
-    await begun(act)
+    [waiting] = await begun_with(keys, act)
     clock.now = 100
     act.may_end.set()
     await waiting
@@ -137,23 +125,22 @@ async def test_what_takes_long_is_kept_from_its_end() -> None:
     assert await keys.done("ada", "k", "a", act) == "answer 1"
 
 
-def large(_: str) -> int:
-    return 6 * OVERHEAD_BYTES
+def weighing(weight: int) -> Callable[[object], int]:
+    """Return a function that gives every answer this weight."""
+    return lambda _: weight
+
+
+large = weighing(6 * OVERHEAD_BYTES)
 
 
 def bounded(each: int = 10 * OVERHEAD_BYTES, **more: Any) -> IdempotencyKeys:
-    """One in which an owner may keep one large answer, and four small ones."""
+    """Return keys whose owners may each keep one large answer."""
     return IdempotencyKeys(60, memory=OWNERS * each, **more)
-
-
-def weighing(weight: int) -> Callable[[object], int]:
-    """Weigh every answer alike."""
-    return lambda _: weight
 
 
 @pytest.mark.bound("answers-kept")
 @pytest.mark.parametrize("past", [0, 1])
-async def test_an_owner_keeps_as_much_as_the_bound_and_not_a_byte_more(past: int) -> None:
+async def test_an_owners_oldest_answer_is_evicted_one_byte_past_the_bound(past: int) -> None:
     keys, act = bounded(), Acting()
     for key, weight in (("a", 5 * OVERHEAD_BYTES), ("b", 5 * OVERHEAD_BYTES + past)):
         await keys.done("ada", key, "", act, weighing(weight))
@@ -163,18 +150,18 @@ async def test_an_owner_keeps_as_much_as_the_bound_and_not_a_byte_more(past: int
 
 @pytest.mark.bound("answers-kept")
 @pytest.mark.parametrize("past", [0, 1])
-async def test_all_owners_keep_as_much_as_the_bound_and_not_a_byte_more(past: int) -> None:
+async def test_a_new_key_is_refused_one_byte_past_the_bound_of_all_owners(past: int) -> None:
     keys, act = bounded(), Acting()
     each = 10 * OVERHEAD_BYTES
     for owner in range(OWNERS - 1):
-        await keys.done(str(owner), "k", "", act, lambda _: each)
-    await keys.done("almost", "k", "", act, lambda _: each - OVERHEAD_BYTES + past)
+        await keys.done(str(owner), "k", "", act, weighing(each))
+    await keys.done("almost", "k", "", act, weighing(each - OVERHEAD_BYTES + past))
     with refuses(Overloaded, "KEYS") if past else nullcontext():
         await keys.done("ada", "k", "", act)
     assert all(keys.knows(str(owner), "k") for owner in range(OWNERS - 1))
 
 
-async def test_an_owners_oldest_answers_make_room() -> None:
+async def test_a_key_acts_again_after_its_answer_was_evicted() -> None:
     keys, act = bounded(), Acting()
     for key in "abc":
         await keys.done("ada", key, "", act, large)
@@ -183,32 +170,32 @@ async def test_an_owners_oldest_answers_make_room() -> None:
     assert await keys.done("ada", "a", "", act, large) == "answer 4"
 
 
-async def test_what_must_not_be_done_twice_is_not_where_its_answer_has_made_room() -> None:
+async def test_a_key_that_must_act_once_is_refused_after_its_answer_was_evicted() -> None:
     keys, act = bounded(), Acting()
     for key in "abc":
-        await keys.done("ada", key, "", act, large, DOUBT)
+        await keys.done("ada", key, "", act, large, UNKNOWN)
     assert keys.knows("ada", "a")
     with refuses(Conflict, "ANSWER_DROPPED"):
-        await keys.done("ada", "a", "", act, large, DOUBT)
+        await keys.done("ada", "a", "", act, large, UNKNOWN)
     with refuses(Conflict, "KEY_REUSED"):
-        await keys.done("ada", "a", "other input", act, large, DOUBT)
+        await keys.done("ada", "a", "other input", act, large, UNKNOWN)
     assert act.begun == 3
-    assert await keys.done("ada", "c", "", act, large, DOUBT) == "answer 3"
+    assert await keys.done("ada", "c", "", act, large, UNKNOWN) == "answer 3"
 
 
-async def test_a_key_whose_outcome_is_unknown_outlives_any_answer() -> None:
+async def test_a_key_with_an_unknown_outcome_is_never_evicted() -> None:
     keys, act = bounded(), Acting()
     act.fails = LOST
     with pytest.raises(Conflict):
-        await keys.done("ada", "lost", "", act, doubt=DOUBT)
+        await keys.done("ada", "lost", "", act, on_unknown=UNKNOWN)
     act.fails = None
     for key in "abcdef":
         await keys.done("ada", key, "", act, large)
     with refuses(Conflict, "OUTCOME_UNKNOWN"):
-        await keys.done("ada", "lost", "", act, doubt=DOUBT)
+        await keys.done("ada", "lost", "", act, on_unknown=UNKNOWN)
 
 
-async def test_another_owners_answers_evict_none() -> None:
+async def test_answers_of_another_owner_are_not_evicted() -> None:
     keys, act = bounded(), Acting()
     await keys.done("ada", "k", "", act, large)
     for number in range(100):
@@ -216,30 +203,30 @@ async def test_another_owners_answers_evict_none() -> None:
     assert await keys.done("ada", "k", "", act, large) == "answer 1"
 
 
-async def test_an_owner_begins_nothing_where_keys_alone_fill_the_quota() -> None:
+async def test_a_new_key_is_refused_if_keys_fill_the_owners_quota() -> None:
     keys, act = bounded(), Acting()
     fitting = 10 * OVERHEAD_BYTES // KEY_BYTES
 
     async def fill() -> None:
         for number in range(2 * fitting):
-            await keys.done("ada", str(number), "", act, doubt=DOUBT)
+            await keys.done("ada", str(number), "", act, on_unknown=UNKNOWN)
 
     with refuses(RateLimited, "KEYS"):
         await fill()
     assert act.begun == fitting - 1
     assert all(keys.knows("ada", str(number)) for number in range(act.begun))
-    await keys.done("grace", "k", "", act, doubt=DOUBT)
+    await keys.done("grace", "k", "", act, on_unknown=UNKNOWN)
 
 
-async def test_nobody_begins_anything_where_the_keys_of_all_owners_fill_the_memory() -> None:
+async def test_a_new_key_is_refused_if_keys_fill_the_memory_of_all_owners() -> None:
     keys, act = bounded(), Acting()
     for owner in range(OWNERS):
-        await keys.done(str(owner), "k", "", act, lambda _: 9 * OVERHEAD_BYTES, DOUBT)
+        await keys.done(str(owner), "k", "", act, weighing(9 * OVERHEAD_BYTES), UNKNOWN)
     begun_before = act.begun
 
     async def fill() -> None:
         for owner in range(OWNERS, 100):
-            await keys.done(str(owner), "k", "", act, lambda _: 9 * OVERHEAD_BYTES, DOUBT)
+            await keys.done(str(owner), "k", "", act, weighing(9 * OVERHEAD_BYTES), UNKNOWN)
 
     with refuses(Overloaded, "KEYS"):
         await fill()
@@ -247,8 +234,8 @@ async def test_nobody_begins_anything_where_the_keys_of_all_owners_fill_the_memo
 
 
 @pytest.mark.bound("keys-under-way")
-async def test_an_owner_has_so_many_under_way() -> None:
-    keys, act = bounded(max_under_way=3), Acting()
+async def test_an_owner_has_at_most_the_bound_of_actions_in_flight() -> None:
+    keys, act = bounded(max_in_flight=3), Acting()
     act.may_end.clear()
     waiting = [asyncio.create_task(keys.done("ada", key, "", act)) for key in "abc"]
     await begun(act, 3)
@@ -270,9 +257,9 @@ acts = st.lists(
 
 @given(acts)
 @settings(deadline=None)
-def test_what_one_owner_was_promised_does_not_depend_on_another(some: list[tuple[str, str, int, bool]]) -> None:
+def test_the_answers_of_one_owner_do_not_depend_on_another(some: list[tuple[str, str, int, bool]]) -> None:
     async def told(owners: set[str]) -> list[tuple[str, str]]:
-        """What each act of some owners comes to."""
+        """Return the result of each action of some owners."""
         keys, found = bounded(), list[tuple[str, str]]()
         for owner, key, weight, only_once in some:
             if owner not in owners:
@@ -281,9 +268,9 @@ def test_what_one_owner_was_promised_does_not_depend_on_another(some: list[tuple
             async def act(owner: str = owner) -> str:
                 return f"{owner} {[who for who, _ in found].count(owner)}"
 
-            doubt = DOUBT if only_once else None
+            on_unknown = UNKNOWN if only_once else None
             try:
-                came = await keys.done(owner, key, "", act, weighing(weight * OVERHEAD_BYTES), doubt)
+                came = await keys.done(owner, key, "", act, weighing(weight * OVERHEAD_BYTES), on_unknown)
             except (Conflict, RateLimited, Overloaded) as error:
                 came = str(error.reason)
             found.append((owner, came))
@@ -294,11 +281,9 @@ def test_what_one_owner_was_promised_does_not_depend_on_another(some: list[tuple
         assert [one for one in both if one[0] == owner] == asyncio.run(told({owner}))
 
 
-async def test_when_the_process_goes_so_does_what_is_under_way() -> None:
+async def test_closing_cancels_actions_in_flight() -> None:
     keys, act = IdempotencyKeys(60), Acting()
-    act.may_end.clear()
-    waiting = asyncio.create_task(keys.done("ada", "k", "a", act))
-    await begun(act)
+    [waiting] = await begun_with(keys, act)
     await keys.aclose()
     with pytest.raises(asyncio.CancelledError):
         await waiting
@@ -306,14 +291,14 @@ async def test_when_the_process_goes_so_does_what_is_under_way() -> None:
     assert await keys.done("ada", "k", "a", act) == "answer 2"
 
 
-def test_a_fingerprint_tells_inputs_apart() -> None:
+def test_different_inputs_have_different_fingerprints() -> None:
     prints = [fingerprint(*parts) for parts in [("a", "b"), ("ab",), ("a", None), ("a", ["b"]), ("a",)]]
     assert len(set(prints)) == len(prints)
     assert fingerprint({"x": 1, "y": 2}) == fingerprint({"y": 2, "x": 1})
 
 
 class Looking:
-    """Looks for what was done: answers what it is told to, or fails."""
+    """A search for the result of an earlier attempt. It returns or raises the next of ``finds``."""
 
     def __init__(self, *finds: str | Exception | None) -> None:
         self.finds = list(finds)
@@ -329,66 +314,63 @@ class Looking:
 
 @pytest.fixture(autouse=True)
 def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doubt, "BRIEF_SECONDS", 0.0)
+    monkeypatch.setattr(outcome_unknown, "BRIEF_SECONDS", 0.0)
 
 
 LOST = UpstreamError("Cut.", reason=Reason.CUT)
 
 
-async def test_what_may_have_been_done_is_looked_for_before_it_is_done_again() -> None:
+async def test_an_unknown_outcome_is_searched_for_before_the_action_is_repeated() -> None:
     keys, act, look = IdempotencyKeys(60), Acting(), Looking("found")
     act.fails = LOST
-    doubts = Doubt(message="Look in the list.", look=look)
-    before = datetime.now(UTC) - doubt.CLOCK_SKEW
+    on_unknown = OutcomeUnknown(message="Look in the list.", find=look)
+    before = datetime.now(UTC) - outcome_unknown.CLOCK_SKEW
     with pytest.raises(Conflict) as unknown:
-        await keys.done("ada", "k", "a", act, doubt=doubts)
-    assert (unknown.value.reason, unknown.value.details, unknown.value.retryable) == (
-        "OUTCOME_UNKNOWN",
-        {"cause": "CUT"},
-        False,
-    )
+        await keys.done("ada", "k", "a", act, on_unknown=on_unknown)
+    error = unknown.value
+    assert (error.reason, error.details, error.retryable) == ("OUTCOME_UNKNOWN", {"cause": "CUT"}, False)
     with refuses(Conflict, "KEY_REUSED"):
-        await keys.done("ada", "k", "b", act, doubt=doubts)
-    assert [await keys.done("ada", "k", "a", act, doubt=doubts) for _ in range(2)] == ["found", "found"]
+        await keys.done("ada", "k", "b", act, on_unknown=on_unknown)
+    assert [await keys.done("ada", "k", "a", act, on_unknown=on_unknown) for _ in range(2)] == ["found", "found"]
     assert act.begun == len(look.since) == 1
     assert look.since[0] >= before
 
 
-async def test_what_was_not_done_is_done_and_what_cannot_be_told_is_not() -> None:
+async def test_an_action_is_repeated_only_if_the_search_finds_that_it_was_not_done() -> None:
     keys, act = IdempotencyKeys(60), Acting()
     act.fails = LOST
     look = Looking(UpstreamError("Down.", reason=Reason.CONNECT), None)
-    doubts = Doubt(message="Look in the list.", look=look)
-    for begun_then in (1, 1):
+    on_unknown = OutcomeUnknown(message="Look in the list.", find=look)
+    for _ in range(2):
         with pytest.raises(Conflict):
-            await keys.done("ada", "k", "a", act, doubt=doubts)
-        assert act.begun == begun_then
+            await keys.done("ada", "k", "a", act, on_unknown=on_unknown)
+        assert act.begun == 1
     act.fails = None
-    assert await keys.done("ada", "k", "a", act, doubt=doubts) == "answer 2"
+    assert await keys.done("ada", "k", "a", act, on_unknown=on_unknown) == "answer 2"
     assert look.since[0] == look.since[1]  # since the first attempt, not the last
 
 
-async def test_without_a_look_the_key_stays_taken_and_what_is_refused_frees_it() -> None:
+async def test_without_a_search_an_unknown_outcome_keeps_the_key_and_a_refusal_frees_it() -> None:
     keys, act = IdempotencyKeys(60), Acting()
     act.fails = LOST
     for _ in range(2):
         with pytest.raises(Conflict):
-            await keys.done("ada", "k", "a", act, doubt=DOUBT)
+            await keys.done("ada", "k", "a", act, on_unknown=UNKNOWN)
     assert act.begun == 1
     act.fails = UpstreamUnavailable("Down.", reason=Reason.CONNECT)
     for attempt in (2, 3):
         with pytest.raises(UpstreamUnavailable):
-            await keys.done("ada", "free", "a", act, doubt=DOUBT)
+            await keys.done("ada", "free", "a", act, on_unknown=UNKNOWN)
         assert act.begun == attempt
 
 
-async def test_a_refusal_for_now_is_told_as_it_is_and_looked_for_all_the_same() -> None:
+async def test_an_error_with_retry_after_is_raised_as_it_is_and_its_outcome_is_searched_for() -> None:
     keys, act, look = IdempotencyKeys(60), Acting(), Looking("found")
     act.fails = UpstreamError("Busy.", reason=Reason.STATUS, retry_after_seconds=3)
-    doubts = Doubt(message="Look in the list.", look=look)
+    on_unknown = OutcomeUnknown(message="Look in the list.", find=look)
     with pytest.raises(UpstreamError):
-        await keys.done("ada", "k", "a", act, doubt=doubts)
-    assert await keys.done("ada", "k", "a", act, doubt=doubts) == "found"
+        await keys.done("ada", "k", "a", act, on_unknown=on_unknown)
+    assert await keys.done("ada", "k", "a", act, on_unknown=on_unknown) == "found"
 
 
 def test_an_input_that_is_nested_too_deeply_has_no_fingerprint() -> None:

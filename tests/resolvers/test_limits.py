@@ -20,7 +20,7 @@ def limits(by_kind: dict[LimitKind, int], metrics: Refusals | None = None) -> Ra
     return RateLimits(MemoryLimiter(lambda: 0), by_kind, metrics or Refusals())
 
 
-async def test_the_refusal_is_by_the_limit_that_takes_longest_and_is_counted_under_its_name() -> None:
+async def test_a_refusal_has_the_limit_with_the_longest_wait() -> None:
     metrics = Refusals()
     mine = limits({LimitKind.GENERAL: 2, LimitKind.LLM: 1}, metrics)
     await mine.count("ada", LimitKind.GENERAL, LimitKind.LLM)
@@ -49,18 +49,18 @@ async def test_a_refusal_has_the_reason_of_its_limit(kind: LimitKind, reason: st
         await mine.count("ada", kind)
 
 
-async def test_a_limit_that_is_turned_off_refuses_nothing_and_is_not_told() -> None:
+async def test_a_disabled_limit_refuses_nothing_and_is_not_listed() -> None:
     mine = limits({LimitKind.GENERAL: 0, LimitKind.PROXY: 1})
     for _ in range(5000):
         await mine.count("ada", LimitKind.GENERAL, LimitKind.LLM)
-    assert (await mine.ask("ada", LimitKind.GENERAL)).standings == ()
+    assert (await mine.charge("ada", LimitKind.GENERAL)).standings == ()
     await mine.give_back("ada", LimitKind.GENERAL)
     assert [limit.kind for limit in await mine.of("ada")] == [LimitKind.PROXY]
     await limits({}).count("ada", *LimitKind)
     assert await limits({}).of("ada") == []
 
 
-async def test_how_a_users_limits_stand() -> None:
+async def test_the_limits_of_a_user_are_listed() -> None:
     mine = limits({LimitKind.GENERAL: 3, LimitKind.LLM: 3})
     await mine.count("ada", LimitKind.GENERAL)
     general, llm = await mine.of("ada")

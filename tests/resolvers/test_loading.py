@@ -12,7 +12,7 @@ from resolvers.loading import Lazy, Loader, one_by_one
 
 
 class Batches:
-    """Remembers what it was asked for; odd keys fail, and nothing is answered before ``go``."""
+    """Records the requested keys. Odd keys fail, and no batch is answered before ``go``."""
 
     def __init__(self) -> None:
         self.asked: list[list[int]] = []
@@ -49,7 +49,7 @@ async def test_a_failing_key_fails_alone_and_is_asked_for_again() -> None:
     assert batches.asked == [[1, 2], [1]]
 
 
-async def test_a_cancelled_waiter_takes_nobody_along() -> None:
+async def test_a_cancelled_waiter_does_not_cancel_a_batch() -> None:
     batches = Batches()
     loader = Loader(batches.load)
     waiters = [asyncio.create_task(loader.load(2)) for _ in range(3)]
@@ -63,7 +63,7 @@ async def test_a_cancelled_waiter_takes_nobody_along() -> None:
     assert batches.asked == [[2]]
 
 
-async def test_what_nobody_waits_for_any_more_is_given_up_and_asked_for_anew() -> None:
+async def test_a_batch_without_waiters_is_cancelled_and_can_be_repeated() -> None:
     batches = Batches()
     loader = Loader(batches.load)
     waiters = [asyncio.create_task(loader.load(key)) for key in (2, 2, 4)]
@@ -83,7 +83,7 @@ async def test_what_nobody_waits_for_any_more_is_given_up_and_asked_for_anew() -
     assert batches.asked == [[2, 4], [2], [4]]
 
 
-async def test_what_nobody_waits_for_before_it_is_asked_is_not_asked() -> None:
+async def test_a_key_cancelled_before_its_batch_is_not_read() -> None:
     batches = Batches()
     loader = Loader(batches.load)
     waiter = asyncio.create_task(loader.load(2))
@@ -101,7 +101,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["load", "leave", "answer", "wait"]),
 
 @given(STEPS)
 @example([("load", 0), ("leave", 0)])
-def test_whoever_stays_gets_an_answer_and_nothing_goes_on_for_nobody(steps: list[tuple[str, int]]) -> None:
+def test_waiters_get_answers_and_no_task_remains_in_any_order_of_steps(steps: list[tuple[str, int]]) -> None:
     async def run() -> None:
         batches = Batches()
         loader = Loader(batches.load, max_batch=3)
@@ -131,7 +131,7 @@ def test_whoever_stays_gets_an_answer_and_nothing_goes_on_for_nobody(steps: list
 
 
 @given(st.lists(st.integers(0, 9), max_size=30), st.integers(1, 4))
-def test_each_key_gets_its_own_answer_whatever_the_order_and_the_batches(keys: list[int], size: int) -> None:
+def test_each_key_gets_its_own_answer_in_any_batches(keys: list[int], size: int) -> None:
     async def run() -> tuple[list[object], list[list[int]]]:
         batches = Batches()
         batches.go.set()
@@ -161,19 +161,19 @@ class Reads:
     many = Lazy(_many)
 
 
-async def test_one_call_a_key_side_by_side() -> None:
+async def test_one_by_one_reads_keys_concurrently() -> None:
     reads = Reads()
     assert await asyncio.gather(*(reads.one.load(key) for key in (1, 2, 3))) == [1, 2, 3]
 
 
-async def test_what_is_loaded_is_kept_by_each_instance_from_when_it_is_first_asked_for() -> None:
+async def test_a_lazy_loader_belongs_to_its_instance() -> None:
     reads, others = Reads(), Reads()
     assert vars(reads).keys() == {"together"}
     reads.many.prime(1, 7)
     assert [await one.many.load(1) for one in (reads, others)] == [7, 10]
 
 
-async def test_an_instance_is_freed_by_its_references_and_not_while_it_loads() -> None:
+async def test_an_instance_is_freed_after_its_loads() -> None:
     gone: list[str] = []
     reads = Reads()
     weakref.finalize(reads, gone.append, "reads")
@@ -185,7 +185,7 @@ async def test_an_instance_is_freed_by_its_references_and_not_while_it_loads() -
     assert gone == ["reads"]
 
 
-async def test_a_load_that_is_given_up_leaves_no_reference_cycle() -> None:
+async def test_a_cancelled_load_leaves_no_reference_cycle() -> None:
     batches = Batches()
     loader = Loader(batches.load)
     gone: list[str] = []

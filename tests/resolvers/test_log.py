@@ -1,4 +1,4 @@
-"""What every adapter of a stream's log does: appending, reading after a cursor, waiting, and the graph's reading."""
+"""The contract of every adapter of a stream's log: append, read after a cursor, wait, and read for the graph."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ from resolvers.streams.events import (
     Raw,
     ReasoningDelta,
     Started,
-    StreamOutcome,
     TextDelta,
     ToolCallDelta,
 )
 from resolvers.streams.log import Leave, Reader, StreamLog
 from resolvers.streams.memory import MemoryLog
 from resolvers.streams.reading import read_events
+from tests.support.scripted_streams import COMPLETED
 
 ADAPTERS: list[type[StreamLog]] = [MemoryLog]
 pytestmark = pytest.mark.parametrize("adapter", ADAPTERS)
 
-END = Ended(outcome=StreamOutcome.COMPLETED)
 deltas = st.one_of(
     st.builds(TextDelta, message_id=st.sampled_from(["a", "b", None]), text=st.text(min_size=1, max_size=5)),
     st.builds(ReasoningDelta, message_id=st.sampled_from(["a", None]), text=st.text(min_size=1, max_size=5)),
@@ -41,13 +40,13 @@ deltas = st.one_of(
 
 
 class Whole(Event, frozen=True):
-    """An event of a source's own, which a log keeps as it is."""
+    """An event that only its source knows, which a log stores unchanged."""
 
     message: str
 
 
 def concatenated(events: list[Event]) -> dict[tuple[str, object], str]:
-    """What a reader has, by kind and message, once it has concatenated its deltas."""
+    """Return a reader's texts by kind and message, with the deltas concatenated."""
     has: dict[tuple[str, object], str] = {}
     for event in events:
         if isinstance(event, TextDelta):
@@ -65,7 +64,7 @@ def events_of(heard: list[Delivery[Event]]) -> list[Event]:
 
 def filled(adapter: type[StreamLog], *events: Event, ended: bool = True) -> StreamLog:
     log = adapter("stream:1")
-    for event in [Started(), *events, *([END] if ended else [])]:
+    for event in [Started(), *events, *([COMPLETED] if ended else [])]:
         log.append(event)
     return log
 
@@ -82,17 +81,17 @@ async def read(log: StreamLog, after: str | None, coalesce: float) -> list[Deliv
 
 
 @given(st.lists(deltas, max_size=20), st.data(), st.sampled_from([0, 0.001]))
-def test_the_text_after_any_cursor_concatenated_is_exact(
+def test_the_text_before_and_after_any_cursor_is_exact(
     adapter: type[StreamLog], events: list[Event], data: st.DataObject, coalesce: float
 ) -> None:
     log = filled(adapter, *events)
     whole = asyncio.run(read(log, None, coalesce))
     cut = data.draw(st.integers(1, len(whole)))
-    if whole[cut - 1].event is END:
+    if whole[cut - 1].event is COMPLETED:
         return
     heard = [*whole[:cut], *asyncio.run(read(log, whole[cut - 1].cursor, coalesce))]
     assert concatenated(events_of(heard)) == concatenated(events)
-    assert events_of(heard).count(END) == 1
+    assert events_of(heard).count(COMPLETED) == 1
     cursors = [int(one.cursor) for one in heard]
     assert cursors == sorted(set(cursors))
     assert {one.stream_id for one in heard} == {"stream:1"}
@@ -105,7 +104,7 @@ def test_nothing_comes_after_the_end(adapter: type[StreamLog]) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["-1", "3", "x", "", "٣", "9" * 20])
-async def test_a_cursor_of_no_event(adapter: type[StreamLog], cursor: str) -> None:
+async def test_an_unknown_cursor_is_refused(adapter: type[StreamLog], cursor: str) -> None:
     with pytest.raises(BadUserInput):
         await read(filled(adapter), cursor, 0)
 
@@ -120,19 +119,24 @@ async def test_a_reader_waits_for_an_entry_and_for_the_end(adapter: type[StreamL
         await asyncio.gather(*waiting[:2])
         ending = asyncio.create_task(log.end())
         await asyncio.sleep(0)
-        log.append(END)
+        log.append(COMPLETED)
         await waiting[2]
         await log.more(3)
-        assert await ending is END
+        assert await ending is COMPLETED
 
 
-async def test_an_evicted_log_has_its_end_and_nothing_else(adapter: type[StreamLog]) -> None:
+async def test_an_evicted_log_keeps_only_its_end(adapter: type[StreamLog]) -> None:
     log = filled(adapter, TextDelta(text="a"), Whole(message="m"))
     log.pack()
-    assert [entry.event for entry in await entries_of(log)] == [Started(), TextDelta(text="a"), Whole(message="m"), END]
-    assert await log.whole_events() == [Started(), Whole(message="m"), END]
+    assert [entry.event for entry in await entries_of(log)] == [
+        Started(),
+        TextDelta(text="a"),
+        Whole(message="m"),
+        COMPLETED,
+    ]
+    assert await log.whole_events() == [Started(), Whole(message="m"), COMPLETED]
     log.evict()
-    assert (log.started, log.ended, log.length, log.text) == (None, END, 0, "")
+    assert (log.started, log.ended, log.length, log.text) == (None, COMPLETED, 0, "")
     assert not any([await entries_of(log), await log.whole_events(), await log.joined_events()])
 
 
@@ -151,17 +155,17 @@ async def test_a_source_waits_for_the_furthest_reader(adapter: type[StreamLog]) 
     assert log.lead == 0
 
 
-async def test_a_burst_is_no_slowness(adapter: type[StreamLog]) -> None:
+async def test_a_burst_does_not_detach_a_reader(adapter: type[StreamLog]) -> None:
     log = filled(adapter, ended=False)
     prompt = read_events(log, None, coalesce=0, max_waiting=1000, slow_after=3600)
     await anext(prompt)
     for _ in range(20):
         log.append(TextDelta(text="x" * 1000))
-    log.append(END)
+    log.append(COMPLETED)
     assert [type(one.event) async for one in prompt] == [TextDelta] * 20 + [Ended]
 
 
-async def test_a_slow_reader_is_detached_with_a_cursor_and_the_others_are_not(adapter: type[StreamLog]) -> None:
+async def test_a_detached_slow_reader_can_continue_from_its_cursor(adapter: type[StreamLog]) -> None:
     log = filled(adapter, ended=False)
     slow = read_events(log, None, coalesce=0.001, max_waiting=1000)
     first = await anext(slow)
@@ -169,7 +173,7 @@ async def test_a_slow_reader_is_detached_with_a_cursor_and_the_others_are_not(ad
         log.append(TextDelta(text="x" * 100))
     detached = await anext(slow)
     assert (detached.event, detached.cursor) == (Detached(reason=DetachReason.SLOW), first.cursor)
-    log.append(END)
+    log.append(COMPLETED)
     rest = await read(log, detached.cursor, 0)
     assert len(concatenated(events_of(rest))["TextDelta", None]) == 2000
 
@@ -204,7 +208,7 @@ async def test_a_reader_that_is_detached_between_two_waits_does_not_wait_for_ano
 async def test_a_reader_that_is_detached_at_the_end_gets_the_end(adapter: type[StreamLog]) -> None:
     log, leave = filled(adapter), Leave()
     leave.now(DetachReason.DRAINING)
-    assert (await detached(log, leave, coalesce=0))[-1].event is END
+    assert (await detached(log, leave, coalesce=0))[-1].event is COMPLETED
 
 
 @given(st.lists(st.tuples(deltas, st.binary(max_size=5)), min_size=1, max_size=40), st.integers(1, 3000), st.data())
@@ -216,10 +220,12 @@ def test_entries_are_read_as_they_were_appended(
     plain = [Entry(number + 2, *some[number % len(some)]) for number in range(count)]
     for entry in plain:
         log.append(entry.event, entry.raw)
-    log.append(END)
+    log.append(COMPLETED)
     assert log.length == count + 2
     position = data.draw(st.integers(0, log.length))
-    assert asyncio.run(entries_of(log, position)) == [Entry(1, Started()), *plain, Entry(count + 2, END)][position:]
+    assert (
+        asyncio.run(entries_of(log, position)) == [Entry(1, Started()), *plain, Entry(count + 2, COMPLETED)][position:]
+    )
     assert log.text == "".join(entry.event.text for entry in plain if type(entry.event) is TextDelta)
     assert log.size == sum(entry.event.size for entry in plain)
     joined = asyncio.run(log.joined_events())
@@ -233,7 +239,7 @@ def test_entries_are_read_as_they_were_appended(
     st.booleans(),
 )
 @settings(max_examples=30, deadline=None)
-def test_a_reader_takes_all_bytes_however_far_it_is_behind(
+def test_a_slow_reader_gets_all_bytes(
     adapter: type[StreamLog], some: list[tuple[Event, bytes]], count: int, pause: int, replays: bool
 ) -> None:
     log, given = adapter("stream:1"), [some[number % len(some)] for number in range(count)]

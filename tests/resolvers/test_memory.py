@@ -1,15 +1,15 @@
-"""What a log in memory holds."""
+"""The log of a stream in memory."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from resolvers.streams.events import Ended, Event, Started, StreamOutcome, TextDelta
+from resolvers.streams.events import Event, Started, TextDelta
 from resolvers.streams.memory import MemoryLog
-from tests.support.scripted_streams import ScriptedSource, end_of, hub, starting, text_in, upstream_bytes
+from tests.support.scripted_streams import COMPLETED, ScriptedSource, end_of, hub, starting, text_in, upstream_bytes
 
 
-async def test_an_ended_stream_takes_little_and_reads_the_same() -> None:
+async def test_an_ended_stream_takes_little_memory_and_is_read_unchanged() -> None:
     streams, _ = hub(coalesce=0.001)
     raw = b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[{"delta":{"content":"a"}}]}\n\n'
 
@@ -18,7 +18,7 @@ async def test_an_ended_stream_takes_little_and_reads_the_same() -> None:
             yield Started(), b""
             for number in range(300):
                 yield TextDelta(text=f"{number} "), raw
-            yield Ended(outcome=StreamOutcome.COMPLETED), b"data: [DONE]\n\n"
+            yield COMPLETED, b"data: [DONE]\n\n"
 
     for key, least in ((None, 0), ("k", 300 * len(raw))):
         async with starting(streams, Talking(), key=key) as stream:

@@ -1,4 +1,4 @@
-"""Upstream reads take owned ids alone: mypy refuses every other value, here in one run over generated code."""
+"""Upstream reads accept owned ids only. One run of mypy over generated calls checks that it refuses other values."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ CALLS = [
     "await letta.insert_passage(scope, {agent}, 't', None)",
     "await letta.delete_passage(scope, {agent}, {passage})",
     "letta.send(scope, {conversation}, sent, opens_within=1)",
-    "letta.taken_up(scope, {conversation}, {run}, opens_within=1)",
+    "letta.resume(scope, {conversation}, {run}, opens_within=1)",
     "FollowedRun(run_id={run}, background=True)",
     "await loaders.agent_state.load({agent})",
     "await loaders.agent_facts.load({agent})",
@@ -132,7 +132,7 @@ HOLE = re.compile(r"{([\w|]+)}")
 
 
 def filled(call: str, at: int = -1, value: str = "") -> str:
-    """The call with right values, but for one parameter."""
+    """Return the call with valid arguments, except for one parameter."""
     numbers = iter(range(call.count("{")))
     made = HOLE.sub(lambda hole: value if next(numbers) == at else hole[1].split("|")[0], call)
     return made.replace("{{", "{").replace("}}", "}")
@@ -150,7 +150,7 @@ def wrong() -> list[str]:
 
 
 def checked(folder: Path, lines: list[str]) -> list[tuple[int, str]]:
-    """mypy's errors: the index of the line, and the error's code."""
+    """Run mypy. Return each error's line index and code."""
     parameters = ", ".join(f"{name}: {kind}" for name, kind in IDS.items())
     file = folder / "snippets.py"
     head = PRELUDE.count("\n")
@@ -187,7 +187,7 @@ def methods(kind: type) -> set[str]:
         (r"loaders\.", {name for name, made in vars(Loaders).items() if isinstance(made, Lazy)} - LOADED_WITHOUT_OWNER),
     ],
 )
-def test_every_upstream_read_is_among_those_that_are_checked(prefix: str, names: set[str]) -> None:
+def test_every_upstream_read_is_checked(prefix: str, names: set[str]) -> None:
     assert names <= set(re.findall(rf"{prefix}(\w+)", "\n".join(CALLS)))
 
 

@@ -1,4 +1,4 @@
-"""The order of passages that are kept at once."""
+"""The order of passages that are created at the same time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from clients.letta.records import PassageRecord
 from resolvers.passages import newest_first
 
 
-def test_the_newest_comes_first_and_of_one_time_the_lesser_id() -> None:
+def test_passages_are_sorted_by_time_and_id() -> None:
     times = {"passage-b": 1, "passage-a": 2, "passage-d": 1, "passage-c": 3}
     made = [
         PassageRecord(id=name, text="", created_at=datetime(2026, 1, 1, second=second, tzinfo=UTC))

@@ -1,4 +1,4 @@
-"""What a reader of a stream gets: frames, cursors, and the detaching of slow readers."""
+"""Reading a stream: frames, cursors, and the detachment of slow readers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from resolvers.streams.events import (
+    Delivery,
     Detached,
     DetachReason,
     Ended,
@@ -14,7 +15,6 @@ from resolvers.streams.events import (
     Raw,
     ReasoningDelta,
     Started,
-    StreamOutcome,
     TextDelta,
     ToolCallDelta,
 )
@@ -22,7 +22,18 @@ from resolvers.streams.log import Leave
 from resolvers.streams.memory import MemoryLog
 from resolvers.streams.merging import MAX_FRAME_BYTES
 from resolvers.streams.reading import read_events
-from tests.support.scripted_streams import USER, ScriptedSource, end_of, hub, starting, text_in
+from tests.support.scripted_streams import COMPLETED, USER, end_of, finished, hub, starting, text_in
+
+
+def log_of(*events: Event) -> MemoryLog:
+    log = MemoryLog("stream:1")
+    for event in events:
+        log.append(event, b"data: x\n\n")
+    return log
+
+
+async def read(log: MemoryLog, max_waiting: int = 1 << 40) -> list[Delivery[Event]]:
+    return [one async for one in read_events(log, None, coalesce=0.001, max_waiting=max_waiting)]
 
 
 @pytest.mark.parametrize(
@@ -34,9 +45,9 @@ from tests.support.scripted_streams import USER, ScriptedSource, end_of, hub, st
         ToolCallDelta(index=1, tool_call_id="c", name="f", arguments_delta="y" * (3 * MAX_FRAME_BYTES)),
     ],
 )
-async def test_a_large_delta_comes_in_frames_with_a_cursor_each(delta: Event) -> None:
+async def test_a_large_delta_is_split_into_frames_with_cursors(delta: Event) -> None:
     streams, _ = hub(coalesce=0.001)
-    source = ScriptedSource(Started(), delta, Ended(outcome=StreamOutcome.COMPLETED))
+    source = finished(delta)
     async with starting(streams, source) as stream:
         await end_of(stream)
         heard = [one async for one in streams.events(stream, None)]
@@ -58,32 +69,23 @@ async def test_a_large_delta_comes_in_frames_with_a_cursor_each(delta: Event) ->
 @pytest.mark.parametrize(("size", "frames"), [(MAX_FRAME_BYTES, 1), (MAX_FRAME_BYTES + 1, 2)])
 async def test_a_frame_has_at_most_its_bound_of_bytes(size: int, frames: int) -> None:
     streams, _ = hub(coalesce=0.001)
-    source = ScriptedSource(Started(), TextDelta(text="x" * size), Ended(outcome=StreamOutcome.COMPLETED))
-    async with starting(streams, source) as stream:
+    async with starting(streams, finished(TextDelta(text="x" * size))) as stream:
         await end_of(stream)
         heard = [one async for one in streams.events(stream, None)]
     assert sum(isinstance(one.event, TextDelta) for one in heard) == frames
 
 
 @pytest.mark.parametrize("size", [4, 6000])
-async def test_unread_events_come_a_frame_at_a_time(size: int) -> None:
-    log = MemoryLog("stream:1")
-    log.append(Started())
-    for _ in range(36_000 if size == 4 else 300):
-        log.append(TextDelta(text="x" * size), b"y" * size)
-    log.append(Ended(outcome=StreamOutcome.COMPLETED))
-    heard = [one async for one in read_events(log, None, coalesce=0.016, max_waiting=1 << 40)]
+async def test_unread_events_are_merged_into_bounded_frames(size: int) -> None:
+    log = log_of(*[TextDelta(text="x" * size)] * (36_000 if size == 4 else 300), COMPLETED)
+    heard = await read(log)
     assert max(one.event.size for one in heard) <= MAX_FRAME_BYTES
     assert len(heard) < 3 + 2 * log.size / MAX_FRAME_BYTES
     assert text_in(heard) == log.text
 
 
-async def test_a_long_replay_lets_others_run_between_its_frames() -> None:
-    log = MemoryLog("stream:1")
-    log.append(Started())
-    for number in range(3000):  # interleaved, so that nothing can be joined
-        log.append((ReasoningDelta if number % 2 else TextDelta)(text="x"))
-    log.append(Ended(outcome=StreamOutcome.COMPLETED))
+async def test_a_long_replay_yields_to_other_tasks() -> None:
+    log = log_of(*[TextDelta(text="x"), ReasoningDelta(text="x")] * 1500, COMPLETED)  # none can be joined
     rounds = 0
 
     async def others() -> None:
@@ -93,31 +95,27 @@ async def test_a_long_replay_lets_others_run_between_its_frames() -> None:
             await asyncio.sleep(0)
 
     task = asyncio.create_task(others())
-    heard = [one async for one in read_events(log, None, coalesce=0.016, max_waiting=1 << 40)]
+    assert len(await read(log)) == 3001
     task.cancel()
-    assert len(heard) == 3002
     assert rounds >= 3000
 
 
 @pytest.mark.bound("reader-waiting")
 @pytest.mark.parametrize(("waiting", "last"), [(1000, Ended), (1001, Detached)])
 async def test_a_slow_reader_is_detached_past_the_bound_on_unread_events(waiting: int, last: type) -> None:
-    log = MemoryLog("stream:1")
-    log.append(Started())
-    log.append(TextDelta(text="y"))
+    log = log_of(Started(), TextDelta(text="y"))
     heard = read_events(log, None, coalesce=0.001, max_waiting=1000, slow_after=0)
     assert isinstance((await anext(heard)).event, Started)
     assert isinstance((await anext(heard)).event, TextDelta)
     log.append(TextDelta(text="x" * waiting))
-    log.append(Ended(outcome=StreamOutcome.COMPLETED))
+    log.append(COMPLETED)
     assert isinstance([one async for one in heard][-1].event, last)
 
 
-async def test_a_reader_that_was_detached_can_come_back() -> None:
+async def test_a_detached_reader_can_attach_again() -> None:
     streams, _ = hub(coalesce=0.001, max_waiting=1000, slow_after=0)
     more = asyncio.Event()
-    script = [TextDelta(text="x" * 100_000) for _ in range(5)]
-    source = ScriptedSource(Started(), *script, more, Ended(outcome=StreamOutcome.COMPLETED))
+    source = finished(*[TextDelta(text="x" * 100_000)] * 5, more)
     async with starting(streams, source) as stream:
         heard = [one async for one in streams.events(stream, None)]
     assert heard[-1].event == Detached(reason=DetachReason.SLOW)
@@ -132,10 +130,8 @@ async def test_a_reader_that_was_detached_can_come_back() -> None:
     assert isinstance(rest[-1].event, Ended)
 
 
-async def test_one_that_is_detached_between_frames_gets_a_cursor() -> None:
-    log, leave = MemoryLog("stream:1"), Leave()
-    for _ in range(100):
-        log.append(TextDelta(text="x" * 10_000))
+async def test_a_reader_detached_between_frames_gets_a_cursor() -> None:
+    log, leave = log_of(*[TextDelta(text="x" * 10_000)] * 100), Leave()
     events = read_events(log, None, coalesce=0.001, max_waiting=1 << 40, leave=leave)
     heard = [await anext(events)]
     leave.now(DetachReason.DRAINING)
@@ -145,9 +141,6 @@ async def test_one_that_is_detached_between_frames_gets_a_cursor() -> None:
     assert heard[-1].cursor == "100"
 
 
-async def test_upstream_events_that_mean_nothing_are_no_frames() -> None:
-    log = MemoryLog("stream:1")
-    for _ in range(5000):
-        log.append(Raw(), b"data: x\n\n")
-    log.append(Ended(outcome=StreamOutcome.COMPLETED))
-    assert [type(one.event) async for one in read_events(log, None, coalesce=0.001, max_waiting=1)] == [Ended]
+async def test_upstream_events_without_content_make_no_frames() -> None:
+    heard = await read(log_of(*[Raw()] * 5000, COMPLETED), max_waiting=1)
+    assert [one.event for one in heard] == [COMPLETED]

@@ -1,4 +1,4 @@
-"""What is remembered of what pages have shown, and of what was made."""
+"""The ids that are remembered from pages and from created objects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BOUNDS: list[dict[str, Any]] = [{"each": 3}, {"in_all": 3}]
 
 
 class Clock:
-    """A clock that is set by hand."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = BEGAN
@@ -27,7 +27,7 @@ class Clock:
 @pytest.mark.bound("made")
 @pytest.mark.parametrize(("count", "knows"), [(3, True), (4, False)])
 @pytest.mark.parametrize("bound", BOUNDS)
-def test_what_was_made_is_known_until_some_of_it_is_forgotten(bound: dict[str, Any], count: int, knows: bool) -> None:
+def test_created_ids_are_known_until_one_is_evicted(bound: dict[str, Any], count: int, knows: bool) -> None:
     made = CreatedIds(**bound, clock=Clock())
     for number in range(count):
         made.add("ada", str(number))
@@ -38,7 +38,7 @@ def test_what_was_made_is_known_until_some_of_it_is_forgotten(bound: dict[str, A
 
 
 @pytest.mark.parametrize("bound", BOUNDS)
-def test_what_is_made_for_one_user_makes_another_forget_nothing(bound: dict[str, Any]) -> None:
+def test_created_ids_of_one_user_do_not_evict_those_of_another(bound: dict[str, Any]) -> None:
     made = CreatedIds(**bound, clock=Clock())
     made.add("ada", "mine")
     for number in range(100):
@@ -49,7 +49,7 @@ def test_what_is_made_for_one_user_makes_another_forget_nothing(bound: dict[str,
     assert sum(made.has("grace", str(number)) for number in range(100)) <= 3
 
 
-def test_what_was_made_long_ago_is_not_known() -> None:
+def test_created_ids_expire() -> None:
     clock = Clock()
     made = CreatedIds(each=3, kept_for=timedelta(minutes=1), clock=clock)
     made.add("ada", "early")
@@ -60,7 +60,7 @@ def test_what_was_made_long_ago_is_not_known() -> None:
     assert made.knows_all("ada", "agent-1", clock.now - timedelta(seconds=30))
 
 
-def test_while_something_is_made_not_all_is_known() -> None:
+def test_during_a_creation_not_all_ids_are_known() -> None:
     made = CreatedIds(clock=Clock())
     with made.creating("agent-1"):
         assert not made.knows_all("ada", "agent-1", BEGAN)
@@ -68,11 +68,11 @@ def test_while_something_is_made_not_all_is_known() -> None:
     assert made.knows_all("ada", "agent-1", BEGAN)
 
 
-def test_what_one_user_was_shown_evicts_nothing_of_anothers() -> None:
+def test_shown_ids_of_one_user_do_not_evict_those_of_another() -> None:
     shown = ShownIds(in_all=100, each=10)
-    shown.remember("ada", "conv-1", "message-1", "otid")
+    shown.add("ada", "conv-1", "message-1", "otid")
     for number in range(50):
-        shown.remember("grace", "conv-2", f"message-{number}")
+        shown.add("grace", "conv-2", f"message-{number}")
     assert shown.find("ada", "conv-1", "otid") == "message-1"
     assert shown.has("grace", "conv-2", "message-49")
     assert not shown.has("grace", "conv-2", "message-1")

@@ -12,13 +12,26 @@ from hypothesis import strategies as st
 from clients.bounded import Quotas
 from clients.errors import Conflict, NotFound, Overloaded, RateLimited
 from clients.origin import Owner
-from resolvers.streams.events import Ended, OnDisconnect, Started, StreamOutcome, TextDelta
+from resolvers.streams.events import OnDisconnect, Started, StreamOutcome, TextDelta
 from resolvers.streams.hub import StreamHub
 from resolvers.streams.limits import OWNERS
 from resolvers.streams.memory import MemoryLog
 from resolvers.streams.registry import KEY_BYTES, STREAM_BYTES, StreamRegistry
-from resolvers.streams.stream import Stream, StreamRequest
-from tests.support.scripted_streams import ADA, GRACE, USER, ScriptedSource, end_of, hub, refuses, starting, text_in
+from resolvers.streams.stream import Stream
+from tests.support.scripted_streams import (
+    ADA,
+    COMPLETED,
+    GRACE,
+    USER,
+    ScriptedSource,
+    end_of,
+    failure_of,
+    finished,
+    hub,
+    refuses,
+    starting,
+    text_in,
+)
 
 EACH = 10 * STREAM_BYTES
 
@@ -49,13 +62,19 @@ def has_room(registry: StreamRegistry, owner: Owner = ADA) -> bool:
     return True
 
 
+def added(registry: StreamRegistry, name: str, key: str | None = None) -> Stream:
+    one = stream(name, key=key)
+    registry.add(one)
+    return one
+
+
 def end(registry: StreamRegistry, one: Stream, size: int) -> bool:
     one.log.append(TextDelta(text="x" * size))
-    one.log.append(Ended(outcome=StreamOutcome.COMPLETED))
+    one.log.append(COMPLETED)
     return registry.retain(one)
 
 
-async def test_those_that_run_are_counted_and_those_that_ended_or_were_removed_are_not() -> None:
+async def test_only_running_streams_count_towards_the_limit() -> None:
     _, registry = registry_of()
     first, second, third = (stream(name) for name in ("first", "second", "third"))
     for one in (first, second):
@@ -70,14 +89,12 @@ async def test_those_that_run_are_counted_and_those_that_ended_or_were_removed_a
     for one in (second, second, third, first):
         registry.remove(one)
     registry.check_room(ADA, 0, 1)
-    assert registry.is_idle
+    assert not registry.all()
 
 
-async def test_the_oldest_that_have_ended_make_room_and_those_that_run_stay() -> None:
+async def test_the_oldest_ended_streams_are_evicted_and_running_ones_stay() -> None:
     quotas, registry = registry_of()
-    running, *others = [stream(name) for name in ("running", "first", "second", "third")]
-    for one in (running, *others):
-        registry.add(one)
+    running, *others = [added(registry, name) for name in ("running", "first", "second", "third")]
     assert [end(registry, one, 3 * STREAM_BYTES) for one in others] == [True] * 3
     kept = registry.of(ADA)
     assert kept[0] is running
@@ -92,10 +109,9 @@ async def test_the_oldest_that_have_ended_make_room_and_those_that_run_stay() ->
 
 async def test_a_key_outlives_its_answer() -> None:
     quotas, registry = registry_of()
-    first, second = stream("first", key="k"), stream("second")
-    registry.add(first)
+    first = added(registry, "first", "k")
     end(registry, first, EACH)
-    registry.add(second)
+    second = added(registry, "second")
     end(registry, second, EACH)
     with pytest.raises(NotFound):
         registry.get("first", ADA)
@@ -114,24 +130,19 @@ async def test_a_key_outlives_its_answer() -> None:
 
 async def test_a_stream_that_is_being_read_is_not_evicted_and_counts_for_its_owner() -> None:
     _, registry = registry_of()
-    read = stream("read")
-    registry.add(read)
+    read = added(registry, "read")
     read.readers = 1
     end(registry, read, EACH)
-    other = stream("other")
-    registry.add(other)
-    end(registry, other, EACH)
+    end(registry, added(registry, "other"), EACH)
     assert registry.get("read", ADA) is read
     assert not has_room(registry)
     read.readers = 0
     assert has_room(registry)
 
 
-async def test_of_running_streams_the_large_ones_are_too_large() -> None:
+async def test_only_large_running_streams_exceed_the_quota() -> None:
     _, registry = registry_of()
-    small, large = stream("small"), stream("large")
-    for one in (small, large):
-        registry.add(one)
+    small, large = added(registry, "small"), added(registry, "large")
     large.log.append(TextDelta(text="x" * EACH))
     with pytest.raises(RateLimited):
         registry.grown(large)
@@ -141,10 +152,9 @@ async def test_of_running_streams_the_large_ones_are_too_large() -> None:
     assert has_room(registry, GRACE)
 
 
-async def test_a_removed_stream_leaves_its_key_free_and_does_not_come_back() -> None:
+async def test_a_removed_stream_frees_its_key() -> None:
     quotas, registry = registry_of()
-    one = stream("one", key="k")
-    registry.add(one)
+    one = added(registry, "one", "k")
     assert registry.by_key(ADA, "k", "a") is one
     assert registry.by_key(GRACE, "k", "a") is None
     with pytest.raises(Conflict):
@@ -163,7 +173,7 @@ steps = st.lists(st.tuples(st.sampled_from([ADA, GRACE]), st.integers(0, 2), st.
 @settings(deadline=None)
 def test_the_retained_streams_of_one_owner_do_not_depend_on_another(some: list[tuple[Owner, int, int, bool]]) -> None:
     async def after(owners: set[Owner]) -> dict[Owner, list[tuple[str, bool]]]:
-        """What each owner has after these steps of some owners."""
+        """Return the streams of each owner after these steps of some owners."""
         _, registry = registry_of()
         found: dict[Owner, list[tuple[str, bool]]] = {}
         for number, (owner, act, size, keyed) in enumerate(some):
@@ -192,40 +202,30 @@ MB = 1024 * 1024
 
 
 async def run(streams: StreamHub, owner: Owner, size: int, key: str | None = None, **how: Any) -> Stream:
-    """A stream that has ended, with an answer of ``size`` bytes."""
+    """Run a stream to its end, with an answer of ``size`` bytes."""
     pieces = [TextDelta(text="x" * size)] if size else []
-    source = ScriptedSource(Started(), *pieces, Ended(outcome=StreamOutcome.COMPLETED))
-    request = StreamRequest(
-        owner=owner, kind="turn", source=lambda: source, on_disconnect=OnDisconnect.CONTINUE, key=key, **how
-    )
-    async with streams.start(request) as stream:
+    source = finished(*pieces)
+    async with starting(streams, source, owner=owner, on_disconnect=OnDisconnect.CONTINUE, key=key, **how) as stream:
         await end_of(stream)
     return stream
 
 
 def small(**more: Any) -> StreamHub:
-    """Streams of which an owner's may hold a megabyte."""
+    """Return a hub of streams that keeps a megabyte per owner."""
     return hub(memory=OWNERS * MB, **more)[0]
 
 
 @asynccontextmanager
 async def holding(streams: StreamHub, owner: Owner, size: int) -> AsyncIterator[None]:
-    """A stream that runs, and takes so many bytes with its request."""
+    """Run a stream whose request takes this number of bytes."""
     source = ScriptedSource(Started(), asyncio.Event())
-    request = StreamRequest(
-        owner=owner,
-        kind="turn",
-        source=lambda: source,
-        on_disconnect=OnDisconnect.CANCEL,
-        request_bytes=size - STREAM_BYTES,
-    )
-    async with streams.start(request):
+    async with starting(streams, source, owner=owner, request_bytes=size - STREAM_BYTES):
         yield
 
 
 @pytest.mark.bound("stream-memory-user")
 @pytest.mark.parametrize("past", [0, 1])
-async def test_a_users_streams_hold_as_much_as_the_bound_and_not_a_byte_more(past: int) -> None:
+async def test_a_stream_one_byte_past_the_users_bound_is_refused(past: int) -> None:
     streams = small()
     async with holding(streams, ADA, MB // 2):
         assert streams.memory == MB // 2
@@ -239,7 +239,7 @@ async def test_a_users_streams_hold_as_much_as_the_bound_and_not_a_byte_more(pas
 
 @pytest.mark.bound("stream-memory-user")
 @pytest.mark.parametrize("past", [0, 1])
-async def test_an_answer_is_evicted_for_one_byte_past_its_owners_bound(past: int) -> None:
+async def test_an_answer_is_evicted_one_byte_past_its_owners_bound(past: int) -> None:
     streams = small()
     first = await run(streams, ADA, MB // 2)
     room = MB - streams.memory - STREAM_BYTES
@@ -251,7 +251,7 @@ async def test_an_answer_is_evicted_for_one_byte_past_its_owners_bound(past: int
             assert streams.get(first.id, ADA) is first
 
 
-async def test_an_owners_ended_streams_make_room_for_its_own_and_not_for_anothers() -> None:
+async def test_ended_streams_are_evicted_for_their_owner_only() -> None:
     streams = small()
     first = await run(streams, ADA, MB // 2, key="k")
     for _ in range(20):
@@ -265,33 +265,30 @@ async def test_an_owners_ended_streams_make_room_for_its_own_and_not_for_another
         await run(streams, ADA, 0, key="k")
 
 
-@pytest.mark.parametrize(("looks", "restarts"), [(True, False), (False, True)])
-async def test_a_key_with_an_evicted_answer_starts_again_if_that_repeats_nothing(looks: bool, restarts: bool) -> None:
-    """A turn is looked for first; what broke off begins again where that was asked for."""
+@pytest.mark.parametrize(("can_search", "restarts"), [(True, False), (False, True)])
+async def test_a_key_with_an_evicted_answer_restarts_if_that_repeats_nothing(can_search: bool, restarts: bool) -> None:
+    """The source of a turn searches for it before it sends it again; only a failed completion is restarted."""
     streams = small()
-    end = None if looks else Overloaded("Failed.")
-    source = ScriptedSource(Started(), TextDelta(text="x" * (MB // 2)), *([end] if end else []))
-    if looks:
-        source = ScriptedSource(Started(), TextDelta(text="x" * (MB // 2)), Ended(outcome=StreamOutcome.COMPLETED))
-    request = StreamRequest(
-        owner=ADA,
-        kind="turn",
-        source=lambda: source,
-        on_disconnect=OnDisconnect.CONTINUE,
-        key="k",
-        looks=looks,
-        restarts=restarts,
+    source = ScriptedSource(
+        Started(), TextDelta(text="x" * (MB // 2)), COMPLETED if can_search else Overloaded("Failed.")
     )
-    async with streams.start(request) as first:
+    how = {
+        "owner": ADA,
+        "on_disconnect": OnDisconnect.CONTINUE,
+        "key": "k",
+        "can_search": can_search,
+        "restarts": restarts,
+    }
+    async with starting(streams, source, **how) as first:
         await end_of(first)
     await run(streams, ADA, MB // 2)
-    again = await run(streams, ADA, 10, key="k", looks=looks, restarts=restarts)
+    again = await run(streams, ADA, 10, key="k", can_search=can_search, restarts=restarts)
     assert first.evicted
     assert again.restarted
     assert again.text == "x" * 10
 
 
-async def test_a_stream_that_is_read_stays_and_takes_room() -> None:
+async def test_a_stream_with_readers_is_not_evicted() -> None:
     streams = small()
     stream = await run(streams, ADA, MB)
     async with streams.attached(stream), aclosing(streams.events(stream, None)) as heard:
@@ -303,17 +300,14 @@ async def test_a_stream_that_is_read_stays_and_takes_room() -> None:
     await run(streams, ADA, 0)
 
 
-async def test_running_streams_are_too_large_together_and_the_small_one_goes_on() -> None:
-    streams = small()
-    more = asyncio.Event()
-    end = Ended(outcome=StreamOutcome.COMPLETED)
-    tiny = ScriptedSource(Started(), more, TextDelta(text="x"), end)
-    large = [ScriptedSource(Started(), TextDelta(text="x" * (MB // 2)), more, end) for _ in range(2)]
+async def test_running_streams_past_the_quota_fail_except_small_ones() -> None:
+    streams, more = small(), asyncio.Event()
+    tiny = finished(more, TextDelta(text="x"))
+    large = [finished(TextDelta(text="x" * (MB // 2)), more) for _ in range(2)]
     async with AsyncExitStack() as stack:
         first, *others = [await stack.enter_async_context(starting(streams, source)) for source in (tiny, *large)]
-        failed = await end_of(others[1])
-        assert failed.error is not None
-        assert (failed.error.code.value, failed.error.reason) == ("RATE_LIMITED", "STREAM_MEMORY")
+        failure = failure_of(await end_of(others[1]))
+        assert (failure.code.value, failure.reason) == ("RATE_LIMITED", "STREAM_MEMORY")
         other = await run(streams, GRACE, 0)
         assert (await end_of(other)).outcome is StreamOutcome.COMPLETED
         more.set()
@@ -321,10 +315,8 @@ async def test_running_streams_are_too_large_together_and_the_small_one_goes_on(
 
 
 async def test_a_request_counts_while_its_stream_runs() -> None:
-    streams = small()
-    more = asyncio.Event()
-    source = ScriptedSource(Started(), more, Ended(outcome=StreamOutcome.COMPLETED))
-    async with starting(streams, source, request_bytes=MB // 2) as stream:
+    streams, more = small(), asyncio.Event()
+    async with starting(streams, finished(more), request_bytes=MB // 2) as stream:
         await run(streams, USER, 0)
         with pytest.raises(RateLimited):
             await run(streams, USER, 0, request_bytes=MB // 2)
@@ -335,7 +327,7 @@ async def test_a_request_counts_while_its_stream_runs() -> None:
 
 @pytest.mark.bound("stream-memory")
 @pytest.mark.parametrize("past", [0, 1])
-async def test_all_streams_hold_as_much_as_the_bound_and_not_a_byte_more(past: int) -> None:
+async def test_a_stream_one_byte_past_the_bound_of_all_is_refused(past: int) -> None:
     streams = small()
     async with AsyncExitStack() as stack:
         for owner in range(OWNERS - 1):
@@ -349,7 +341,7 @@ async def test_all_streams_hold_as_much_as_the_bound_and_not_a_byte_more(past: i
             await run(streams, ADA, 0, request_bytes=MB // 2 - STREAM_BYTES)
 
 
-async def test_new_streams_are_refused_where_all_hold_too_much_and_old_ones_stay() -> None:
+async def test_new_streams_are_refused_if_all_hold_too_much() -> None:
     streams = small()
     kept: list[Stream] = []
 

@@ -1,4 +1,4 @@
-"""What a request to a model may carry."""
+"""Allowed contents of model requests."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type":
     ["function", "custom", "computer_20250124", "bash_20250124", "text_editor_20250728", "memory_20250818",
      "tool_search_tool_regex_20251119"],
 )  # fmt: skip
-def test_a_tool_that_the_caller_runs_is_taken(type_: str) -> None:
+def test_a_tool_that_the_client_runs_is_accepted(type_: str) -> None:
     vet_chat(saying({"type": "text", "text": "hi"}, tools=[FUNCTION | {"type": type_}]))
 
 
@@ -47,7 +47,7 @@ def test_a_tool_that_the_caller_runs_is_taken(type_: str) -> None:
      "file_search", "code_interpreter", "code_execution_20250825", "image_generation", "advisor_20260301", "Function",
      "function ", "", "\uff4d\uff43\uff50"],
 )  # fmt: skip
-def test_any_other_tool_is_refused_by_its_place(type_: str) -> None:
+def test_any_other_tool_is_refused_with_its_path(type_: str) -> None:
     tool = {"type": type_, "server_url": "https://example.com/mcp", "server_label": "x"}
     assert refused(saying(tools=[FUNCTION, tool])) == ("TOOLS", "tools[1].type")
 
@@ -87,7 +87,7 @@ CARRIERS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("role", ["user", "system", "assistant", "tool"])
 @pytest.mark.parametrize("kind", CARRIERS)
-def test_an_address_is_refused_wherever_a_message_carries_it(kind: str, role: str) -> None:
+def test_an_address_is_refused_anywhere_in_a_message(kind: str, role: str) -> None:
     part, place = CARRIERS[kind]
     reason, param = refused(saying({"type": "text", "text": "hi"}, part, role=role))
     assert param == f"messages[1].content[1].{place}"
@@ -105,7 +105,7 @@ def test_an_address_is_refused_wherever_a_message_carries_it(kind: str, role: st
         ({"tool_calls": [{"function": {"name": "f", "url": INSIDE}}]}, "tool_calls[0].function.url"),
     ],
 )  # fmt: skip
-def test_so_is_one_beside_a_messages_content(given: dict[str, Any], place: str) -> None:
+def test_an_address_beside_a_messages_content_is_refused(given: dict[str, Any], place: str) -> None:
     body = {"model": "m", "messages": [{"role": "assistant", "content": "hi", **given}]}
     assert refused(body)[1] == f"messages[0].{place}"
 
@@ -124,7 +124,7 @@ def test_so_is_one_beside_a_messages_content(given: dict[str, Any], place: str) 
         ({"web_search_options": {"endpoint": INSIDE}}, "web_search_options.endpoint"),
     ],
 )  # fmt: skip
-def test_so_is_one_in_any_other_parameter(given: dict[str, Any], place: str) -> None:
+def test_an_address_in_any_other_parameter_is_refused(given: dict[str, Any], place: str) -> None:
     assert refused(saying(**given)) == ("ADDRESS", place)
 
 
@@ -133,7 +133,7 @@ SCHEMA = {"type": "object", "properties": {"url": {"type": "string", "pattern": 
 
 @pytest.mark.parametrize("word", ["$ref", "$dynamicRef", "$recursiveRef"])
 @pytest.mark.parametrize("reference", [INSIDE, PUBLIC, "other.json", "//a/b", ""])
-def test_a_schema_refers_to_itself_alone(word: str, reference: str) -> None:
+def test_a_schema_with_external_references_is_refused(word: str, reference: str) -> None:
     schema = {"type": "object", "properties": {"a": {"anyOf": [{word: reference}]}}}
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     inner = f"properties.a.anyOf[0].{word}"
@@ -160,19 +160,19 @@ HONEST: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("part", HONEST, ids=lambda part: part["type"])
-def test_what_is_no_address_to_fetch_or_a_public_one_is_taken(part: dict[str, Any]) -> None:
+def test_public_addresses_and_other_content_are_accepted(part: dict[str, Any]) -> None:
     body = saying(part, tools=[{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}])
     assert vet_chat(body) is body
 
 
-def test_texts_that_only_look_like_addresses_are_taken() -> None:
+def test_texts_that_only_look_like_addresses_are_accepted() -> None:
     grammar = {"type": "grammar", "grammar": {"syntax": "lark", "definition": "//start\nstart: /https?:/"}}
     custom = {"type": "custom", "custom": {"name": "f", "description": INSIDE, "format": grammar}}
     called = {"role": "assistant", "tool_calls": [{"type": "custom", "custom": {"name": "f", "input": INSIDE}}]}
     vet_chat({"model": "m", "messages": [called], "tools": [custom], "stop": ["//", "http://", "www."]})
 
 
-def test_an_earlier_answer_is_taken_back() -> None:
+def test_an_earlier_answer_is_accepted_as_input() -> None:
     cited = [{"type": "url_citation", "url_citation": {"url": "http://example.com", "title": "x"}}]
     calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"url": "http://localhost"}'}}]
     answered = {"role": "assistant", "content": None, "annotations": cited, "tool_calls": calls, "refusal": None}
@@ -201,14 +201,14 @@ def test_nesting_at_the_bound_and_past_it() -> None:
 
 
 @pytest.mark.parametrize("model", ["a,b", "huggingface/http://127.0.0.1", "https://example.com/v1"])
-def test_a_model_is_no_list_and_no_address(model: str) -> None:
+def test_a_model_that_is_a_list_or_address_is_refused(model: str) -> None:
     assert refused({**saying(), "model": model}) == ("MODEL", "model")
     with pytest.raises(BadUserInput):
         vet_embeddings({"model": model, "input": "hi"})
 
 
 @pytest.mark.parametrize("text", ["gs://bucket/a.png", "s3://bucket/a", " S3://bucket/a", "file:///etc/passwd"])
-def test_an_input_to_embed_is_no_address_in_a_store(text: str) -> None:
+def test_an_input_that_is_an_address_of_an_object_store_is_refused(text: str) -> None:
     for inputs, place in ((text, "input"), (["hi", text], "input[1]")):
         with pytest.raises(BadUserInput) as error:
             vet_embeddings({"model": "m", "input": inputs})
@@ -216,7 +216,7 @@ def test_an_input_to_embed_is_no_address_in_a_store(text: str) -> None:
 
 
 @pytest.mark.parametrize("inputs", ["hi", "http://localhost is down", ["see gs://bucket"], [1, 2], [[1], [2]]])
-def test_other_inputs_are_taken(inputs: Any) -> None:
+def test_other_inputs_are_accepted(inputs: Any) -> None:
     vet_embeddings({"model": "m", "input": inputs})
 
 
@@ -232,6 +232,6 @@ JSON = st.recursive(
 
 @settings(deadline=None)
 @given(JSON)
-def test_any_json_is_taken_or_refused(value: Any) -> None:
+def test_any_json_is_accepted_or_refused(value: Any) -> None:
     with suppress(BadUserInput):
         vet_chat(saying(value, prediction=value))

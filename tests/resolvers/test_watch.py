@@ -26,7 +26,7 @@ def run(number: int, conversation_id: str | None = None, status: str = "running"
 
 
 class Platform:
-    """A Letta and an AMS that count what they are asked."""
+    """A Letta and an AMS that count their requests."""
 
     def __init__(self) -> None:
         self.runs: list[RunRecord] = []
@@ -85,7 +85,7 @@ async def test_follows_that_begin_together_share_a_poll_and_see_their_own_conver
     assert platform.polls == 1
 
 
-async def test_users_share_nothing() -> None:
+async def test_users_share_no_watch() -> None:
     platform, watches = Platform(), Watches()
     with followed(platform, watches=watches) as ada, followed(platform, user="grace", watches=watches) as grace:
         assert ada is not grace
@@ -139,7 +139,7 @@ async def test_ownership_is_proved_before_changed_runs_are_shown(monkeypatch: py
     assert platform.proofs == [DEFAULT] * 3
 
 
-async def test_a_conversation_that_is_gone_is_gone_for_its_own_followers(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_deleted_conversation_fails_only_its_own_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "FRESH_SECONDS", 0.0)
     platform, watches = Platform(), Watches()
     platform.gone.add("conv-1")
@@ -149,7 +149,7 @@ async def test_a_conversation_that_is_gone_is_gone_for_its_own_followers(monkeyp
             await watch.fresh(OTHER)
 
 
-async def test_polls_of_an_idle_agent_become_rarer_until_its_runs_change(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_idle_agent_is_polled_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "JITTER", 0.0)
     platform = Platform()
 

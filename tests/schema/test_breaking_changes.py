@@ -1,4 +1,4 @@
-"""A change that could break a client's query stands in docs/breaking-changes.md, or is no change to make."""
+"""A change that could break a client's query is listed in docs/breaking-changes.md, or is not allowed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def breaking(old: str, new: str) -> set[str]:
 
 
 def listed(page: str) -> set[str]:
-    """The changes listed as unreleased: what stands in bold at the beginning of an item."""
+    """Return the changes listed as unreleased: the bold text at the beginning of each item."""
     unreleased = page.partition("## Unreleased")[2].partition("\n## ")[0]
     return set(re.findall(r"^- \*\*(.+?)\*\*", unreleased, re.MULTILINE))
 
@@ -37,7 +37,7 @@ def test_the_list_of_breaking_changes_is_exact() -> None:
         ("enum E { A B } type Query { a: E }", "enum E { A } type Query { a: E }"),
     ],
 )
-def test_a_breaking_change_is_seen(old: str, new: str) -> None:
+def test_a_breaking_change_is_found(old: str, new: str) -> None:
     [change] = breaking(old, new)
     assert breaking(old, old) == set()
     assert listed(f"## Unreleased\n\n- **{change}** Do this.\n\n## 0.1.0\n\n- **Another.**\n") == {change}

@@ -61,7 +61,7 @@ def test_the_checked_in_schemas_are_the_schema(name: str, printed: Any) -> None:
     assert (FOLDER / f"{name}.graphql").read_text() == printed(SCHEMA), "make generated"
 
 
-def test_clients_are_given_all_of_the_schema_and_nothing_of_federation() -> None:
+def test_the_schema_for_clients_is_complete_without_federation() -> None:
     given = build_ast_schema(parse(graph_sdl(SCHEMA)))
     served = SCHEMA._schema
     assert served.type_map.keys() - given.type_map.keys() == FEDERATIONS | {"_Entity", "_Service"}
@@ -72,7 +72,7 @@ def test_clients_are_given_all_of_the_schema_and_nothing_of_federation() -> None
     assert not {"key", "link", "shareable"} & {directive.name for directive in given.directives}
 
 
-def test_every_node_but_a_stream_is_an_entity() -> None:
+def test_every_node_except_a_stream_is_an_entity() -> None:
     assert set(entities()) == possible_types("Node") - {"Stream"}
     union = SCHEMA._schema.type_map["_Entity"]
     assert isinstance(union, GraphQLUnionType)
@@ -80,7 +80,7 @@ def test_every_node_but_a_stream_is_an_entity() -> None:
 
 
 def attribute_type(record: type, name: str) -> Any:
-    """What an attribute of a record holds, by its annotation or by its property's."""
+    """Return the type of a record's attribute, from its annotation or its property's."""
     attribute = getattr(record, name, None)
     if isinstance(attribute, property):
         return get_type_hints(attribute.fget)["return"]
@@ -91,7 +91,7 @@ def attribute_type(record: type, name: str) -> Any:
 
 
 def agrees(shown: Any, held: Any) -> bool:
-    """Whether a record's attribute can always be shown as a GraphQL type."""
+    """Return whether a record's attribute always fits a GraphQL type."""
     if held is Any or isinstance(held, TypeVar):
         return True
     if isinstance(shown, GraphQLNonNull):
@@ -120,7 +120,7 @@ def nullable(held: Any) -> bool:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in OBJECTS if kind.name not in ROOTS], ids=lambda kind: kind.name)
-def test_each_field_is_an_attribute_of_the_record_or_answered_by_a_resolver(kind: GraphQLObjectType) -> None:
+def test_each_field_has_an_attribute_or_a_resolver(kind: GraphQLObjectType) -> None:
     definition = kind.extensions["strawberry-definition"]
     assert isinstance(definition, StrawberryObjectDefinition)
     fields = {field.extensions["strawberry-definition"].python_name: field for field in kind.fields.values()}
@@ -147,7 +147,7 @@ def test_each_field_is_an_attribute_of_the_record_or_answered_by_a_resolver(kind
         ("Page", dict, False),
     ],
 )
-def test_a_disagreement_is_seen(shown: str, held: Any, agree: bool) -> None:
+def test_a_field_that_does_not_fit_its_attribute_is_found(shown: str, held: Any, agree: bool) -> None:
     name, _, field = shown.partition(".")
     if name == "Page":
         name, field = "AgentConnection", "edges"
@@ -157,7 +157,7 @@ def test_a_disagreement_is_seen(shown: str, held: Any, agree: bool) -> None:
 
 
 def undescribed(kind: GraphQLNamedType) -> set[str]:
-    """What of a type has no description: itself, its fields, their arguments, its values."""
+    """Return the parts of a type without a description: itself, its fields, their arguments, its values."""
     parts: dict[str, Any] = {kind.name: kind}
     for name, part in (getattr(kind, "fields", None) or getattr(kind, "values", None) or {}).items():
         parts[f"{kind.name}.{name}"] = part
@@ -166,7 +166,7 @@ def undescribed(kind: GraphQLNamedType) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.name)
-def test_everything_is_described(kind: GraphQLNamedType) -> None:
+def test_every_type_and_field_is_described(kind: GraphQLNamedType) -> None:
     assert undescribed(kind) == set()
 
 
@@ -188,7 +188,7 @@ def test_a_missing_description_is_found() -> None:
     assert seen == {"Query.f(b)", "E.Y", "I", "I.y", "U"}
 
 
-def test_an_enum_says_something_of_each_of_its_values() -> None:
+def test_an_enum_describes_each_value() -> None:
     class Colour(StrEnum):
         RED = "red"
         BLUE = "blue"
@@ -200,7 +200,7 @@ def test_an_enum_says_something_of_each_of_its_values() -> None:
     enum(Colour, "A colour.", RED="As blood.", BLUE="As the sea.")
 
 
-async def test_what_is_optional_has_no_default_but_a_real_one() -> None:
+async def test_optional_inputs_have_no_default_null() -> None:
     given = {
         f"{kind.name}.{name}({argument})": print_value(value)
         for kind in OBJECTS
@@ -226,12 +226,12 @@ async def test_what_is_optional_has_no_default_but_a_real_one() -> None:
 
 
 def print_value(given: GraphQLArgument | GraphQLInputField) -> str | None:
-    """A default as the graph shows it."""
+    """Return a default value as the schema prints it."""
     value = None if given.default_value is Undefined else ast_from_value(given.default_value, given.type)
     return None if value is None else print_ast(value)
 
 
-def test_mutations_stand_in_the_order_that_they_are_used_in() -> None:
+def test_mutations_are_in_the_order_of_use() -> None:
     mutations = SCHEMA._schema.mutation_type
     assert mutations is not None
     assert [*mutations.fields] == [
@@ -242,12 +242,12 @@ def test_mutations_stand_in_the_order_that_they_are_used_in() -> None:
     ]
 
 
-def test_every_outcome_is_named_by_a_mutation_and_none_but_outcomes() -> None:
+def test_mutations_name_every_user_error_and_no_other_type() -> None:
     mutations = SCHEMA._schema.mutation_type
     assert mutations is not None
     named = {
         outcome
         for field in mutations.fields.values()
-        for outcome in re.findall(r"`(\w+)`", (field.description or "").partition("Outcomes: ")[2])
+        for outcome in re.findall(r"`(\w+)`", (field.description or "").partition("Possible `errors`: ")[2])
     }
     assert named == possible_types("UserError")

@@ -39,7 +39,6 @@ def second_version(stack: Stack, slug: str = "greeter") -> str:
 
 
 async def as_admin(stack: Stack, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Run an operation as Ada with the role of an admin."""
     headers = {"authorization": f"Bearer {stack.token(ADA, admin=True)}"}
     response = await stack.client.post("/graphql", json={"query": query, "variables": variables or {}}, headers=headers)
     assert response.status_code == 200, response.text
@@ -61,14 +60,7 @@ async def create(stack: Stack, key: str, *, user: str = ADA, **given: Any) -> di
 
 
 async def created(stack: Stack, key: str, **given: Any) -> str:
-    """Return the id of the created agent."""
     answer = await create(stack, key, **given)
     assert "errors" not in answer, answer
     agent_id: str = answer["data"]["createAgent"]["agent"]["id"]
     return agent_id
-
-
-def refused(answer: dict[str, Any]) -> tuple[str, str | None]:
-    """Return code and reason of an answer's only error."""
-    [error] = answer["errors"]
-    return error["extensions"]["code"], error["extensions"].get("reason")

@@ -1,4 +1,4 @@
-"""A gateway process under attack: what it costs, and a second user who must not be affected."""
+"""A gateway process under attack: its costs, and a second user who must not be affected."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from app import devtokens
 from app.embedded import http_client
 from app.embedded.people import ADA, GRACE
 from tests.support.process import Process, serving
+from tests.support.stack import GraphQLSocket
+from tests.support.websocket import connecting
 
 HELD_SECONDS = 0.25
 """The longest time that the gateway's own work may block its event loop."""
@@ -77,7 +79,6 @@ class Target:
         return host, int(port)
 
     def token(self, user_id: str = ADA, **options: Any) -> str:
-        """A development token."""
         return devtokens.make_token(devtokens.dev_secret(), user_id=user_id, email="one@example.com", **options)
 
     def headers(self, user_id: str = ADA) -> dict[str, str]:
@@ -89,8 +90,27 @@ class Target:
         headers = {} if user_id is None else self.headers(user_id)
         return http_client.client(base_url=self.url, headers=headers, timeout=60, **options)
 
+    async def ask(self, query: str, user_id: str | None = ADA, **variables: Any) -> dict[str, Any]:
+        """Return the body of the answer to an operation."""
+        async with self.client(user_id) as client:
+            answer = await client.post("/graphql", json={"query": query, "variables": variables})
+        whole: dict[str, Any] = answer.json()
+        return whole
+
+    async def agent_id(self) -> str:
+        whole = await self.ask("{ viewer { agents(first: 1) { nodes { id } } } }")
+        return str(whole["data"]["viewer"]["agents"]["nodes"][0]["id"])
+
+    @asynccontextmanager
+    async def socket(self, user_id: str = ADA) -> AsyncIterator[GraphQLSocket]:
+        """Open a signed-in socket."""
+        async with connecting(self.url) as connection:
+            opened = GraphQLSocket(connection)
+            await opened.tell(type="connection_init", payload=self.headers(user_id))
+            assert (await opened.hear())["type"] == "connection_ack"
+            yield opened
+
     async def metrics(self) -> dict[str, list[tuple[dict[str, str], float]]]:
-        """Every sample of ``/metrics``, by name."""
         async with self.client(None) as client:
             text = (await client.get("/metrics")).raise_for_status().text
         found: dict[str, list[tuple[dict[str, str], float]]] = {}
@@ -136,12 +156,10 @@ class Target:
         assert cost.held_over() == 0, "the event loop was held"
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time of the process."""
         facts = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(facts[11]) + int(facts[12])) / _TICK
 
     def rss_bytes(self) -> int:
-        """Return the resident memory of the process."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE
 
     def _reset_peak(self) -> None:

@@ -1,7 +1,7 @@
 """Count the upstream calls of each field and print ``docs/calls.md``: ``python -m tests.support.calltable``.
 
-A field is read on two objects of its type and on four, each time with and without the field. From the differences
-follow the batched calls and the calls per object. A mutation or subscription is counted with its whole payload.
+Each document runs on two objects of a type and on four objects, both with the field and without it. The differences
+give the batched calls and the calls for each object. A mutation or subscription selects its whole payload.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import re
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Iterator
 from itertools import groupby
 from typing import Any
@@ -24,29 +24,31 @@ from tests.support.schema import SCHEMA
 from tests.support.stack import Stack, embedded_stack, opened_socket, until
 
 PLATFORMS = 4
-"""The number of concurrent gateways."""
+"""The number of gateways that run at the same time."""
 UUID = re.compile(r"(?<=/)[a-z]+-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 HEAD = """# Upstream calls of each field
 
-The upstream calls that each field adds, counted on a running gateway. *Once* is one batched call, however many objects the
-field is selected on; *each* is a call for each object. Calls are deduplicated within an operation: a call that another field
-has made adds nothing, and objects of a list are not read again. A field that is not listed makes no calls of its own.
+The table lists the upstream calls that each field adds to an operation. The calls were counted on a running gateway. The column
+*once* has calls that are made once, however many objects have the field. Fields without upstream calls are not listed.
 
-`node`, `nodes` and `_entities` make the same calls. A mutation or subscription is counted to its end, with all of its payload
-or events, including AMS's calls to Letta. `Subscription.conversation` polls the agent's runs in Letta every
-`STREAM_LOOK_SECONDS`, less often while the agent is idle, once for all follows of the user.
+- The gateway makes equal calls of one operation only once, so a call that another field has made is not added. The gateway does
+  not read an object again after a list has returned the object.
+- `nodes` and `_entities` make the same calls as `node`.
+- The row of a mutation or subscription includes the calls for its whole payload, and the calls from AMS to Letta.
+- `Subscription.conversation` is not in the table: it polls Letta for the agent's runs
+  ([how often](streams.md#following-a-conversation)).
+- The fields at one level of a query make their calls concurrently. One user's calls can use a quarter of the
+  service's [bulkhead](limits.md#upstream-calls).
+- When the client disconnects, the gateway cancels the calls.
 
-The calls of one level of a query are concurrent, up to the user's share of the service's bulkhead, a quarter. When the client
-disconnects, they are cancelled.
-
-| field | calls |
-|---|---|
+| field | once | for each object |
+|---|---|---|
 """  # noqa: E501 - a page
 
 
 def fields() -> Iterator[tuple[str, str, Any]]:
-    """Yield type, name and field of each field with a resolver; fields of all messages once."""
+    """Yield the type, name and definition of each field with a resolver. Yield fields of ``Message`` only once."""
     message: Any = SCHEMA.type_map["Message"]
     for kind in SCHEMA.type_map.values():
         if not isinstance(kind, GraphQLObjectType) or kind.name.startswith("_"):
@@ -63,7 +65,7 @@ def fields() -> Iterator[tuple[str, str, Any]]:
 
 
 class Counting:
-    """A running platform with objects of one type."""
+    """A running gateway whose embedded services have objects of one type."""
 
     def __init__(self, parent: ParentType, stack: Stack, thing: str, count: int) -> None:
         self._parent = parent
@@ -72,7 +74,7 @@ class Counting:
         self._count = count
 
     async def calls(self, asked: str, thing: str | None = None) -> Counter[str]:
-        """Count the calls of the document with a selection on each object."""
+        """Run the document with the selection on each object, and count the upstream calls."""
         document = self._parent.document.replace("%s", "__typename " + asked).replace("$n", str(self._count))
         self._stack.platform.state.calls.clear()
         answer = await self._stack.graphql(document.replace("$id", thing or self._thing))
@@ -90,6 +92,7 @@ class Counting:
         return Counter({call: times for call, times in with_it.items() if times})
 
 
+_Row = tuple[str, str]
 NAMES = {"ams": "AMS", "letta": "Letta", "litellm": "LiteLLM"}
 
 
@@ -101,7 +104,7 @@ def _call(made: dict[str, Any]) -> str:
 
 
 async def counted_by_id(kind: str, count: int) -> Counter[str]:
-    """Count the calls that read objects of a type by id; all fields must make the same."""
+    """Count the calls that read objects by id. Assert that ``node``, ``nodes`` and ``_entities`` make equal calls."""
     async with embedded_stack() as stack:
         ids = [json.dumps(await NODES[kind](stack)) for _ in range(count)]
         found = [await _calls(stack, "{ " + form + " }") for form in _forms(kind, ids)]
@@ -119,7 +122,7 @@ def _forms(kind: str, ids: list[str]) -> list[str]:
 
 
 async def counted_done(root: GraphQLObjectType, name: str) -> Counter[str]:
-    """Count the calls of a mutation or subscription to its end, with its whole payload."""
+    """Run a mutation or subscription with its whole payload to its end, and count the calls."""
     given, make = DONE[f"{root.name}.{name}"]
     async with embedded_stack() as stack:
         given = given.replace("$id", json.dumps(await make(stack)))
@@ -128,7 +131,7 @@ async def counted_done(root: GraphQLObjectType, name: str) -> Counter[str]:
 
 
 def _whole(kind: Any) -> str:
-    """Select all fields of a type or of an interface's types, and ``__typename`` of nested objects."""
+    """Select all leaf fields of a type, or of an interface's types, and ``__typename`` of nested objects."""
     named = get_named_type(kind)
     if isinstance(named, GraphQLInterfaceType):
         return " ".join(f"... on {one.name} {{ {_whole(one)} }}" for one in SCHEMA.get_possible_types(named))
@@ -137,7 +140,7 @@ def _whole(kind: Any) -> str:
 
 
 async def _calls(stack: Stack, document: str) -> Counter[str]:
-    """Count the calls of an operation and of what it starts. Nothing in it may fail."""
+    """Count the calls of an operation and of the streams that it starts. Assert that nothing fails."""
     stack.platform.state.calls.clear()
     if document.startswith("subscription"):
         async with opened_socket(stack) as socket:
@@ -152,13 +155,13 @@ async def _calls(stack: Stack, document: str) -> Counter[str]:
 
 
 async def _quiet(stack: Stack) -> bool:
-    """Return whether no stream runs. The query makes no upstream calls."""
+    """Return whether no stream is running. The query makes no upstream calls."""
     answer = await stack.graphql("{ viewer { streams(active: true) { id } } }")
     return not answer["data"]["viewer"]["streams"]
 
 
 async def counted(kind: str, count: int, of_kind: list[tuple[str, Any]]) -> dict[str, Counter[str]]:
-    """Count the calls that each field of a type adds on that many objects."""
+    """Count the calls that each field of a type adds on ``count`` objects."""
     parent = PARENT_TYPES[kind]
     async with embedded_stack() as stack:
         counting = Counting(parent, stack, await parent.make(stack, count), count)
@@ -166,7 +169,7 @@ async def counted(kind: str, count: int, of_kind: list[tuple[str, Any]]) -> dict
 
 
 async def table() -> str:
-    """Return the page."""
+    """Return the text of ``docs/calls.md``."""
     by_kind = groupby(sorted(fields(), key=lambda one: one[0]), key=lambda one: one[0])
     works = [_of_kind(kind, [(name, field) for _, name, field in of_kind]) for kind, of_kind in by_kind]
     works += [_by_id(kind) for kind in NODES]
@@ -174,44 +177,49 @@ async def table() -> str:
     works += [_done(root, name) for root in roots for name in root.fields if name != "conversation"]
     some = asyncio.Semaphore(PLATFORMS)
 
-    async def counted_rows(work: Awaitable[list[str | None]]) -> list[str | None]:
+    async def counted_rows(work: Awaitable[list[_Row]]) -> list[_Row]:
         async with some:
             return await work
 
-    rows = [row for rows in await asyncio.gather(*map(counted_rows, works)) for row in rows if row]
-    return HEAD + "\n".join(sorted(rows)) + "\n"
+    by_calls = defaultdict[str, list[str]](list)
+    for rows in await asyncio.gather(*map(counted_rows, works)):
+        for name, calls in rows:
+            by_calls[calls].append(name)
+    by_calls.pop("|  |  |", None)
+    return HEAD + "".join(sorted(f"| {', '.join(sorted(names))} {calls}\n" for calls, names in by_calls.items()))
 
 
-async def _of_kind(kind: str, of_kind: list[tuple[str, Any]]) -> list[str | None]:
+async def _of_kind(kind: str, of_kind: list[tuple[str, Any]]) -> list[_Row]:
     most = PARENT_TYPES[kind].most
     few = await counted(kind, min(FEW, most), of_kind)
     more = await counted(kind, MORE, of_kind) if most > 1 else few
     return [_row(f"`{kind}.{name}`", few[name], more[name]) for name in few]
 
 
-async def _by_id(kind: str) -> list[str | None]:
+async def _by_id(kind: str) -> list[_Row]:
     few, more = [await counted_by_id(kind, count) for count in (FEW, MORE)]
-    return [_row(f"`Query.node`: `{kind}`", few, more)]
+    return [_row(f"`Query.node` of `{kind}`", few, more)]
 
 
-async def _done(root: GraphQLObjectType, name: str) -> list[str | None]:
+async def _done(root: GraphQLObjectType, name: str) -> list[_Row]:
     calls = await counted_done(root, name)
     return [_row(f"`{root.name}.{name}`", calls, calls)]
 
 
-def _row(name: str, few: Counter[str], more: Counter[str]) -> str | None:
-    parts = []
+def _row(name: str, few: Counter[str], more: Counter[str]) -> _Row:
+    """Return a field's name, and the two columns that list its calls."""
+    batched, repeated = [], []
     for call in sorted(few | more):
         each, rest = divmod(more[call] - few[call], MORE - FEW)
         once = few[call] - each * FEW
         assert (rest, each >= 0, once >= 0) == (0, True, True), f"{name}: {call} {few[call]}, then {more[call]}"
-        parts += [f"once {_times(once)}{call}"] if once else []
-        parts += [f"each {_times(each)}{call}"] if each else []
-    return f"| {name} | {', '.join(parts)} |" if parts else None
+        batched += [f"{_times(once)}{call}"] if once else []
+        repeated += [f"{_times(each)}{call}"] if each else []
+    return name, f"| {', '.join(batched)} | {', '.join(repeated)} |"
 
 
 def _times(number: int) -> str:
-    return "" if number == 1 else f"{number} x "
+    return "" if number == 1 else f"{number} times "
 
 
 if __name__ == "__main__":

@@ -107,7 +107,12 @@ async def multipart(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
     raise AssertionError("the multipart body broke off")
 
 
+def refused(answer: dict[str, Any]) -> tuple[str, str | None]:
+    """Return code and reason of an answer's only error."""
+    [error] = answer["errors"]
+    return error["extensions"]["code"], error["extensions"].get("reason")
+
+
 def code_of(answer: dict[str, Any]) -> str:
     """Return the code of an answer's only error."""
-    [error] = answer["errors"]
-    return str(error["extensions"]["code"])
+    return refused(answer)[0]

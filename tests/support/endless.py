@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
-from tests.support.attack import Target
+from tests.support.attack import Target, attacked
 from tests.support.documents import COMPLETION_TEXT
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -59,3 +62,21 @@ async def gone(target: Target) -> None:
     async with asyncio.timeout(20):
         while Model.answering:
             await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def endless_model(folder: Path, **settings: str) -> AsyncIterator[Target]:
+    """Run a gateway whose LiteLLM is ``Model``, without rate limits."""
+    server = await asyncio.get_running_loop().create_server(Model, "127.0.0.1", 0, backlog=1024)
+    settings = {
+        "LITELLM_BASE_URL": f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
+        "LITELLM_API_KEY": "sk-model",
+        "STREAM_COALESCE_MILLISECONDS": "0",
+        "RATE_LIMIT_GENERAL": "0",
+        "RATE_LIMIT_LLM": "0",
+        **settings,
+    }
+    async with server, attacked(folder, **settings) as target:
+        yield target
+        for transport in list(Model.answering):
+            transport.abort()

@@ -23,7 +23,6 @@ async def conversation(stack: Stack) -> tuple[str, str]:
 
 
 async def send(stack: Stack, conversation_id: str, directive: str, *, wait: int = 0) -> dict[str, Any]:
-    """Send a message in a mutation."""
     to = {"conversationId": conversation_id}
     content = [{"text": f"hi [[{directive}]]"}]
     asked = {"to": to, "content": content, "idempotencyKey": str(uuid.uuid4()), "waitSeconds": wait}
@@ -72,5 +71,4 @@ async def say_past_the_gateway(stack: Stack, conversation_id: str, directive: st
 def following(
     stack: Stack, door: str, conversation_id: str, after: str | None = None, **options: Any
 ) -> aclosing[AsyncGenerator[dict[str, Any], None]]:
-    """Follow a conversation."""
     return aclosing(events(stack, door, FOLLOW, {"id": conversation_id, "after": after}, **options))

@@ -1,4 +1,4 @@
-"""Owned ids for tests that call the clients themselves: the platform of a test is the test's own."""
+"""Owned ids for tests that call the clients directly."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ T = TypeVar("T", bound=str)
 
 
 def owned(kind: type[T], value: str) -> T:
-    """An id of a kind, such as ``OwnedRunId``, without a proof."""
+    """Return an id of a kind, such as ``OwnedRunId``, without a proof of ownership."""
     return cast("T", value)
 
 
 def conversation(conversation_id: str | None = None, agent_id: str = "agent-1") -> ConversationRef:
-    """A conversation with an agent; the agent's default one without an id."""
+    """Return a conversation of an agent; without an id, the agent's default one."""
     made = None if conversation_id is None else owned(OwnedConversationId, conversation_id)
     return ConversationRef(owned(OwnedAgentId, agent_id), made)

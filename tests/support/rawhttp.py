@@ -14,8 +14,6 @@ _STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
 
 @dataclass
 class Raw:
-    """A connection."""
-
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 

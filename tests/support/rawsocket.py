@@ -67,7 +67,6 @@ class RawSocket:
             await self.writer.drain()
 
     async def hear(self) -> tuple[Op, bytes]:
-        """Read the next frame."""
         head, size = await self.reader.readexactly(2)
         if size == 126:
             [size] = struct.unpack("!H", await self.reader.readexactly(2))
@@ -76,7 +75,6 @@ class RawSocket:
         return Op(head & 15), await self.reader.readexactly(size)
 
     async def message(self) -> dict[str, Any]:
-        """Read the next message of the protocol."""
         while (heard := await self.hear())[0] is not Op.TEXT:
             assert heard[0] is not Op.CLOSE, heard
         found: dict[str, Any] = orjson.loads(heard[1])
@@ -97,7 +95,6 @@ class RawSocket:
         return bool(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE)
 
     async def sign_in(self, token: str) -> None:
-        """Send ``connection_init``, and wait for its answer."""
         await self.send(text(type="connection_init", payload={"authorization": f"Bearer {token}"}))
         assert (await self.message())["type"] == "connection_ack"
 

@@ -1,4 +1,4 @@
-"""The schema of the gateway as graphql-core has it."""
+"""The gateway's schema as an object of graphql-core."""
 
 from __future__ import annotations
 

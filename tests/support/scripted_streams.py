@@ -12,13 +12,23 @@ import pytest
 from clients.errors import GatewayError
 from clients.origin import Owner
 from clients.usage import Usage
-from resolvers.streams.events import Delivery, Ended, Event, OnDisconnect, TextDelta
+from resolvers.streams.events import (
+    Delivery,
+    Ended,
+    Event,
+    OnDisconnect,
+    Started,
+    StreamFailure,
+    StreamOutcome,
+    TextDelta,
+)
 from resolvers.streams.hub import Starting, StreamHub
 from resolvers.streams.limits import StreamLimits
 from resolvers.streams.log import StreamLog
 from resolvers.streams.stream import Stream, StreamRequest
 
 ADA, GRACE, USER = Owner("ada"), Owner("grace"), Owner("user")
+COMPLETED = Ended(outcome=StreamOutcome.COMPLETED)
 
 
 class Metrics:
@@ -74,18 +84,34 @@ class ScriptedSource:
                 yield line, b""
 
 
+def finished(*events: Event | asyncio.Event) -> ScriptedSource:
+    """Return a source that completes after these events."""
+    return ScriptedSource(Started(), *events, COMPLETED)
+
+
 def hub(**limits: Any) -> tuple[StreamHub, Metrics]:
     metrics = Metrics()
     return StreamHub(StreamLimits(**{"coalesce": 0, **limits}), metrics), metrics
 
 
-def starting(streams: StreamHub, source: ScriptedSource, **more: Any) -> Starting:
-    options = {"kind": "turn", "source": lambda: source, "on_disconnect": OnDisconnect.CANCEL, **more}
-    return streams.start(StreamRequest(owner=USER, **options))
+def starting(streams: StreamHub, source: ScriptedSource, /, **more: Any) -> Starting:
+    options = {"owner": USER, "kind": "turn", "source": lambda: source, "on_disconnect": OnDisconnect.CANCEL, **more}
+    return streams.start(StreamRequest(**options))
 
 
 async def end_of(stream: Stream) -> Ended:
     return await stream.log.end()
+
+
+async def run_to_end(streams: StreamHub, source: ScriptedSource, **more: Any) -> Ended:
+    """Start a stream, and read it until its end."""
+    async with starting(streams, source, **more) as stream:
+        return await end_of(stream)
+
+
+def failure_of(ended: Ended) -> StreamFailure:
+    assert ended.error is not None
+    return ended.error
 
 
 @contextmanager
@@ -97,7 +123,7 @@ def refuses(kind: type[GatewayError], reason: str) -> Iterator[None]:
 
 
 async def upstream_bytes(log: StreamLog) -> list[bytes]:
-    """The upstream bytes of the entries that still have them."""
+    """Return the upstream bytes of the entries that still have them."""
     found: list[bytes] = []
     position = 0
     while batch := await log.after(position):

@@ -14,6 +14,13 @@ from app.server import server_config
 from app.settings import Settings
 
 
+def free_port() -> int:
+    """Return a loopback port that no socket uses."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @asynccontextmanager
 async def served(app: ASGIApp, settings: Settings) -> AsyncIterator[str]:
     """Serve ``app`` as the command does and yield its URL."""

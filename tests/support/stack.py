@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import io
 import os
 import time
@@ -123,7 +124,7 @@ class Stack:
     async def make_agent(self, user: str = ADA, name: str = "Test agent") -> str:
         """Create an agent through AMS and return its id."""
         template = self.platform.state.templates["support-bot"] | {"model": self.chat_model}
-        agent = await self.platform.ams.make_agent(self.platform.state.users[user], template, name)
+        agent = await self.platform.ams.agents.make(self.platform.state.users[user], template, name)
         return str(agent["id"])
 
     async def give_tool(self, agent_id: str, tool: str, *, approval: bool = False) -> None:
@@ -179,12 +180,14 @@ class Stack:
 
 
 async def until(check: Any, seconds: float = 5) -> Any:
-    """Wait until ``check`` returns something true, and return it."""
+    """Wait until ``check``, a function or a coroutine function, returns something true, and return it."""
     end = time.monotonic() + seconds
-    while not (result := await check()):
-        assert time.monotonic() < end, "it did not come to pass"
+    while True:
+        result = check()
+        if result := (await result if inspect.isawaitable(result) else result):
+            return result
+        assert time.monotonic() < end, "the condition did not become true in time"
         await asyncio.sleep(0.01)
-    return result
 
 
 async def stop_all(servers: dict[str, LoopbackServer]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.stack import Stack
+from tests.support.stack import Stack, until
 
 
 def text_of(events: list[dict[str, Any]]) -> str:
@@ -25,6 +25,16 @@ def completion(stack: Stack, directive: str, **more: object) -> dict[str, Any]:
 def message_input(agent_id: str, directive: str = "tokens=3 delay=0", **more: Any) -> dict[str, Any]:
     """Return a ``SendMessageInput``."""
     return {"to": {"agentId": agent_id}, "content": [{"text": f"hi [[{directive}]]"}], **more}
+
+
+async def upstream_closed(stack: Stack, before: dict[str, int]) -> None:
+    """Wait until the model has lost a client, and has as many requests in flight as before."""
+
+    async def closed() -> bool:
+        now = await stack.model_stats()
+        return now["disconnected"] == before["disconnected"] + 1 and now["inflight"] == before["inflight"]
+
+    await until(closed)
 
 
 def stored_messages(stack: Stack, agent_id: str) -> list[dict[str, Any]]:

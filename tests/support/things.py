@@ -58,7 +58,6 @@ async def message(stack: Stack) -> str:
 
 
 async def answer(stack: Stack) -> str:
-    """Return an answer of an agent."""
     agent_id = await agent(stack)
     await sent(stack, agent_id=agent_id)
     query = "query($a: ID!) { agent(id: $a) { messages(last: 1) { nodes { id } } } }"
@@ -103,7 +102,6 @@ async def approval_request(stack: Stack) -> str:
 
 
 async def say(stack: Stack, conversation_id: str) -> None:
-    """Start a turn in a conversation."""
     asked = {
         "to": {"conversationId": conversation_id},
         "content": [{"text": "hi [[tokens=60 delay=0.05]]"}],

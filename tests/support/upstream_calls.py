@@ -69,7 +69,7 @@ def upstream_with(act: Act, **limits: Any) -> tuple[Upstream, ScriptedTransport,
 
 
 def scope(seconds: float = 5, caller: str | None = None) -> CallScope:
-    """A scope, with a new caller by default, so that a caller's share is no bound."""
+    """Return a scope, by default of a new caller, so that a caller's share is no bound."""
     return CallScope("request-1", time.monotonic() + seconds, "00-trace", caller=caller or str(uuid.uuid4()))
 
 
@@ -122,5 +122,5 @@ async def read_stream(upstream: Upstream, call: Call, caller: str | None = None,
 
 
 def parts(upstream: Upstream) -> dict[str, str]:
-    """The state of each part whose breakers are not all closed."""
+    """Return the state of each part whose breakers are not all closed."""
     return {part.part: part.state.value for part in upstream.breakers.parts()}

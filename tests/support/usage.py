@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from decimal import Decimal
+from typing import Any, TypeVar
 
 from tests.support.stack import ADA, Stack, until
 
@@ -13,6 +15,7 @@ USAGE = """query($from: Date!, $to: Date!, $by: [UsageDimension!]) { viewer {
   from to
   rows { date modelName model { name } requests failedRequests promptTokens completionTokens totalTokens costUsd }
   totals { requests failedRequests promptTokens completionTokens totalTokens costUsd } } } }"""
+Number = TypeVar("Number", Decimal, float)
 COMPLETE = "mutation($i: CompletionInput!) { complete(input: $i) { usage { costUsd } errors { message } } }"
 
 
@@ -36,6 +39,15 @@ async def usage(stack: Stack, *by: str, user: str = ADA, **days: str) -> dict[st
     assert "errors" not in answer, answer
     report: dict[str, Any] = answer["data"]["viewer"]["usage"]
     return report
+
+
+async def rises(read: Callable[[], Awaitable[Number]], before: Number) -> None:
+    """Wait until a figure is above ``before``; the real LiteLLM records spend every two seconds."""
+
+    async def risen() -> bool:
+        return await read() > before
+
+    await until(risen, 20)
 
 
 async def settled(stack: Stack, requests: int, *, user: str = ADA) -> None:

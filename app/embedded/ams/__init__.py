@@ -1,4 +1,4 @@
-"""The embedded AMS: templates, the owners of agents, and the agents made in Letta."""
+"""The embedded AMS: templates, the agents that AMS makes in Letta, and the owners of agents."""
 
 from app.embedded.ams.service import EmbeddedAms
 

@@ -1,4 +1,4 @@
-"""The Agent File: a versioned template of an agent as YAML or JSON (AMS contract)."""
+"""The Agent File: a versioned agent template in YAML or JSON (AMS contract)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _OPERATIONS = frozenset({"add", "replace", "remove"})
 
 @total_ordering
 class Version:
-    """A version, ordered by SemVer 2.0.0. Raises ValueError for an invalid text."""
+    """The version of a template, ordered by SemVer 2.0.0. An invalid text raises ValueError."""
 
     def __init__(self, text: str) -> None:
         match = _SEMVER.match(text)
@@ -53,18 +53,18 @@ class Version:
 
 
 def _identifier(part: str) -> tuple[bool, int, str]:
-    """Return a key that sorts numbers before words (SemVer, 11)."""
+    """Return a sort key that puts numbers before words (SemVer 2.0.0, section 11)."""
     return (False, int(part), "") if part.isdecimal() else (True, 0, part)
 
 
 def is_version(text: object) -> bool:
-    """Whether a text is a version."""
+    """Return whether a text is a valid version."""
     return isinstance(text, str) and _SEMVER.match(text) is not None
 
 
 @dataclass(frozen=True)
 class AgentFile:
-    """A parsed Agent File. ``content`` is valid only if there are no ``errors``."""
+    """A parsed Agent File. ``content`` is valid only if ``errors`` is empty."""
 
     source: str
     format: str
@@ -79,18 +79,18 @@ class AgentFile:
 
     @property
     def checksum(self) -> str:
-        """The checksum of the source."""
+        """The source's checksum."""
         return checksum_of(self.source)
 
 
 MAX_NODES = 100_000
 MAX_DEPTH = 100
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The loader in C, if it is installed, is many times faster."""
+"""The safe YAML loader, in C if PyYAML has it, because the loader in Python is many times slower."""
 
 
 def checksum_of(source: str) -> str:
-    """Return the checksum of a text, in AMS's form."""
+    """Return a text's checksum in AMS's format."""
     return f"sha256:{hashlib.sha256(source.encode()).hexdigest()}"
 
 
@@ -109,7 +109,7 @@ def read(source: str) -> AgentFile:
 
 
 def _yaml(source: str) -> Any:
-    """Parse YAML, with bounds on its depth and on its size with expanded aliases. Raises yaml.YAMLError."""
+    """Parse YAML. Raises yaml.YAMLError, also if the depth, or the size with expanded aliases, exceeds its bound."""
     sizes: dict[str, int] = {}
     opened: list[tuple[str | None, int]] = []
     size = 0
@@ -126,21 +126,21 @@ def _yaml(source: str) -> Any:
         elif isinstance(event, yaml.ScalarEvent) and event.anchor is not None:
             sizes[event.anchor] = 1
         if size > MAX_NODES or len(opened) > MAX_DEPTH:
-            raise yaml.YAMLError("it is too large or nested too deeply")
-    return yaml.load(source, _Loader)  # noqa: S506 - both are safe loaders
+            raise yaml.YAMLError("the document is too large or nested too deeply")
+    return yaml.load(source, _Loader)  # noqa: S506 - both loaders are safe
 
 
 def required_variables(content: Json) -> list[str]:
-    """Return the names of the required variables."""
+    """Return the names of an Agent File's required variables."""
     schema = content["persona"].get("variables_schema") or {}
     return [str(name) for name in schema.get("required") or []]
 
 
 def prompt_of(content: Json, *, agent_name: str, variables: Json) -> str:
-    """Return the system prompt with its known variables filled in."""
-    known = {"agent_name": agent_name, **variables}
+    """Return the system prompt, in which values replace the known variables."""
+    values = {"agent_name": agent_name, **variables}
     prompt = str(content["persona"]["system_prompt"])
-    return _VARIABLE.sub(lambda match: str(known.get(match[1], match[0])), prompt)
+    return _VARIABLE.sub(lambda match: str(values.get(match[1], match[0])), prompt)
 
 
 def _problems(content: Json) -> list[str]:

@@ -1,4 +1,4 @@
-"""Agents: made in Letta from templates, upgraded, deleted; and the rows with their owners."""
+"""AMS's routes for agents, which AMS makes, upgrades and deletes in Letta. AMS has a row for each agent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LETTA_FAILED = 500
 
 
 class Agents:
-    """The routes of agents. ``letta`` is a client of the Letta, embedded or real, that has the agents."""
+    """AMS's routes for agents. ``letta`` is a client of the embedded or real Letta."""
 
     def __init__(
         self, state: State, templates: Templates, *, letta: httpx.AsyncClient, model_prefix: str, embedding: str
@@ -36,7 +36,7 @@ class Agents:
         self._upgrades: set[asyncio.Task[None]] = set()
 
     def routes(self) -> list[tuple[str, str, Handler]]:
-        """Return methods, paths and handlers."""
+        """Return the routes."""
         return [
             ("GET", "/agents", self._rows),
             ("POST", "/agents/create", self._create),
@@ -47,7 +47,7 @@ class Agents:
     async def make(
         self, user: User, template: Json, name: str | None, *, version: str | None = None, variables: Json | None = None
     ) -> Json:
-        """Make an agent in Letta from a template, and its row. A template's ``model`` overrides its file's."""
+        """Make an agent in Letta from a template, and its row. A ``model`` in ``template`` overrides the file's."""
         version, variables = version or template["latest_version"], variables or {}
         file, name = self._templates.file(template, version), name or template["name"]
         model = template.get("model") or file.content["engine"]["model"]
@@ -70,22 +70,21 @@ class Agents:
         return self._model_prefix + str(model).split("/", 1)[-1]
 
     async def adopt(self, user: User) -> None:
-        """Make rows for the agents in Letta with the user's tag. Existing rows stay. Raises HTTPError."""
+        """Make rows for the Letta agents that have the user's tag and no row. Raises HTTPError."""
         params = {"tags": f"user:{user.id}", "limit": "100"}
         answer = await self._letta.get("/v1/agents/", params=params)
         answer.raise_for_status()
-        known = {one["agent_id"]: one for one in user.rows}
-        found = [known.get(one["id"]) or row(one["id"], one["created_at"], None, None, {}) for one in answer.json()]
-        user.rows = found
+        rows = {one["agent_id"]: one for one in user.rows}
+        user.rows = [rows.get(one["id"]) or row(one["id"], one["created_at"], None, None, {}) for one in answer.json()]
         self._state.keep_rows(user)
 
     async def start(self) -> None:
-        """Apply the upgrades that were queued when the last process ended."""
+        """Start to apply the queued upgrades that a previous process has left."""
         for agent_id in list(self._state.upgrades):
             self._apply_soon(agent_id)
 
     async def stop(self) -> None:
-        """Leave queued upgrades for the next start."""
+        """Stop the upgrades. Queued upgrades wait for the next start."""
         for task in self._upgrades:
             task.cancel()
         await asyncio.gather(*self._upgrades, return_exceptions=True)
@@ -132,7 +131,7 @@ class Agents:
 
     def _target(self, agent_row: Json, body: Json, user: User | None) -> tuple[Json, str]:
         if agent_row["template_id"] is None:
-            raise Refused(400, "The agent was made from no template")
+            raise Refused(400, "The agent has no template")
         template = self._templates.usable(agent_row["template_id"], user)
         requested = body.get("target_version")
         target = template["latest_version"] if requested is None or body.get("use_latest") else str(requested)
@@ -140,7 +139,7 @@ class Agents:
         return template, target
 
     def _planned(self, agent_row: Json, template: Json, target: str) -> tuple[list[Json], list[Json], Json]:
-        """Return the chain of migrations, its changes, and the upgraded Agent File. Raises Refused."""
+        """Return the chain of migrations, the chain's changes, and the upgraded Agent File. Raises Refused."""
         try:
             chain = plan(self._templates.migrations(template), agent_row["version"], target)
             changes = difference(chain)
@@ -149,7 +148,7 @@ class Agents:
             raise Refused(400, str(error)) from error
 
     async def _prompt_warnings(self, agent_row: Json, template: Json) -> list[str]:
-        """Warn if the agent's prompt is not the template's: an upgrade can overwrite it."""
+        """Return a warning if the agent's prompt differs from the template's: an upgrade can overwrite the prompt."""
         agent = await self._call_letta("GET", f"/v1/agents/{agent_row['agent_id']}")
         content = self._templates.file(template, agent_row["version"]).content
         variables = agent_row.get("variables", {})
@@ -158,7 +157,7 @@ class Agents:
         return ["The agent's system prompt was changed by hand; the upgrade overwrites it."]
 
     async def _apply(self, agent_row: Json, template: Json, target: str) -> None:
-        """Apply the migrations to the agent in Letta, then to its row."""
+        """Apply the migrations to the agent in Letta, then to the agent's row."""
         agent_id, version = agent_row["agent_id"], agent_row["version"]
         _, _, after = self._planned(agent_row, template, target)
         before = self._templates.file(template, version).content
@@ -207,7 +206,6 @@ class Agents:
         return Response(status_code=204)
 
     def _own(self, request: Request, user: User | None) -> Json:
-        """Return the user's row of an agent. Raises Refused."""
         rows = user.rows if user else []
         found = next((one for one in rows if one["agent_id"] == request.path_params["id"]), None)
         if found is None:
@@ -215,7 +213,6 @@ class Agents:
         return found
 
     async def _tool_ids(self, content: Json) -> list[str]:
-        """Return the ids of a file's tools, without the tools that Letta does not have."""
         names = [str(name) for name in content.get("tools") or []]
         if not names:
             return []
@@ -224,13 +221,13 @@ class Agents:
         return [ids[name] for name in names if name in ids]
 
     async def _call_letta(self, method: str, path: str, *, expect: int | None = None, **more: Any) -> Any:
-        """Call Letta, and return its response. If Letta fails, AMS answers 500 (AMS contract)."""
+        """Call Letta, and return the response. If Letta fails, AMS answers 500 (AMS contract)."""
         try:
             answer = await self._letta.request(method, path, **more)
             if answer.status_code != expect:
                 answer.raise_for_status()
         except httpx.HTTPError as error:
-            raise Refused(_LETTA_FAILED, "Letta did not do its part") from error
+            raise Refused(_LETTA_FAILED, "Letta did not carry out the call") from error
         return answer.json()
 
 

@@ -1,4 +1,4 @@
-"""Helpers of AMS's routes: requests, refusals and responses."""
+"""Helpers for AMS's routes: request bodies, refusals and responses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Handler = Callable[[Request, User | None], Awaitable[Response]]
 
 
 class Refused(Exception):
-    """The request is refused; ``details`` are the errors of a failed validation."""
+    """The error for a request that AMS refuses. ``details`` are the errors of a failed validation."""
 
     def __init__(self, status: int, message: str, details: list[str] | None = None) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ async def text_of(request: Request) -> str:
 
 
 async def body_of(request: Request) -> Json:
-    """Read the body as a JSON object; an empty body is ``{}``. Raises Refused."""
+    """Read the body as a JSON object. An empty body counts as ``{}``. Raises Refused."""
     try:
         body = orjson.loads(await text_of(request) or "{}")
     except orjson.JSONDecodeError as error:
@@ -48,7 +48,7 @@ async def body_of(request: Request) -> Json:
 
 
 def ids_of(request: Request) -> list[str]:
-    """Return the ``ids`` of the query."""
+    """Return the ids in the query parameter ``ids``."""
     return [one for one in request.query_params.get("ids", "").split(",") if one]
 
 

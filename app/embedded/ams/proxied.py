@@ -1,8 +1,8 @@
-"""Agents whose model calls go through the gateway's proxy (AMS contract): their endpoints and secrets.
+"""Model configurations of agents whose model calls go through the gateway's proxy (AMS contract).
 
-Letta 0.16.8 sends a key other than its own only for a provider that was added to it ("bring your own key"): each user
-has a provider with the secret of the user's agents. For embeddings Letta always sends its own key: their endpoint is
-set only if the gateway accepts that key.
+Letta 0.16.8 sends its own key, except to a provider that was added ("bring your own key"). Each user therefore has a
+provider with the secret of the user's agents. For embeddings, Letta always sends its own key. An agent's embeddings
+therefore go through the proxy only if the proxy accepts Letta's own key.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _EMBEDDING = ("embedding_endpoint_type", "embedding_model", "embedding_dim", "em
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyTarget:
-    """Where Letta sends model calls. ``takes_lettas_key`` is whether the proxy accepts Letta's own key."""
+    """The proxy for Letta's model calls. ``takes_lettas_key`` says whether the proxy accepts Letta's own key."""
 
     url: str
     master_key: str
     takes_lettas_key: bool = False
 
     def proxy(self, user_id: str) -> str:
-        """Return the base URL for the calls of a user's agents."""
+        """Return the base URL for model calls of a user's agents."""
         return f"{self.url}/api/v1/agents/{user_id}/proxy"
 
     def secret(self, user_id: str) -> str:
@@ -39,12 +39,12 @@ class ProxyTarget:
 
 
 def provider_name(user_id: str) -> str:
-    """Return the name of the provider with the secret of a user's agents."""
+    """Return the name of a user's provider in Letta."""
     return f"agentgraph-{user_id}"
 
 
 class ProxiedModels:
-    """Makes the model configuration of agents. ``call`` calls Letta."""
+    """Makes agents' model configurations. ``call`` sends a request to Letta."""
 
     def __init__(self, call: CallLetta) -> None:
         self._call = call
@@ -52,31 +52,31 @@ class ProxiedModels:
         self.gateway: ProxyTarget | None = None
 
     async def of(self, user: User, model: str, embedding: str | None = None) -> Json:
-        """Return the model fields of an agent's body; handles only without a gateway."""
+        """Return the model fields of an agent's body. Without a gateway, these are handles only."""
         plain: Json = {"model": model} | ({"embedding": embedding} if embedding else {})
         gateway = self.gateway
         if gateway is None:
             return plain
-        known = await self._call("GET", "/v1/models/", params={"provider_category": "base"})
-        found = next((one for one in known if one["handle"] == model), None)
+        models = await self._call("GET", "/v1/models/", params={"provider_category": "base"})
+        found = next((one for one in models if one["handle"] == model), None)
         if found is None:
-            return plain  # Letta refuses the model
+            return plain  # Letta refuses an unknown model itself
         await self._provide(gateway, user)
         del plain["model"]
-        own = {name: found[name] for name in _MODEL if found.get(name) is not None}
+        config = {name: found[name] for name in _MODEL if found.get(name) is not None}
         endpoint = {"model_endpoint": gateway.proxy(user.id), "provider_name": provider_name(user.id)}
-        plain["llm_config"] = {**own, **endpoint, "handle": model, "provider_category": "byok"}
+        plain["llm_config"] = {**config, **endpoint, "handle": model, "provider_category": "byok"}
         if embedding and gateway.takes_lettas_key:
             plain |= await self._embedding(gateway, user, embedding)
         return plain
 
     async def _embedding(self, gateway: ProxyTarget, user: User, handle: str) -> Json:
-        known = await self._call("GET", "/v1/models/embedding")
-        found = next((one for one in known if one["handle"] == handle), None)
+        models = await self._call("GET", "/v1/models/embedding")
+        found = next((one for one in models if one["handle"] == handle), None)
         if found is None:
             return {}
-        own = {name: found[name] for name in _EMBEDDING}
-        return {"embedding": None, "embedding_config": {**own, "embedding_endpoint": gateway.proxy(user.id)}}
+        config = {name: found[name] for name in _EMBEDDING}
+        return {"embedding": None, "embedding_config": {**config, "embedding_endpoint": gateway.proxy(user.id)}}
 
     async def _provide(self, gateway: ProxyTarget, user: User) -> None:
         """Ensure that Letta has the user's provider with the current secret."""
@@ -84,9 +84,10 @@ class ProxiedModels:
             return
         name, secret = provider_name(user.id), gateway.secret(user.id)
         access = {"api_key": secret, "base_url": gateway.proxy(user.id)}
-        known = [one for one in await self._call("GET", "/v1/providers/", params={"name": name}) if one["name"] == name]
-        if known:
-            await self._call("PATCH", f"/v1/providers/{known[0]['id']}", json=access)
+        providers = await self._call("GET", "/v1/providers/", params={"name": name})
+        found = next((one for one in providers if one["name"] == name), None)
+        if found is not None:
+            await self._call("PATCH", f"/v1/providers/{found['id']}", json=access)
         else:
             await self._call("POST", "/v1/providers/", json={"name": name, "provider_type": "openai", **access})
         self._provided.add(user.id)

@@ -1,4 +1,4 @@
-"""The embedded AMS: its routes, authentication and idempotency."""
+"""AMS as an ASGI service, with authentication and idempotency."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from starlette.routing import Route
 
 from app.embedded.ams.agents import Agents
 from app.embedded.ams.answers import Handler, Refused, RequestHandler, ok
-from app.embedded.ams.proxied import ProxyTarget
 from app.embedded.ams.templates import Templates
 from app.embedded.state import Json, State, User
 
@@ -23,40 +22,20 @@ _SINCE = "2026-01-05T09:00:00Z"
 
 
 class EmbeddedAms:
-    """AMS. ``letta`` is a client of the Letta, embedded or real, that has the agents."""
+    """The embedded AMS. ``letta`` is a client of the embedded or real Letta."""
 
     def __init__(self, state: State, *, key: str, letta: httpx.AsyncClient, model_prefix: str, embedding: str) -> None:
         self._state = state
         self._key = key
-        self.templates = Templates(state)
-        self._agents = Agents(state, self.templates, letta=letta, model_prefix=model_prefix, embedding=embedding)
+        self._templates = Templates(state)
+        self.agents = Agents(state, self._templates, letta=letta, model_prefix=model_prefix, embedding=embedding)
         self._locks: dict[str, asyncio.Lock] = {}
 
     def app(self) -> Starlette:
         """Return the service."""
-        routes = [("GET", "/me", self._me), *self.templates.routes(), *self._agents.routes()]
+        routes = [("GET", "/me", self._me), *self._templates.routes(), *self.agents.routes()]
         guarded = [Route(path, self._guarded(handler), methods=[method]) for method, path, handler in routes]
         return Starlette(routes=[Route("/health", self._health), *guarded])
-
-    async def make_agent(self, user: User, template: Json, name: str | None = None) -> Json:
-        """Make an agent in Letta from a template's latest version, and its row."""
-        return await self._agents.make(user, template, name)
-
-    def reach_gateway(self, gateway: ProxyTarget | None) -> None:
-        """Set the gateway for the models of new agents."""
-        self._agents.models.gateway = gateway
-
-    async def adopt_agents(self, user: User) -> None:
-        """Adopt the agents in Letta with the user's tag. Raises httpx's errors."""
-        await self._agents.adopt(user)
-
-    async def start(self) -> None:
-        """Apply queued upgrades."""
-        await self._agents.start()
-
-    async def stop(self) -> None:
-        """Stop background upgrades."""
-        await self._agents.stop()
 
     def _guarded(self, handler: Handler) -> RequestHandler:
         async def guarded(request: Request) -> Response:
@@ -73,7 +52,7 @@ class EmbeddedAms:
         return guarded
 
     async def _idempotent(self, request: Request, handler: Handler, user: User | None) -> Response:
-        """Handle a request. A mutation with an idempotency key runs once, and its response is replayed."""
+        """Handle a request. A mutation with an idempotency key runs once, and its response is stored."""
         key = request.headers.get("idempotency-key")
         if key is None or request.method == "GET":
             return await handler(request, user)
@@ -82,17 +61,17 @@ class EmbeddedAms:
         lock = self._locks.setdefault(name, asyncio.Lock())
         try:
             async with lock:
-                known = self._state.created.get(name)
-                if known is None:
+                stored = self._state.created.get(name)
+                if stored is None:
                     answer = await handler(request, user)
-                    known = {"about": fingerprint, "status": answer.status_code, "body": bytes(answer.body).decode()}
-                    self._state.keep("created", self._state.created, name, known)
+                    stored = {"about": fingerprint, "status": answer.status_code, "body": bytes(answer.body).decode()}
+                    self._state.keep("created", self._state.created, name, stored)
         finally:
             self._locks.pop(name, None)
-        if known["about"] != fingerprint:
+        if stored["about"] != fingerprint:
             raise Refused(409, "The Idempotency-Key was used for another request")
-        media_type = "application/json" if known["body"] else None
-        return Response(known["body"], known["status"], media_type=media_type)
+        media_type = "application/json" if stored["body"] else None
+        return Response(stored["body"], stored["status"], media_type=media_type)
 
     async def _health(self, _: Request) -> JSONResponse:
         checks = {"database": "ok", "proxy_service": "ok", "letta_api_key": "ok"}

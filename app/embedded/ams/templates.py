@@ -1,4 +1,4 @@
-"""Templates: validation, publication and lists of Agent Files."""
+"""Templates: the validation, publication and lists of Agent Files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Templates:
         self._state = state
 
     def routes(self) -> list[tuple[str, str, Handler]]:
-        """Return methods, paths and handlers."""
+        """Return the routes."""
         return [
             ("GET", "/templates", self._list),
             ("POST", "/templates/validate", self._validate),
@@ -36,14 +36,14 @@ class Templates:
         if file.errors:
             raise Refused(400, "The Agent File is not valid", file.errors)
         template_id, version = file.template["id"], file.template["version"]
-        known = self._state.templates.get(template_id)
-        if known is not None:
-            if not self._may_use(known, user):
+        published = self._state.templates.get(template_id)
+        if published is not None:
+            if not self._may_use(published, user):
                 raise Refused(404, "Template not found")
-            if version in known["versions"]:
+            if version in published["versions"]:
                 raise Refused(409, f"Version {version} of {template_id} exists")
-            if Version(version) <= Version(known["latest_version"]):
-                raise Refused(400, f"Version {version} is not above the latest, {known['latest_version']}")
+            if Version(version) <= Version(published["latest_version"]):
+                raise Refused(400, f"Version {version} is not above the latest, {published['latest_version']}")
         self.publish(file, by=user.id if user else None)
         answer = {"template_id": template_id, "version": version, "checksum": file.checksum, "is_latest": True}
         return ok(answer)
@@ -71,16 +71,16 @@ class Templates:
         templates = [template for template in self._state.templates.values() if self._may_use(template, user)]
         if "ids" in query:
             requested = ids_of(request)
-            return ok({"templates": [_shown(template) for template in templates if template["id"] in requested]})
+            return ok({"templates": [_without_owner(one) for one in templates if one["id"] in requested]})
         search = query.get("search", "").lower()
-        templates = [template for template in templates if search in _searched(template)]
+        templates = [template for template in templates if search in _searchable_text(template)]
         ids = [template["id"] for template in templates]
         begin = ids.index(query["after"]) + 1 if query.get("after") in ids else 0
         limit = query.get("limit", str(_MAX_PAGE))
         if not limit.isdecimal():
             raise Refused(400, "limit must be a number")
         page = templates[begin : begin + min(int(limit), _MAX_PAGE)]
-        return ok({"templates": [_shown(template) for template in page]})
+        return ok({"templates": [_without_owner(template) for template in page]})
 
     async def _version(self, request: Request, user: User | None) -> Response:
         template_id, version = request.path_params["id"], request.path_params["version"]
@@ -99,14 +99,14 @@ class Templates:
         return template
 
     def file(self, template: Json, version: str) -> AgentFile:
-        """Return a published file. Raises Refused."""
+        """Return the Agent File of a published version. Raises Refused."""
         release = self._state.releases.get(f"{template['id']}@{version}")
         if release is None:
             raise Refused(404, f"{template['id']} has no version {version}")
         return read(release["source"])
 
     def migrations(self, template: Json) -> list[Json]:
-        """Return the migrations of a template's versions, newest version first."""
+        """Return the migrations in a template's versions, newest version first."""
         newest = sorted(template["versions"], key=Version, reverse=True)
         return [one for version in newest for one in self.file(template, version).content.get("migrations") or []]
 
@@ -114,9 +114,9 @@ class Templates:
         return bool(template["is_public"]) or (user is not None and template.get("owner") == user.id)
 
 
-def _shown(template: Json) -> Json:
+def _without_owner(template: Json) -> Json:
     return {name: value for name, value in template.items() if name != "owner"}
 
 
-def _searched(template: Json) -> str:
+def _searchable_text(template: Json) -> str:
     return " ".join([template["id"], template["name"], template["description"] or "", *template["tags"]]).lower()

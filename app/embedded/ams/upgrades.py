@@ -1,4 +1,4 @@
-"""Upgrades: the chain of migrations between versions, and its changes to an Agent File."""
+"""Upgrades: the chain of migrations between two versions, and the changes to an Agent File."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from app.embedded.state import Json
 
 
 class UpgradeError(Exception):
-    """An upgrade is impossible; the text has the reason."""
+    """The upgrade is impossible. The message has the reason."""
 
 
 def plan(migrations: Iterable[Json], start: str, target: str) -> list[Json]:
-    """Return the chain of migrations between versions. Raises UpgradeError if there is none, or it has a cycle."""
+    """Return the chain of migrations between two versions. Raise UpgradeError if there is no chain or a cycle."""
     by_start: dict[str, Json] = {}
     for migration in migrations:
         by_start.setdefault(migration["from"], migration)
@@ -26,20 +26,20 @@ def plan(migrations: Iterable[Json], start: str, target: str) -> list[Json]:
             raise UpgradeError(f"No migrations lead from {start} to {target}")
         at = step["to"]
         if at in visited:
-            raise UpgradeError(f"The migrations from {start} run in a circle at {at}")
+            raise UpgradeError(f"The migrations from {start} form a cycle at {at}")
         visited.add(at)
         chain.append({"from": step["from"], "to": at, "steps": step.get("steps") or []})
     return chain
 
 
 def difference(chain: list[Json]) -> list[Json]:
-    """Return the JSON Patch operations of a chain."""
+    """Return the JSON Patch operations of a chain of migrations."""
     steps = [step for one in chain for step in one["steps"] if step["type"] == "json_patch"]
     return [{"op": op["op"], "path": op["path"], "value": op.get("value")} for step in steps for op in step["patch"]]
 
 
 def warnings(chain: list[Json]) -> list[str]:
-    """Return warnings for the steps that an upgrade leaves out."""
+    """Return a warning for each script, which an upgrade does not run."""
     return [
         f"The script of {one['from']} to {one['to']} is not run here."
         for one in chain
@@ -49,7 +49,7 @@ def warnings(chain: list[Json]) -> list[str]:
 
 
 def patched(content: Json, operations: list[Json]) -> Json:
-    """Apply JSON Patch operations (RFC 6902: add, replace, remove). Raises UpgradeError if one does not fit."""
+    """Return a copy with JSON Patch operations (RFC 6902: add, replace, remove) applied. Raises UpgradeError."""
     result = copy.deepcopy(content)
     for operation in operations:
         try:

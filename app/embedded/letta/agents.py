@@ -1,4 +1,4 @@
-"""Agents, and tools."""
+"""The routes of agents and of their tools."""
 
 from __future__ import annotations
 
@@ -14,19 +14,12 @@ from app.embedded.letta.views import include_of, system_message, view
 from app.embedded.state import Agent, Json, State, new_id, now
 
 _PATCHABLE = frozenset(
-    {"name", "description", "system", "metadata", "tags", "tool_rules", "timezone", "hidden"}
-    | {
-        "message_buffer_autoclear",
-        "last_stop_reason",
-        "enable_sleeptime",
-        "response_format",
-        "model_settings",
-        "compaction_settings",
-    }
+    {"name", "description", "system", "metadata", "tags", "tool_rules", "timezone", "hidden", "model_settings"}
+    | {"message_buffer_autoclear", "last_stop_reason", "enable_sleeptime", "response_format", "compaction_settings"}
 )
 _SYSTEM = "You are a helpful agent."
 _NAME = re.compile(r"[\w '\-]+")
-"""The names of new agents. As in Letta, renaming an agent does not check it."""
+"""The pattern for the name of a new agent. As in Letta, a changed name is not checked."""
 
 
 class Agents:
@@ -36,7 +29,7 @@ class Agents:
         self._state = state
 
     def routes(self) -> Routes:
-        """Return methods, paths and handlers."""
+        """Return the routes."""
         return [
             ("GET", "/v1/agents/", self._list),
             ("POST", "/v1/agents/", self._create),
@@ -52,7 +45,7 @@ class Agents:
         ]
 
     def make(self, body: Json) -> Agent:
-        """Make an agent as ``POST /v1/agents/`` does; ``body`` can have ids. Raises Refused."""
+        """Make an agent from a body of ``POST /v1/agents/``, which can also contain ids. Raises Refused."""
         _check(body)
         at, model, embedding = now(), _model(body), _embedding(body)
         agent = Agent(
@@ -112,13 +105,13 @@ class Agents:
         return ok(view(self._state, self.make(body)))
 
     def _check_model(self, body: Json) -> None:
-        """Check that the handle is listed, unless there is an ``llm_config``. Raises Refused."""
+        """Raise Refused for a handle that is not listed, unless the body has an ``llm_config``."""
         handle = body.get("model")
         if isinstance(body.get("llm_config"), dict) or not isinstance(handle, str):
             return
-        known = [f"{PROVIDER}/{name}" for name, model in self._state.models.items() if model["mode"] == "chat"]
-        if handle not in known:
-            raise refused(404, f"NOT_FOUND: Handle {handle} not found, must be one of {known}")
+        handles = [f"{PROVIDER}/{name}" for name, model in self._state.models.items() if model["mode"] == "chat"]
+        if handle not in handles:
+            raise refused(404, f"NOT_FOUND: Handle {handle} not found, must be one of {handles}")
 
     async def _get(self, request: Request) -> Response:
         agent = agent_of(self._state, request.path_params["id"])
@@ -146,7 +139,7 @@ class Agents:
         return ok(view(self._state, agent))
 
     def _rewrite_system(self, agent: Agent) -> None:
-        """Write the new system prompt to the head of the default conversation, as Letta does."""
+        """Write the new system prompt to the first message of the default conversation, as Letta does."""
         head = agent.messages[agent.id][0]
         head[0]["content"] = agent.body["system"]
         self._state.keep_group(agent, agent.id, head)
@@ -160,7 +153,7 @@ class Agents:
         return ok({"message": f"Agent id={agent.id} successfully deleted"})
 
     def _existing(self, request: Request) -> Agent:
-        """Return the agent of a mutation, for which the text of a 404 differs from that of a read. Raises Refused."""
+        """Return the agent for a mutation. The text of Letta's 404 is different for a read. Raises Refused."""
         agent_id = request.path_params["id"]
         if agent_id not in self._state.agents and agent_id.startswith("agent-"):
             raise missing("Agent", agent_id)
@@ -171,14 +164,14 @@ class Agents:
         return ok(page([self._state.tools[tool_id] for tool_id in agent.tool_ids], request, default=50, order="asc"))
 
     async def _attach(self, request: Request) -> Response:
-        agent, tool = self._existing(request), self._known_tool(request)
+        agent, tool = self._existing(request), self._existing_tool(request)
         if tool["id"] not in agent.tool_ids:
             agent.tool_ids.append(tool["id"])
             self._state.keep_agent(agent)
         return ok(None)
 
     async def _detach(self, request: Request) -> Response:
-        agent, tool = self._existing(request), self._known_tool(request)
+        agent, tool = self._existing(request), self._existing_tool(request)
         agent.tool_ids = [tool_id for tool_id in agent.tool_ids if tool_id != tool["id"]]
         self._state.keep_agent(agent)
         return ok(None)
@@ -203,9 +196,9 @@ class Agents:
         return ok(page(found, request, default=50))
 
     async def _tool(self, request: Request) -> Response:
-        return ok(self._known_tool(request))
+        return ok(self._existing_tool(request))
 
-    def _known_tool(self, request: Request) -> Json:
+    def _existing_tool(self, request: Request) -> Json:
         tool = self._state.tools.get(request.path_params["tool"])
         if tool is None:
             raise missing("Tool", request.path_params["tool"])
@@ -213,7 +206,7 @@ class Agents:
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    """Compile a pattern of SQL: ``%`` matches any characters, ``_`` one."""
+    """Compile a pattern of SQL's ``LIKE``: ``%`` matches any text, ``_`` one character."""
     parts = [{"%": ".*", "_": "."}.get(char, re.escape(char)) for char in text]
     return re.compile("".join(parts), re.IGNORECASE | re.DOTALL)
 
@@ -232,7 +225,6 @@ def _check(body: Json) -> None:
 
 
 def _model(body: Json) -> Json:
-    """Return the model configuration of a body, by its handle or its ``llm_config``."""
     config = body.get("llm_config")
     if not isinstance(config, dict):
         return llm_config(str(body["model"]))

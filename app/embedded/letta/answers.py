@@ -1,4 +1,4 @@
-"""Helpers of Letta's routes: requests, refusals and pages. Statuses and texts are as recorded."""
+"""Helpers for Letta's routes: request bodies, refusals and pages. Refusals have recorded statuses and texts."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from app.embedded.state import Agent, Json, State
 
 Handler = Callable[[Request], Awaitable[Response]]
 Routes = list[tuple[str, str, Handler]]
-"""Methods, paths and handlers."""
+"""The methods, paths and handlers of routes."""
 
 _AGENT_ID = re.compile(r"agent-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _MIN_ID = 41
 
 
 class Refused(Exception):
-    """The request is refused."""
+    """The error for a request that Letta refuses."""
 
     def __init__(self, status: int, body: Json) -> None:
         super().__init__(status)
@@ -30,7 +30,7 @@ class Refused(Exception):
 
 
 def refused(status: int, text: str) -> Refused:
-    """Make a refusal with a text."""
+    """Make a refusal with a text as its detail."""
     return Refused(status, {"detail": text})
 
 
@@ -39,18 +39,18 @@ def missing(kind: str, key: str) -> Refused:
     return refused(404, f"{kind} not found with id='['{key}']'")
 
 
-def invalid(kind: str, location: tuple[str, ...], message: str, given: Any) -> Refused:
+def invalid(kind: str, location: tuple[str, ...], message: str, value: Any) -> Refused:
     """Make the refusal for an invalid part of a request."""
-    problem = {"type": kind, "loc": location, "msg": message, "input": given}
+    problem = {"type": kind, "loc": location, "msg": message, "input": value}
     return Refused(422, {"trace_id": "", "detail": str([problem])})
 
 
 NUL = "A database error occurred."
-"""Letta's answer to a text with the character NUL."""
+"""Letta's error for a text that contains the character NUL."""
 
 
 async def body_of(request: Request) -> Json:
-    """Read the request's JSON object; an empty body is ``{}``. Raises Refused."""
+    """Read the request's JSON object. An empty body counts as ``{}``. Raises Refused."""
     raw = await request.body()
     try:
         body = orjson.loads(raw or b"{}")
@@ -86,27 +86,27 @@ def conversation_of(state: State, conversation_id: str) -> tuple[Agent, Json]:
 
 
 def scope_of(state: State, conversation_id: str, agent_id: str | None) -> tuple[Agent, str]:
-    """Return the agent and scope of a conversation; ``default`` is the agent's default one. Raises Refused."""
+    """Return a conversation's agent and scope. The id ``default`` is the default conversation. Raises Refused."""
     if conversation_id == "default":
         return agent_of(state, agent_id or ""), agent_id or ""
     return conversation_of(state, conversation_id)[0], conversation_id
 
 
 def limit_of(request: Request, default: int) -> int:
-    """Return the limit of a page. Raises Refused: a negative limit is a database error, as recorded."""
+    """Return the limit of a page. Raises Refused. As recorded, a negative limit is a database error."""
     limit = number_of(request.query_params.get("limit", default), ("query", "limit"))
     if limit < 0:
         raise refused(500, NUL)
     return limit
 
 
-def number_of(given: Any, location: tuple[str, ...]) -> int:
-    """Parse an integer of a request. Raises Refused."""
+def number_of(value: Any, location: tuple[str, ...]) -> int:
+    """Parse an integer in a request. Raises Refused."""
     try:
-        return int(given)
+        return int(value)
     except (ValueError, TypeError) as error:
         message = "Input should be a valid integer, unable to parse string as an integer"
-        raise invalid("int_parsing", location, message, given) from error
+        raise invalid("int_parsing", location, message, value) from error
 
 
 def order_of(request: Request, default: str = "desc") -> str:
@@ -118,7 +118,7 @@ def order_of(request: Request, default: str = "desc") -> str:
 
 
 def page(items: Sequence[Json], request: Request, *, default: int, order: str = "desc") -> list[Json]:
-    """Return a page of items, which are listed oldest first. An unknown ``after`` or ``before`` is ignored."""
+    """Return a page of items, which are sorted oldest first. An unknown ``after`` or ``before`` is ignored."""
     query = request.query_params
     ordered = list(items) if order_of(request, order) == "asc" else list(items)[::-1]
     ids = [item["id"] for item in ordered]
@@ -132,10 +132,10 @@ def page(items: Sequence[Json], request: Request, *, default: int, order: str = 
 def page_by_age(
     items: Sequence[Json], request: Request, *, order: str, default: int = 100, newer: str = "after"
 ) -> list[Json]:
-    """Return a page of items, which are listed oldest first. An unknown cursor is ignored.
+    """Return a page of items, which are sorted oldest first. An unknown cursor is ignored.
 
-    Measured: ``after`` means newer and ``before`` older in both orders, or the reverse with ``newer="before"``. The
-    limit counts from the start of the order, so only ``before`` continues a page of the newest.
+    Measured: in either order, ``after`` means newer and ``before`` means older. ``newer="before"`` reverses this. A
+    page begins at the start of the order. Only ``before`` can therefore continue a page of the newest items.
     """
     query = request.query_params
     ids = [item["id"] for item in items]
@@ -147,7 +147,7 @@ def page_by_age(
 
 
 def truth(value: str | None) -> bool:
-    """Parse a flag of the query."""
+    """Parse a boolean query parameter."""
     return (value or "").lower() in {"1", "true", "yes", "on"}
 
 

@@ -1,4 +1,4 @@
-"""Conversations with an agent, without its default one."""
+"""Conversations, except the agents' default conversations."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _PATCHABLE = frozenset({"summary", "model", "model_settings", "last_message_at"}
 
 
 class Conversations:
-    """The routes of conversations. ``Messages`` has those of their messages."""
+    """The routes of conversations. ``Messages`` has the routes of messages."""
 
     def __init__(self, state: State) -> None:
         self._state = state
 
     def routes(self) -> Routes:
-        """Return methods, paths and handlers."""
+        """Return the routes."""
         one = "/v1/conversations/{id}"
         return [
             ("GET", "/v1/conversations/", self._list),
@@ -49,8 +49,8 @@ class Conversations:
     def make(self, agent: Agent, summary: str | None, conversation_id: str | None = None) -> Json:
         """Make a conversation as ``POST /v1/conversations/`` does."""
         at = now()
-        own = {"id": conversation_id or new_id("conv"), "agent_id": agent.id, "summary": summary}
-        body: Json = {**CONVERSATION, **own, "created_at": at, "updated_at": at}
+        fields = {"id": conversation_id or new_id("conv"), "agent_id": agent.id, "summary": summary}
+        body: Json = {**CONVERSATION, **fields, "created_at": at, "updated_at": at}
         with self._state.store.together():
             self._state.keep_conversation(agent, body)
             self._state.add_messages(agent, body["id"], [[system_message(agent)]])
@@ -64,7 +64,7 @@ class Conversations:
         after, search = request.query_params.get("after"), request.query_params.get("summary_search")
         if after is not None and after not in agent.conversations:
             raise missing("Conversation", after)
-        # measured: a list can continue after a deleted conversation
+        # measured: a deleted conversation is a valid cursor
         listed = [one for one in conversations if one["id"] == after or _is_listed(one, search)]
         return ok(_page(listed, request, after))
 
@@ -90,12 +90,12 @@ class Conversations:
 
     async def _delete(self, request: Request) -> Response:
         agent, conversation = conversation_of(self._state, request.path_params["id"])
-        # measured: the conversation is only hidden, and its run continues
+        # measured: Letta only hides a deleted conversation, whose run continues
         self._state.keep_conversation(agent, {**conversation, "is_deleted": True})
         return ok(None)
 
     async def _fork(self, request: Request) -> Response:
-        """Make a conversation without a summary that begins with this one's messages and their ids."""
+        """Make a conversation without a summary from another conversation's messages, which keep their ids."""
         agent, scope = scope_of(self._state, request.path_params["id"], request.query_params.get("agent_id"))
         with self._state.store.together():
             made = self.make(agent, None)
@@ -113,14 +113,13 @@ class Conversations:
 
 
 def _page(conversations: list[Json], request: Request, after: str | None) -> list[Json]:
-    """Return a page of conversations, which are listed oldest first. There is no ``before``."""
     ordered = conversations if order_of(request) == "asc" else conversations[::-1]
     begin = next((number for number, one in enumerate(ordered, 1) if one["id"] == after), 0)
     return ordered[begin:][: limit_of(request, 50)]
 
 
 def _is_listed(conversation: Json, search: str | None) -> bool:
-    """Whether a conversation is not deleted, and its summary matches a pattern of SQL's ``LIKE``."""
+    """Return whether a conversation is not deleted and its summary matches a pattern of SQL's ``LIKE``."""
     if conversation.get("is_deleted"):
         return False
     if not search:

@@ -1,4 +1,4 @@
-"""Letta's texts for failed turns."""
+"""Letta's messages for failed turns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import orjson
 
 KINDS = {"401": "llm_authentication", "429": "llm_rate_limit", "cut": "internal_error", "ctx": "internal_error"}
 STOPS = {"cut": ("error", "llm_api_error"), "ctx": ("error",)}
-"""The stop reasons of a failure, if they are not ``llm_api_error`` alone: recorded."""
+"""The recorded stop reasons, by the kind of failure. Other failures have ``llm_api_error`` alone."""
 WORDS = {
     "llm_rate_limit": "Rate limit exceeded for LLM model provider. Please wait before making another request.",
     "llm_authentication": "Authentication failed with the LLM model provider.",
@@ -19,11 +19,11 @@ DETAILS = {
     "402": "PAYMENT_REQUIRED: Insufficient credits: the embedded model failed",
     "ctx": "CONTEXT_WINDOW_EXCEEDED: Bad request to OpenAI (context window exceeded): the embedded model failed",
 }
-"""The details of failures with other causes than the model. The word before the colon identifies the cause."""
+"""The details of failures whose cause is not the model. The word before the colon identifies the cause."""
 
 
 def error_frame(run_id: str, kind: str, detail: str, message: str | None = None, seq_id: int | None = None) -> str:
-    """Make the event of a failed turn."""
+    """Make the event that reports a failed turn."""
     error = {
         "message_type": "error_message",
         "run_id": run_id,

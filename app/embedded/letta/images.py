@@ -1,4 +1,4 @@
-"""Images in messages. Letta stores their bytes, also of images that a message gives by URL."""
+"""Images in messages. Letta stores an image's bytes, even if the message has only a URL."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SECONDS = 5.0
 
 
 async def stored(content: Any) -> Any:
-    """Return a message's content as Letta stores it: parts, if it has an image. Raises Refused."""
+    """Return the content that Letta stores for a message: with an image, a list of parts. Raises Refused."""
     if not isinstance(content, list) or not any(_is_image(part) for part in content):
         return content
     return [await _part(part) for part in content]
 
 
 def for_model(content: Any) -> Any:
-    """Convert stored content for a model."""
+    """Convert stored content to the form that models accept."""
     return [_openai(part) for part in content] if isinstance(content, list) else content
 
 
@@ -37,8 +37,8 @@ async def _part(part: Json) -> Json:
     media_type, data = source.get("media_type"), source.get("data")
     if source.get("type") == "url":
         media_type, data = await _fetched(source["url"])
-    own = {"media_type": media_type, "data": data, "detail": source.get("detail")}
-    return {"type": "image", "source": {"type": "letta", "file_id": new_id("file"), **own}}
+    image = {"media_type": media_type, "data": data, "detail": source.get("detail")}
+    return {"type": "image", "source": {"type": "letta", "file_id": new_id("file"), **image}}
 
 
 async def _fetched(url: str) -> tuple[str, str]:

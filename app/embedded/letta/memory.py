@@ -1,4 +1,4 @@
-"""Memory: blocks, which are part of an agent's prompt, and passages, which it searches."""
+"""Memory: blocks, which are part of the agent's prompt, and passages, which the agent searches."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _DESCRIPTIONS = {
 _BLOCK_FIELDS = frozenset({"value", "limit", "label", "read_only", "description", "metadata", "hidden", "tags"})
 
 
-def make_block(state: State, given: Json) -> Json:
-    """Make a memory block. A value can be longer than its limit: recorded."""
-    label = str(given.get("label", ""))
+def make_block(state: State, body: Json) -> Json:
+    """Make a memory block. As recorded, a value can be longer than the block's limit."""
+    label = str(body.get("label", ""))
     shape = {**BLOCK, "description": _DESCRIPTIONS.get(label)}
-    fields = {name: value for name, value in given.items() if name in _BLOCK_FIELDS}
-    block = {**shape, "value": "", **fields, "label": label, "id": given.get("id") or new_id("block")}
+    fields = {name: value for name, value in body.items() if name in _BLOCK_FIELDS}
+    block = {**shape, "value": "", **fields, "label": label, "id": body.get("id") or new_id("block")}
     state.keep("block", state.blocks, block["id"], block)
     return block
 
@@ -53,7 +53,7 @@ class Memory:
         self._model_calls = model_calls
 
     def routes(self) -> Routes:
-        """Return methods, paths and handlers."""
+        """Return the routes."""
         core, archival = "/v1/agents/{id}/core-memory/blocks", "/v1/agents/{id}/archival-memory"
         return [
             ("GET", core, self._blocks_of_agent),
@@ -146,14 +146,14 @@ class Memory:
 
     async def _passages(self, request: Request) -> Response:
         agent, query = self._state.agents.get(request.path_params["id"]), request.query_params
-        own = [] if agent is None else self._of_agent(agent)
-        found = [one for one in own if (query.get("search") or "").lower() in one["text"].lower()]
+        passages = [] if agent is None else self._of_agent(agent)
+        found = [one for one in passages if (query.get("search") or "").lower() in one["text"].lower()]
         cursors = [query[side] for side in ("after", "before") if side in query]
-        # measured: an unknown cursor gives an empty page, and passages of other agents are valid cursors
+        # measured: an unknown cursor gives an empty page, and another agent's passage is a valid cursor
         if any(cursor not in self._state.passages for cursor in cursors):
             return ok([])
-        known = {one["id"] for one in found}
-        foreign = [self._state.passages[cursor] for cursor in cursors if cursor not in known]
+        ids = {one["id"] for one in found}
+        foreign = [self._state.passages[cursor] for cursor in cursors if cursor not in ids]
         found = sorted([*found, *foreign], key=lambda one: str(one["created_at"]))
         order = "desc" if query.get("ascending", "true").lower() == "false" else "asc"
         return ok([await _answer(one) for one in page_by_age(found, request, order=order)])
@@ -171,12 +171,12 @@ class Memory:
             if not tags or (tags <= set(one["tags"] or []) if match_all else tags & set(one["tags"] or []))
         ]
         ranked = await _ranked(query["query"], found) if query["query"] else []
-        # measured: the nearest passages, however far they are
+        # measured: Letta returns the nearest passages, however dissimilar
         results = [_result(one) for one in ranked[: number_of(query.get("top_k", 10), ("query", "top_k"))]]
         return ok({"results": results, "count": len(results)})
 
     async def _search_scored(self, request: Request) -> Response:
-        """Return whole passages, ranked. Measured on Postgres: each score is 0."""
+        """Return whole passages, ranked. Measured with Postgres: each score is 0."""
         body = await body_of(request)
         found = [one for one in self._state.passages.values() if body.get("agent_id") in {None, one["agent_id"]}]
         if body.get("query"):
@@ -208,7 +208,7 @@ class Memory:
             raise refused(500, "INTERNAL_SERVER_ERROR: the embedding failed") from failure
 
     async def _delete(self, request: Request) -> Response:
-        """Delete a passage. Measured: Letta does not check that it is the agent's."""
+        """Delete a passage. Measured: Letta does not check whether the passage is the agent's."""
         agent_of(self._state, request.path_params["id"])
         passage_id = request.path_params["passage"]
         if passage_id not in self._state.passages:
@@ -219,7 +219,7 @@ class Memory:
 
 
 async def _ranked(query: str, passages: list[Json]) -> list[Json]:
-    """Sort passages by similarity to a query, and yield to the event loop between them."""
+    """Sort passages by similarity to a query. Yields to the event loop between passages."""
     scored = []
     for one in passages:
         scored.append((similarity(query, one["text"]), one))
@@ -228,7 +228,7 @@ async def _ranked(query: str, passages: list[Json]) -> list[Json]:
 
 
 async def _answer(passage: Json) -> Json:
-    """Return a passage with its vector, which is computed each time. Yields to the event loop."""
+    """Return a passage with its vector, which is computed at each call. Yields to the event loop."""
     await asyncio.sleep(0)
     at = passage["created_at"]
     return {

@@ -1,4 +1,4 @@
-"""Messages: lists, with Letta's quirks, and sending, which starts a turn."""
+"""Messages: the routes that list them, with Letta's peculiarities, and the routes that start a turn."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _STATUS = {"llm_rate_limit": 429}
 
 
 class Messages:
-    """The routes of messages. Without ``redis``, background runs are refused, as by Letta."""
+    """The routes of messages. As in Letta, background runs are refused without ``redis``."""
 
     def __init__(self, state: State, model_calls: ModelCalls, *, words_per_second: float, redis: bool) -> None:
         self._state = state
@@ -50,7 +50,7 @@ class Messages:
         self._redis = redis
 
     def routes(self) -> Routes:
-        """Return methods, paths and handlers."""
+        """Return the routes."""
         return [
             ("GET", "/v1/conversations/{id}/messages", self._of_conversation),
             ("POST", "/v1/conversations/{id}/messages", self._to_conversation),
@@ -66,11 +66,11 @@ class Messages:
             return ok([])
         agent, scope = scope_of(self._state, conversation_id, agent_id)
         groups, newest = self._window(agent.messages[scope], request, agent)
-        # measured: the default conversation is listed oldest first, whatever the order
+        # measured: Letta lists the default conversation oldest first, whatever the ``order``
         return ok(_flat(groups[::-1] if newest and scope.startswith("conv-") else groups))
 
     async def _of_agent(self, request: Request) -> Response:
-        """List the messages of an agent or a conversation, oldest first whatever the order: recorded."""
+        """List an agent's or a conversation's messages. As recorded, the oldest come first, whatever the ``order``."""
         agent = agent_of(self._state, request.path_params["id"])
         conversation_id = request.query_params.get("conversation_id")
         scopes = [scope for scope in agent.messages if conversation_id in {None, scope}]
@@ -80,9 +80,9 @@ class Messages:
         return ok(_flat(self._window(groups, request, agent)[0]))
 
     def _window(self, groups: list[list[Json]], request: Request, agent: Agent) -> tuple[list[list[Json]], bool]:
-        """Return the groups of a page, oldest first, and whether the newest are requested.
+        """Return the groups of a page, oldest first, and whether the newest groups are requested.
 
-        Measured: an unknown cursor is a 404 for an agent, and is ignored for a conversation.
+        Measured: for an unknown cursor, Letta answers 404 for an agent, and ignores the cursor for a conversation.
         """
         query, in_conversation = request.query_params, request.path_params["id"].startswith("conv-")
         for side in ("before", "after"):
@@ -98,9 +98,9 @@ class Messages:
         return (groups[max(0, len(groups) - limit) :] if newest else groups[:limit]), newest
 
     def _span(self, groups: list[list[Json]], message_id: str) -> tuple[int, int] | None:
-        """Return the same as ``_span``. Messages of other agents are cursors too, by the order of their creation."""
-        if (own := _span(groups, message_id)) is not None:
-            return own
+        """Return the start and end of a message's group. Another agent's message counts by its order of creation."""
+        if (span := _span(groups, message_id)) is not None:
+            return span
         if self._group(message_id) is None:
             return None
         order = self._state.order
@@ -131,9 +131,9 @@ class Messages:
         return await self._send(agent, agent.id, body, streaming=True, exclusive=False)
 
     async def _send(self, agent: Agent, scope: str, body: Json, *, streaming: bool, exclusive: bool) -> Response:
-        """Start a turn, and answer with its stream or its result.
+        """Start a turn, and answer with the turn's stream or result.
 
-        An ``exclusive`` scope has one turn at a time. Measured: an agent's own endpoint admits a second one.
+        An ``exclusive`` scope has one turn at a time. Measured: an agent's own endpoint admits a second turn.
         """
         sent, invalid_image = await _with_images(_first_message(body))
         body = {**body, "messages": [sent]}
@@ -162,10 +162,10 @@ class Messages:
         return _result(run)
 
     def _start(self, agent: Agent, scope: str, body: Json, *, background: bool, streaming: bool, tracked: bool) -> Run:
-        """Start a run. Measured: one that is not ``tracked`` stays ``created`` for ever, in no conversation."""
+        """Start a run. Measured: a run that is not ``tracked`` stays ``created``, and has no conversation."""
         in_conversation = scope in agent.conversations
         kind = "send_conversation_message" if in_conversation else "send_message"
-        own = {
+        fields = {
             "id": new_id("run"),
             "status": "running" if tracked else "created",
             "created_at": now(),
@@ -174,7 +174,7 @@ class Messages:
             "background": background,
             "metadata": {"run_type": f"{kind}_streaming" if streaming else kind},
         }
-        run = Run({**RUN, **own}, scope)
+        run = Run({**RUN, **fields}, scope)
         self._state.keep_run(run)
         run.task = asyncio.create_task(play(self._state, self._model_calls, agent, run, body, self._words_per_second))
         return run
@@ -195,7 +195,7 @@ def _first_message(body: Json) -> Json:
 
 
 async def _with_images(sent: Json) -> tuple[Json, Refused | None]:
-    """Return the message as it is stored, with the refusal if an image cannot be fetched."""
+    """Return the message to store, and the refusal if an image cannot be fetched."""
     try:
         return {**sent, "content": await stored(sent.get("content"))}, None
     except Refused as refusal:
@@ -203,7 +203,7 @@ async def _with_images(sent: Json) -> tuple[Json, Refused | None]:
 
 
 def _check_approval(agent: Agent, scope: str, sent: Json) -> Refused | None:
-    """Return the refusal of a message that is not the decision of the pending call, or of a decision without one."""
+    """Return the refusal of a message other than a decision while a call waits, or of a decision without a call."""
     pending = agent.pending.get(scope)
     if sent.get("type") != "approval":
         return None if pending is None else refused(409, _AWAITS_APPROVAL)

@@ -1,4 +1,4 @@
-"""Calls of models for agents: of the embedded model, or of the endpoint in the agent's configuration."""
+"""Model calls for agents, to the embedded model or to the endpoint in the agent's configuration."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from app.embedded.state import Agent, Json, State
 
 _SECONDS = httpx.Timeout(600, connect=5)
 _NO_KEY = "DUMMY_API_KEY"
-"""The key that Letta sends if it has none."""
+"""The key that Letta sends if no key is set."""
 
 
 class ModelCalls:
-    """Calls models for agents. ``key`` is Letta's own, for models without an added provider."""
+    """Calls models for agents. ``key`` is Letta's own key, for models without an added provider."""
 
     def __init__(self, state: State, *, key: str | None) -> None:
         self._state = state
@@ -32,14 +32,14 @@ class ModelCalls:
         await self._client.aclose()
 
     def words(self, agent: Agent, messages: list[Json], answer: Answer, used: Json) -> AsyncIterator[str]:
-        """Yield the words of an answer. An endpoint's token counts go to ``used``. Raises ModelFailure."""
+        """Yield an answer's words, and add an endpoint's token counts to ``used``. Raises ModelFailure."""
         config = agent.body["llm_config"]
         if config["model_endpoint"] == ENDPOINT:
             return generate(answer, self._state.stats)
         return self._call(config, {"messages": _plain(messages)}, used)
 
     async def decide(self, agent: Agent, messages: list[Json], tool: str, used: Json) -> None:
-        """Call an agent's endpoint with a tool, as ``words`` does. The embedded model has decided already."""
+        """Call an agent's endpoint with a tool. The embedded model is not called: ``Answer`` has its decision."""
         config = agent.body["llm_config"]
         if config["model_endpoint"] == ENDPOINT:
             return
@@ -82,7 +82,7 @@ class ModelCalls:
 
 
 def _plain(messages: list[Json]) -> list[Json]:
-    """Convert a conversation for a model, without the messages of tools."""
+    """Convert a conversation for a model, and leave out tool messages."""
     texts = [message for message in messages if message["role"] in {"system", "user", "assistant"}]
     return [{"role": message["role"], "content": for_model(message["content"])} for message in texts]
 
@@ -92,7 +92,7 @@ def _bearer(key: str | None) -> dict[str, str]:
 
 
 async def _deltas(answer: httpx.Response, used: Json) -> AsyncIterator[str]:
-    """Yield the texts of chunks. The token counts go to ``used``. Raises ModelFailure if the stream fails."""
+    """Yield the texts of chunks, and add token counts to ``used``. Raises ModelFailure if the stream fails."""
     async for line in answer.aiter_lines():
         data = line.removeprefix("data: ")
         if data == "[DONE]":

@@ -19,7 +19,7 @@ class Providers:
         self._state = state
 
     def routes(self) -> Routes:
-        """Return methods, paths and handlers."""
+        """Return the routes."""
         return [
             ("GET", "/v1/providers/", self._list),
             ("POST", "/v1/providers/", self._create),
@@ -39,28 +39,28 @@ class Providers:
                 raise invalid("missing", ("body", field), "Field required", body)
         if any(one["name"] == body["name"] for one in self._state.providers.values()):
             raise refused(409, f"Provider with name '{body['name']}' already exists")
-        own = {"id": new_id("provider"), "name": body["name"], "provider_type": body["provider_type"]}
-        return ok(self._keep({**own, "provider_category": "byok", "organization_id": ORGANIZATION}, body))
+        fields = {"id": new_id("provider"), "name": body["name"], "provider_type": body["provider_type"]}
+        return ok(self._keep({**fields, "provider_category": "byok", "organization_id": ORGANIZATION}, body))
 
     async def _patch(self, request: Request) -> Response:
-        return ok(self._keep(self._known(request), await body_of(request)))
+        return ok(self._keep(self._existing(request), await body_of(request)))
 
     async def _delete(self, request: Request) -> Response:
-        provider = self._known(request)
+        provider = self._existing(request)
         del self._state.providers[provider["id"]]
         self._state.store.drop("provider", provider["id"])
         return ok({"message": f"Provider id={provider['id']} successfully deleted"})
 
-    def _keep(self, provider: Json, given: Json) -> Json:
-        """Update and keep a provider. The response has its key in ``api_key_enc``, in plain text: recorded."""
-        own = {name: given.get(name, provider.get(name)) for name in _FIELDS}
-        keys = {f"{name}_enc": own[name] or provider.get(f"{name}_enc") for name in ("api_key", "access_key")}
+    def _keep(self, provider: Json, body: Json) -> Json:
+        """Update and store a provider. As recorded, ``api_key_enc`` is the key in plain text."""
+        fields = {name: body.get(name, provider.get(name)) for name in _FIELDS}
+        keys = {f"{name}_enc": fields[name] or provider.get(f"{name}_enc") for name in ("api_key", "access_key")}
         dates = {"updated_at": now(), "last_synced": None}
-        updated = {**provider, **own, **keys, **dates, "api_key": None, "access_key": None}
+        updated = {**provider, **fields, **keys, **dates, "api_key": None, "access_key": None}
         self._state.keep("provider", self._state.providers, updated["id"], updated)
         return updated
 
-    def _known(self, request: Request) -> Json:
+    def _existing(self, request: Request) -> Json:
         provider = self._state.providers.get(request.path_params["id"])
         if provider is None:
             raise missing("Provider", request.path_params["id"])

@@ -1,4 +1,4 @@
-"""Runs, their steps and messages, and the replay of background runs."""
+"""Runs, with their steps and messages, and the replay of background runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from app.embedded.letta.failures import error_frame
 from app.embedded.state import Run, State, new_id, now_of_message
 
 PING_SECONDS = 5.0
-"""The interval of Letta's pings."""
+"""The interval between Letta's pings in a stream."""
 
 _ACTIVE = {"created", "running"}
 _NO_USAGE = {"completion_tokens": 0, "prompt_tokens": 0, "total_tokens": 0}
@@ -39,7 +39,7 @@ class Runs:
         self._state = state
 
     def routes(self) -> Routes:
-        """Return methods, paths and handlers."""
+        """Return the routes."""
         return [
             ("GET", "/v1/runs/", self._list),
             ("GET", "/v1/runs/active", self._active),
@@ -69,7 +69,7 @@ class Runs:
             message = "Input should be greater than or equal to 1"
             raise invalid("greater_than_equal", ("query", "limit"), message, query["limit"])
         order = order_of(request)
-        # measured: ascending order swaps ``after`` and ``before``
+        # measured: Letta swaps ``after`` and ``before`` in ascending order
         return ok(page_by_age(found, request, order=order, newer="before" if order == "asc" else "after"))
 
     async def _active(self, request: Request) -> Response:
@@ -78,15 +78,15 @@ class Runs:
         return ok([run.body for run in runs if not agents or run.body["agent_id"] in agents][::-1])
 
     async def _get(self, request: Request) -> Response:
-        return ok(self._known(request).body)
+        return ok(self._existing(request).body)
 
     async def _usage(self, request: Request) -> Response:
-        usage = self._known(request).usage
+        usage = self._existing(request).usage
         counts = {name: usage.get(name, 0) for name in _NO_USAGE}
         return ok({**counts, "prompt_tokens_details": None, "completion_tokens_details": None})
 
     async def _steps(self, request: Request) -> Response:
-        return ok(page(self._known(request).steps, request, default=100))
+        return ok(page(self._existing(request).steps, request, default=100))
 
     async def _step(self, request: Request) -> Response:
         step_id = request.path_params["id"]
@@ -97,14 +97,14 @@ class Runs:
         raise missing("Step", step_id)
 
     async def _messages(self, request: Request) -> Response:
-        run = self._known(request)
+        run = self._existing(request)
         agent = self._state.agents[run.body["agent_id"]]
         groups = {group[0]["id"]: group for group in agent.messages.get(run.scope, []) if group[0]["run_id"] == run.id}
         firsts = page([group[0] for group in groups.values()], request, default=100, order="asc")
         return ok([message for first in firsts for message in groups[first["id"]]])
 
     async def _resume(self, request: Request) -> Response:
-        run = self._known(request)
+        run = self._existing(request)
         if not run.body["background"]:
             raise refused(400, "INVALID_ARGUMENT: Run was not created in background mode, so it cannot be retrieved.")
         after = number_of((await body_of(request)).get("starting_after") or 0, ("body", "starting_after"))
@@ -128,7 +128,7 @@ class Runs:
                 run.task.cancel()
         return ok({run.id: "cancelled" for run in active})
 
-    def _known(self, request: Request) -> Run:
+    def _existing(self, request: Request) -> Run:
         run = self._state.runs.get(request.path_params["id"])
         if run is None:
             raise missing("Run", request.path_params["id"])
@@ -136,7 +136,7 @@ class Runs:
 
 
 async def frames(run: Run, after: int) -> AsyncIterator[str]:
-    """Yield a run's frames, without the first ``after`` ones, and pings in between."""
+    """Yield a run's frames without the first ``after`` frames, and pings while no frame arrives."""
     sent = after
     while True:
         changed = run.changed
@@ -154,16 +154,16 @@ async def frames(run: Run, after: int) -> AsyncIterator[str]:
 
 
 def _last_frames(run: Run) -> list[str]:
-    """Return the end of a run whose frames are lost."""
+    """Return the last frames of a run whose frames are lost."""
     reason = {"message_type": "stop_reason", "stop_reason": run.body["stop_reason"]}
     stop = f"data: {orjson.dumps(reason).decode()}\n\n"
     if run.body["status"] == "failed":
-        return [stop, error_frame(run.id, "internal_error", "The server stopped before the run was over.")]
+        return [stop, error_frame(run.id, "internal_error", "The server stopped before the run ended.")]
     return [stop, "data: [DONE]\n\n"]
 
 
 async def _hang(request: Request) -> Response:
-    """Wait without a response until the client leaves, as Letta does past the end of a finished run."""
+    """Wait without a response until the client disconnects, as Letta does after the end of a finished run."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
     return Response(status_code=499)

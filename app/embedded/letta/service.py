@@ -1,4 +1,4 @@
-"""The embedded Letta: its routes and authentication."""
+"""Letta as an ASGI service, with authentication."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.embedded.state import State
 
 
 class EmbeddedLetta:
-    """Letta, which answers as 0.16.8. Without ``redis``, background runs are refused, as by Letta."""
+    """The embedded Letta. As in Letta, background runs are refused without ``redis``."""
 
     def __init__(self, state: State, *, key: str, words_per_second: float, redis: bool, own_key: str | None) -> None:
         self._state = state
@@ -63,13 +63,13 @@ class EmbeddedLetta:
         return guarded
 
     def _models(self) -> Routes:
-        def named(mode: str) -> list[str]:
+        def names(mode: str) -> list[str]:
             return [name for name, model in self._state.models.items() if model["mode"] == mode]
 
         async def models(_: Request) -> Response:
-            return ok([llm_model(name) for name in named("chat")])
+            return ok([llm_model(name) for name in names("chat")])
 
         async def embeddings(_: Request) -> Response:
-            return ok([embedding_model(name) for name in named("embedding")])
+            return ok([embedding_model(name) for name in names("embedding")])
 
         return [("GET", "/v1/models/", models), ("GET", "/v1/models/embedding", embeddings)]

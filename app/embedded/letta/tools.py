@@ -1,4 +1,4 @@
-"""Calls of tools, their results, and decisions about them."""
+"""Tool calls, with their results and the decisions about them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RESULTS = {REFUND_TOOL: "refund issued"}
 
 @dataclass(frozen=True)
 class ToolUse:
-    """A call of a tool. ``approval`` is whether it needs an approval."""
+    """A tool call. ``approval`` says whether the call needs an approval."""
 
     name: str
     arguments: str
@@ -27,12 +27,12 @@ class ToolUse:
     approval: bool
 
     def as_json(self) -> Json:
-        """Return the call as it is kept."""
+        """Return the call in its stored form."""
         return asdict(self)
 
 
 def tool_use(state: State, agent: Agent, answer: Answer, prompt: str) -> ToolUse | None:
-    """Return the model's call: of the first tool that the message names, or of the agent's refund tool."""
+    """Return the model's call: to the first tool that the message names, or to the agent's refund tool."""
     tools = {state.tools[one]["name"]: state.tools[one] for one in agent.tool_ids if one in state.tools}
     name = next(iter(answer.tools), None)
     if name is None and answer.error is None and REFUND_TOOL in tools and _REFUND.search(prompt):
@@ -60,7 +60,7 @@ def _arguments(name: str, tool: Json | None, prompt: str) -> str:
 
 
 def result_of(use: ToolUse) -> str:
-    """Return the result of a tool."""
+    """Return the result of a tool call."""
     return _RESULTS.get(use.name, "nothing was found")
 
 
@@ -70,6 +70,6 @@ def denied(reason: str | None) -> str:
 
 
 def decision_of(sent: Json) -> tuple[bool, str | None]:
-    """Return whether an approval message allows the call, and the reason. It has the new or the older form."""
+    """Return whether an approval message, in the new or the older form, allows the call, and the reason."""
     decision = next(iter(sent.get("approvals") or []), sent)
     return bool(decision.get("approve")), decision.get("reason")

@@ -1,7 +1,7 @@
-"""A turn of the embedded Letta: emitted as frames, and stored step by step as in Letta.
+"""A turn of the embedded Letta, which emits frames and stores one step after another, as Letta does.
 
-A turn without a tool call is one step. A call and its result are a step before it. A call that needs an approval ends
-the turn; the decision begins the next turn.
+The model's answer is one step. A tool call and its result are a step before the answer. A call that needs an approval
+ends the turn. The user's decision begins the next turn.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from app.embedded.model import Answer, ModelFailure, answer_to, text_of
 from app.embedded.state import Agent, Json, Run, State, new_id, now, now_of_message
 
 _PIECE = 6
-"""The most characters of a call's arguments in one frame."""
+"""The maximum length of a call's arguments in one frame."""
 
 
 def otid_of(message_id: str, index: int) -> str:
-    """Return the ``otid`` of a message's part: its id with other last seven bits, as in Letta."""
+    """Return the ``otid`` of a message's part: as in Letta, the message's id with ``index`` as its last seven bits."""
     number = int(message_id.removeprefix("message-").replace("-", ""), 16)
     digits = f"{(number & ~0x7F) | index:032x}"
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
@@ -35,8 +35,8 @@ async def play(
 ) -> None:
     """Run one turn to its end.
 
-    ``body`` is the request, with the ``pending`` call that it decides, or with the reason in ``refused`` that its
-    stream reports.
+    ``body`` is the request. ``body["pending"]`` is the tool call that the request decides. ``body["refused"]`` is the
+    reason for a refusal, which the stream reports.
     """
     turn = Turn(state, model_calls, agent, run, body)
     try:
@@ -55,7 +55,7 @@ async def play(
 
 
 class Turn:
-    """One turn of one run."""
+    """One turn, which is recorded as one run."""
 
     def __init__(self, state: State, model_calls: ModelCalls, agent: Agent, run: Run, body: Json) -> None:
         self._state = state
@@ -95,14 +95,14 @@ class Turn:
             return
         stored = [[user]]
         if use is not None:
-            stored += self._call(use)
+            stored += self._emit_call_and_result(use)
             self._end_step(answer, len(use.arguments) // 4)
             self._store(stored)
             stored = []
         await self._conclude(answer, stored)
 
     async def _resume(self, words_per_second: float) -> None:
-        """Continue after the decision about a call."""
+        """Continue after the decision about a tool call."""
         pending = self._pending
         use, (approve, reason) = ToolUse(**pending["use"]), decision_of(self._sent)
         response = self._approval(use, pending, approve=approve, reason=reason)
@@ -160,14 +160,12 @@ class Turn:
         if self._run.body["ttft_ns"] is None and self._run.is_tracked:
             self._run.body["ttft_ns"] = time.monotonic_ns() - self._began
 
-    def _call(self, use: ToolUse) -> list[list[Json]]:
-        """Emit a call and its result."""
+    def _emit_call_and_result(self, use: ToolUse) -> list[list[Json]]:
         calling = self._calling("tool_call_message", use)
         returned = self._returned(use, result_of(use), "success", name=use.name)
         return [[calling], [returned]]
 
     def _request_approval(self, use: ToolUse, user: Json, answer: Answer) -> None:
-        """Request the approval of a call, and end the turn."""
         request = self._calling("approval_request_message", use)
         pending = {"use": use.as_json(), "request": request, "asked": text_of(self._sent)}
         self._agent.pending[self._run.scope] = pending
@@ -178,7 +176,7 @@ class Turn:
             self._finish("requires_approval")
 
     def _calling(self, kind: str, use: ToolUse) -> Json:
-        """Emit a call, in pieces or whole. The ``otid`` of an approval request is its id: recorded."""
+        """Emit a tool call, in pieces or whole. As recorded, an approval request has its id as ``otid``."""
         calling = self._message(new_id("message"), kind, index=0)
         if kind == "approval_request_message":
             calling["otid"] = calling["id"]
@@ -197,9 +195,9 @@ class Turn:
         return calling
 
     def _returned(self, use: ToolUse, text: str, status: str, *, name: str | None) -> Json:
-        own = {"tool_return": text, "status": status, "tool_call_id": use.call_id, "stdout": None, "stderr": None}
+        result = {"tool_return": text, "status": status, "tool_call_id": use.call_id, "stdout": None, "stderr": None}
         returned = self._message(
-            new_id("message"), "tool_return_message", index=0, **own, tool_returns=[{"type": "tool", **own}]
+            new_id("message"), "tool_return_message", index=0, **result, tool_returns=[{"type": "tool", **result}]
         )
         returned["name"] = name
         self.emit(returned, numbered=True)
@@ -246,8 +244,8 @@ class Turn:
     def close(self, *, background: bool) -> None:
         """Emit ``[DONE]`` after a cancellation or failure.
 
-        Measured: a cancelled run has it only in the background, a failed one only in the foreground, and a turn whose
-        model call was cut never.
+        Measured: a cancelled run emits ``[DONE]`` only in the background, and a failed run only in the foreground. A
+        turn whose model call was cut never emits ``[DONE]``.
         """
         if self._background == background:
             self._run.emit("data: [DONE]\n\n")
@@ -273,10 +271,10 @@ class Turn:
             self._state.keep_conversation(self._agent, {**conversation, "last_message_at": at})
 
     def emit(self, frame: Json, *, numbered: bool = False) -> None:
-        """Emit a frame; a numbered one has a ``seq_id`` in a background run."""
+        """Emit a frame. A ``numbered`` frame of a background run has a ``seq_id``."""
         if numbered:
-            own = {"seq_id": self._next_seq, "run_id": self._run.id}
-            frame = {**MESSAGE, "date": now_of_message(), **frame, **own}
+            numbers = {"seq_id": self._next_seq, "run_id": self._run.id}
+            frame = {**MESSAGE, "date": now_of_message(), **frame, **numbers}
         self._run.emit(f"data: {orjson.dumps(frame).decode()}\n\n")
 
     def _message(self, message_id: str, kind: str, *, index: int | None = None, **more: Any) -> Json:
@@ -296,7 +294,7 @@ class Turn:
             self._state.add_messages(self._agent, self._run.scope, groups)
 
     def _end_step(self, answer: Answer | None, completion_tokens: int) -> None:
-        """Record the step, as failed if there is no answer, and begin the next."""
+        """Record the step, which has failed if there is no answer, and begin the next step."""
         prompt = answer.prompt_tokens if answer is not None else 0
         counts = {"completion_tokens": completion_tokens, "prompt_tokens": prompt, **self._used}
         self._used.clear()

@@ -1,4 +1,4 @@
-"""The representation of an agent, and the first message of its conversations."""
+"""An agent's representation, and the first message of the agent's conversations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.embedded.state import Agent, Json, State, new_id, now_of_message
 
 
 def view(state: State, agent: Agent, include: frozenset[str] | None = None) -> Json:
-    """Return the representation of an agent: whole, as after a change, or with the relations in ``include`` only."""
+    """Return an agent's representation, with all relations or with those in ``include`` only."""
 
     def filled(name: str, value: Any, empty: Any) -> Any:
         return value if include is None or name in include else empty
@@ -37,8 +37,8 @@ def view(state: State, agent: Agent, include: frozenset[str] | None = None) -> J
 
 def system_message(agent: Agent) -> Json:
     """Make the first message of a conversation."""
-    own = {"id": new_id("message"), "date": now_of_message(), "message_type": "system_message"}
-    return {**MESSAGE, **own, "content": agent.body["system"]}
+    fields = {"id": new_id("message"), "date": now_of_message(), "message_type": "system_message"}
+    return {**MESSAGE, **fields, "content": agent.body["system"]}
 
 
 def include_of(request: Request) -> frozenset[str]:

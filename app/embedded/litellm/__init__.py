@@ -1,4 +1,4 @@
-"""The embedded LiteLLM proxy, which answers as 1.106.2."""
+"""The embedded LiteLLM proxy, which answers like LiteLLM 1.106.2."""
 
 from app.embedded.litellm.service import EmbeddedLiteLLM
 

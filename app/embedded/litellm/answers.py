@@ -1,4 +1,4 @@
-"""Helpers of LiteLLM's routes: requests and refusals. Statuses, types and texts are as recorded."""
+"""Helpers for LiteLLM's routes: request bodies and refusals, whose texts are recorded from LiteLLM."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from starlette.responses import JSONResponse, Response
 from app.embedded.state import Json
 
 Handler = Callable[[Request, Json], Awaitable[Response]]
-"""A handler of a request and its virtual key's record."""
+"""Handles a request, given the record of the request's virtual key."""
 RequestHandler = Callable[[Request], Awaitable[Response]]
 Routes = list[tuple[str, str, Handler]]
 
 
 class Refused(Exception):
-    """The request is refused."""
+    """The error for a request that LiteLLM refuses."""
 
     def __init__(
         self, status: int, kind: str, message: str, *, param: str | None = None, headers: dict[str, str] | None = None
@@ -31,7 +31,7 @@ class Refused(Exception):
         self.headers = headers or {}
 
     def response(self) -> Response:
-        """Make the response."""
+        """Make the response of the refusal."""
         return JSONResponse(self.body, self.status, self.headers)
 
 
@@ -52,22 +52,22 @@ def invalid(message: str, param: str | None = None) -> Refused:
 
 
 def ok(body: object, headers: dict[str, str] | None = None) -> Response:
-    """Make a successful response, whose numbers keep all digits."""
+    """Make a successful response, in which numbers keep all digits."""
     return Response(orjson.dumps(body), media_type="application/json", headers=headers)
 
 
-async def unless_left(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
-    """Return the response. If the client leaves before, the model call is cancelled, as by LiteLLM."""
-    answering, left = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
+async def unless_disconnected(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
+    """Return the response of ``work``. If the client disconnects first, cancel ``work``, as LiteLLM does."""
+    answering, disconnected = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait({answering, left}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({answering, disconnected}, return_when=asyncio.FIRST_COMPLETED)
         return answering.result() if answering.done() else Response(status_code=499)
     finally:
         answering.cancel()
-        left.cancel()
-        await asyncio.gather(answering, left, return_exceptions=True)
+        disconnected.cancel()
+        await asyncio.gather(answering, disconnected, return_exceptions=True)
 
 
-async def _left(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,7 +1,7 @@
 """The model's tool calls, in the form of ``tools`` or of the older ``functions``.
 
-A tool choice has OpenAI's meaning: a named tool, or any tool for ``required``, is called at every request, also after
-the results.
+A forced tool choice names a tool or is ``required``. As in OpenAI's API, the model then calls a tool at every request,
+even if the tool already has a result.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from app.embedded.model import Answer, instance_of, prompt_of
 from app.embedded.state import Json
 
 _PIECE = 12
-"""The most characters of a call's arguments in one chunk."""
+"""The maximum length of a call's arguments in one chunk."""
 
 
 def _new_call_id() -> str:
@@ -25,7 +25,7 @@ def _new_call_id() -> str:
 
 @dataclass(frozen=True)
 class ToolCall:
-    """One call. ``arguments`` is JSON."""
+    """A tool call. ``arguments`` is JSON."""
 
     name: str
     arguments: str
@@ -33,13 +33,13 @@ class ToolCall:
 
     @property
     def pieces(self) -> list[str]:
-        """The pieces in which the arguments are streamed."""
+        """The arguments, in the pieces that are streamed."""
         return [self.arguments[at : at + _PIECE] for at in range(0, len(self.arguments), _PIECE)]
 
 
 @dataclass(frozen=True)
 class Calls:
-    """The calls of one answer. ``legacy`` is the form ``function_call``, with one call."""
+    """The tool calls of one answer. A ``legacy`` answer has the form ``function_call`` and one call."""
 
     calls: tuple[ToolCall, ...]
     legacy: bool
@@ -50,13 +50,13 @@ class Calls:
         return "function_call" if self.legacy else "tool_calls"
 
     def message(self) -> Json:
-        """Return the calls' fields of a whole message."""
+        """Return the fields of a whole message that contain the calls."""
         if self.legacy:
             return {"function_call": {"arguments": self.calls[0].arguments, "name": self.calls[0].name}}
         return {"tool_calls": [_call_json(call, call.arguments) for call in self.calls]}
 
     def deltas(self) -> list[Json]:
-        """Return the calls' deltas of a stream: of each its name, then the pieces of its arguments."""
+        """Return the deltas of a stream: for each call its name, then the pieces of its arguments."""
         if self.legacy:
             [call] = self.calls
             pieces: list[Json] = [{"arguments": "", "name": call.name}, *({"arguments": one} for one in call.pieces)]
@@ -70,13 +70,13 @@ class Calls:
 
 
 def calls_of(body: Json, answer: Answer) -> Calls | None:
-    """Return the calls that answer a request; ``None`` if the answer is text.
+    """Return the tool calls that answer a request, or ``None`` if the answer is text.
 
-    Without a forced choice these are the tools that the user message names and that have no result yet; with
-    ``parallel_tool_calls: false`` the first of them.
+    Unless the choice is forced, the model calls the tools that the user message names and that have no result yet. With
+    ``parallel_tool_calls: false``, the model calls only the first of these tools.
 
     Raises:
-        Refused: the choice names a tool that is not offered.
+        Refused: the choice names a tool that the request does not offer.
     """
     tools = _functions([one.get("function") for one in body.get("tools") or []])
     legacy = not tools and bool(body.get("functions"))
@@ -91,8 +91,8 @@ def calls_of(body: Json, answer: Answer) -> Calls | None:
     return Calls(calls, legacy)
 
 
-def _functions(given: list[object]) -> dict[str, Json]:
-    return {one["name"]: one for one in given if isinstance(one, dict) and isinstance(one.get("name"), str)}
+def _functions(values: list[object]) -> dict[str, Json]:
+    return {one["name"]: one for one in values if isinstance(one, dict) and isinstance(one.get("name"), str)}
 
 
 def _chosen(choice: object, answer: Answer, offered: list[str]) -> list[str]:

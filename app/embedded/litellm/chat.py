@@ -1,4 +1,4 @@
-"""Completions and embeddings, from the deterministic model."""
+"""The routes of completions and embeddings, which the deterministic model answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app.embedded.litellm.answers import Refused, Routes, body_of, invalid, ok, unless_left
+from app.embedded.litellm.answers import Refused, Routes, body_of, invalid, ok, unless_disconnected
 from app.embedded.litellm.calling import Calls, calls_of
 from app.embedded.litellm.checks import check_completion, check_safe
 from app.embedded.litellm.keys import Keys
@@ -48,7 +48,7 @@ MAX_DIMENSIONS = 4096
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer as text or tool calls. ``finish`` is its finish reason."""
+    """An answer as text or tool calls. ``finish`` is the finish reason."""
 
     answer: Answer
     finish: str
@@ -72,7 +72,7 @@ class Chat:
         self._words_per_second = words_per_second
 
     def routes(self) -> Routes:
-        """Return methods, paths and handlers."""
+        """Return the routes."""
         return [
             ("POST", "/v1/chat/completions", self._chat),
             ("POST", "/chat/completions", self._chat),
@@ -87,11 +87,10 @@ class Chat:
         reply = _reply(body, answer_to(body["messages"], words_per_second=self._words_per_second))
         if body.get("stream"):
             wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-            return await unless_left(request, self._streamed(call, reply, wants_usage=wants_usage))
-        return await unless_left(request, self._whole(call, reply))
+            return await unless_disconnected(request, self._streamed(call, reply, wants_usage=wants_usage))
+        return await unless_disconnected(request, self._whole(call, reply))
 
     def _admit(self, record: Json, body: Json, path: str, kind: str) -> Call:
-        """Admit a call by its key. Raises Refused."""
         check_safe(body)
         model = body.get("model")
         named = record["info"]["models"]
@@ -200,7 +199,7 @@ class Chat:
         vectors = []
         for text in texts:
             vectors.append(embed(text if isinstance(text, str) else str(text), dimensions))
-            await asyncio.sleep(0)  # each can take milliseconds
+            await asyncio.sleep(0)  # one vector can take milliseconds
         data = [
             {"embedding": _base64(vector) if coded else vector, "index": index, "object": "embedding"}
             for index, vector in enumerate(vectors)
@@ -214,7 +213,7 @@ class Chat:
 
 
 def _reply(body: Json, answer: Answer) -> Reply:
-    """Answer a request: with tool calls or JSON if it asks for them, within its token limit."""
+    """Return the reply in the requested form: tool calls, JSON or text, within the token limit."""
     if (calls := calls_of(body, answer)) is not None:
         return Reply(replace(answer, text=""), calls.finish, calls)
     form = body.get("response_format") or {}
@@ -247,7 +246,7 @@ def _frame(model: str, kind: str) -> Json:
 
 
 def _usage(model: str, reply: Reply) -> Json:
-    """Return the token counts. Recorded: those of cached tokens are null with Gemini, which breaks strict clients."""
+    """Return the token counts. As recorded, Gemini's count of cached tokens is null, which breaks strict clients."""
     prompt, completion = reply.answer.prompt_tokens, reply.tokens
     usage: Json = {"completion_tokens": completion, "prompt_tokens": prompt, "total_tokens": prompt + completion}
     if model.startswith("gemini"):

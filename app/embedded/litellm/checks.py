@@ -1,4 +1,4 @@
-"""Checks of a completion's body, which providers refuse with 400 if it is invalid."""
+"""Checks of a completion's request body: providers refuse an invalid body with 400."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.embedded.litellm.answers import Refused, invalid
 from app.embedded.state import Json
 
 _FORBIDDEN = ("api_base", "base_url", "user_config", "model_list", "vertex_credentials", "azure_ad_token")
-"""Fields that LiteLLM refuses: with them it would send its own keys to any address."""
+"""Fields that LiteLLM refuses, because a client could use them to send LiteLLM's own keys to any address."""
 
 
 class _Function(msgspec.Struct):
@@ -57,7 +57,7 @@ def check_completion(body: Json) -> None:
 
 
 def check_safe(body: Json) -> None:
-    """Raise Refused for forbidden fields, as LiteLLM does: as if the key were wrong."""
+    """Raise Refused for a forbidden field. As in LiteLLM, the refusal is the same as for a wrong key."""
     for name in _FORBIDDEN:
         if name in body:
             text = f"Authentication Error, Rejected Request: {name} is not allowed in request body."

@@ -18,24 +18,12 @@ MINUTE_SECONDS = 60.0
 
 _INFO: Json = {
     "soft_budget_cooldown": False,
-    "expires": None,
     "models": [],
     "aliases": {},
     "config": {},
     "router_settings": {},
-    "team_id": None,
-    "agent_id": None,
-    "project_id": None,
     "permissions": {},
-    "max_parallel_requests": None,
     "metadata": {},
-    "blocked": None,
-    "tpm_limit": None,
-    "rpm_limit": None,
-    "tpd_limit": None,
-    "max_budget": None,
-    "budget_duration": None,
-    "budget_reset_at": None,
     "allowed_cache_controls": [],
     "allowed_routes": [],
     "key_type": "default",
@@ -44,17 +32,16 @@ _INFO: Json = {
     "model_spend": {},
     "model_max_budget": {},
     "budget_fallbacks": {},
-    "budget_id": None,
-    "organization_id": None,
-    "object_permission_id": None,
     "created_by": "default_user_id",
     "updated_by": "default_user_id",
-    "settings_updated_at": None,
     "auto_rotate": False,
     "rotation_count": 0,
     **dict.fromkeys(("rotation_interval", "key_rotation_at", "last_rotation_at", "last_active", "budget_limits")),
     **dict.fromkeys(("litellm_budget_table", "litellm_organization_table", "litellm_project_table")),
-    **dict.fromkeys(("object_permission", "jwt_key_mappings")),
+    **dict.fromkeys(("object_permission", "jwt_key_mappings", "settings_updated_at")),
+    **dict.fromkeys(("expires", "blocked", "team_id", "agent_id", "project_id", "max_parallel_requests")),
+    **dict.fromkeys(("tpm_limit", "rpm_limit", "tpd_limit", "max_budget", "budget_duration")),
+    **dict.fromkeys(("budget_reset_at", "budget_id", "organization_id", "object_permission_id")),
 }
 
 
@@ -71,26 +58,26 @@ def short(key: str) -> str:
 def make_key(state: State, key: str, user_id: str | None, **facts: Any) -> Json:
     """Make a virtual key. ``facts`` are fields of ``/key/info`` such as ``max_budget``, ``rpm_limit``, ``models``."""
     at = now()
-    own = {
+    named = {
         "key_name": short(key),
         "key_alias": f"key-{user_id[:8]}" if user_id else None,
         "user_id": user_id,
         "spend": 0.0,
     }
-    info = {**_INFO, **own, "created_at": at, "updated_at": at, **facts}
+    info = {**_INFO, **named, "created_at": at, "updated_at": at, **facts}
     state.keep("key", state.keys, key, {"key": key, "info": info})
     return state.keys[key]
 
 
 class Keys:
-    """The authentication by key, the limits of keys, and their routes."""
+    """The authentication by virtual key, the limits of keys, and the routes of keys."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._calls: dict[str, list[float]] = {}
 
     def routes(self) -> Routes:
-        """Return methods, paths and handlers."""
+        """Return the routes."""
         return [("GET", "/key/info", self._info), ("POST", "/v2/key/info", self._many)]
 
     def sign_in(self, request: Request) -> Json:
@@ -118,12 +105,12 @@ class Keys:
         return record
 
     def allowed(self, record: Json) -> list[str]:
-        """Return the models that a key can call. A key without a list can call all."""
+        """Return the models that a key can call. A key without a list can call every model."""
         named: list[str] = record["info"]["models"]
         return [name for name in self._state.models if not named or name in named]
 
     def admit(self, record: Json) -> None:
-        """Admit a call by its key's budget and rate limit. Raises Refused."""
+        """Count a call, if the key's budget and rate limit permit the call. Raises Refused."""
         info = record["info"]
         if info["max_budget"] is not None and info["spend"] >= info["max_budget"]:
             text = (
@@ -146,11 +133,11 @@ class Keys:
         self._calls[record["key"]] = [*calls, at]
 
     def headers(self, record: Json) -> dict[str, str]:
-        """Return the headers of a response about the key."""
+        """Return the response headers that describe the key."""
         info = record["info"]
         limits = {"x-litellm-key-rpm-limit": info["rpm_limit"], "x-litellm-key-max-budget": info["max_budget"]}
-        shown = {name: str(value) for name, value in limits.items() if value is not None}
-        return {**shown, "x-litellm-key-spend": str(info["spend"])}
+        headers = {name: str(value) for name, value in limits.items() if value is not None}
+        return {**headers, "x-litellm-key-spend": str(info["spend"])}
 
     def charge(self, record: Json, cost: float) -> None:
         """Add a cost to a key's spend."""
@@ -162,26 +149,26 @@ class Keys:
     async def _info(self, request: Request, record: Json) -> Response:
         name = request.query_params.get("key")
         if name is None:
-            return ok({"key": hashed(record["key"]), "info": _shown(record)})
-        known = next((one for key, one in self._state.keys.items() if name in {key, hashed(key)}), None)
-        if known is None:
+            return ok({"key": hashed(record["key"]), "info": _details(record)})
+        found = next((one for key, one in self._state.keys.items() if name in {key, hashed(key)}), None)
+        if found is None:
             raise Refused(404, "not_found_error", "Key not found in database", param="key")
-        if known["info"]["user_id"] != record["info"]["user_id"]:
+        if found["info"]["user_id"] != record["info"]["user_id"]:
             raise Refused(403, "internal_server_error", "You are not allowed to access this key's info.")
-        return ok({"key": name, "info": _shown(known)})
+        return ok({"key": name, "info": _details(found)})
 
     async def _many(self, request: Request, record: Json) -> Response:
         names = (await body_of(request)).get("keys") or []
-        own = record["info"]["user_id"]
+        user_id = record["info"]["user_id"]
         found = [
             one
             for key, one in self._state.keys.items()
-            if (key in names or hashed(key) in names) and one["info"]["user_id"] == own
+            if (key in names or hashed(key) in names) and one["info"]["user_id"] == user_id
         ]
-        return ok({"key": names, "info": [_shown(one) for one in found]})
+        return ok({"key": names, "info": [_details(one) for one in found]})
 
 
-def _shown(record: Json) -> Json:
+def _details(record: Json) -> Json:
     info = record["info"]
     status = "blocked" if info["blocked"] else "active"
     return {**info, "total_spend": info["spend"], "status": status}

@@ -1,4 +1,4 @@
-"""Models: OpenAI's list, groups with their prices, and LiteLLM's details."""
+"""The routes of models: OpenAI's list, groups with prices, and LiteLLM's details."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _DETAILS: dict[str, Json] = {
     "chat": _CHAT,
     "embedding": {**dict.fromkeys(_CHAT), "output_vector_size": 1536},
 }
-"""The details of a model beyond its group, by the model's mode."""
+"""The details that a model has in addition to its group's, by the model's mode."""
 
 
 class Models:
-    """The routes of models. A key sees the models that it can call."""
+    """The routes. A key sees the models that it can call."""
 
     def __init__(self, state: State, keys: Keys) -> None:
         self._state = state
         self._keys = keys
 
     def routes(self) -> Routes:
-        """Return methods, paths and handlers."""
+        """Return the routes."""
         return [
             ("GET", "/v1/models", self._list),
             ("GET", "/v1/models/{id}", self._one),
@@ -83,5 +83,5 @@ def _limits(model: Json) -> Json:
 
 
 def _cached(model: Json) -> float | None:
-    """Return the price of a cached token: half of an uncached one, in chats."""
+    """Return the price of a cached token: for chat models, half the price of an input token."""
     return model["input_cost_per_token"] / 2 if model["mode"] == "chat" else None

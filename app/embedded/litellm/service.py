@@ -1,4 +1,4 @@
-"""The embedded LiteLLM: its routes and authentication."""
+"""LiteLLM as an ASGI service, with authentication."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.embedded.state import State
 
 
 class EmbeddedLiteLLM:
-    """LiteLLM's proxy, which answers as 1.106.2."""
+    """The embedded LiteLLM."""
 
     def __init__(self, state: State, *, words_per_second: float) -> None:
         self._keys = Keys(state)

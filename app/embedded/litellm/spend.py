@@ -1,4 +1,4 @@
-"""The log of calls with their costs, and their daily sums."""
+"""The log of model calls with their costs, and the daily sums of the log."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SUMS = (*_COUNTS, "successful_requests", "failed_requests", "api_requests", "to
 
 @dataclass(frozen=True)
 class Call:
-    """A running call of a model."""
+    """A model call that has not ended."""
 
     record: Json
     model: str
@@ -50,14 +50,14 @@ class Call:
 
 
 class Ledger:
-    """The costs of calls, and their routes."""
+    """The costs of model calls, and their routes."""
 
     def __init__(self, state: State, keys: Keys) -> None:
         self._state = state
         self._keys = keys
 
     def routes(self) -> Routes:
-        """Return methods, paths and handlers."""
+        """Return the routes."""
         return [("GET", "/spend/logs", self._logs), ("GET", "/user/daily/activity", self._daily)]
 
     def cost(self, model: str, prompt_tokens: int, completion_tokens: int) -> tuple[float, float]:
@@ -72,11 +72,11 @@ class Ledger:
         with self._state.store.together():
             if cost:
                 self._keys.charge(call.record, cost)
-            self._state.add_spend(_entry(call, cost, prompt_tokens, completion_tokens, failed=failed))
+            self._state.add_spend(_log_entry(call, cost, prompt_tokens, completion_tokens, failed=failed))
         return cost
 
     def _own(self, request: Request, record: Json) -> list[Json]:
-        """Return the calls of the user's keys from the first to the last requested day."""
+        """Return the logged calls of the user's keys, from the first to the last requested day."""
         query = request.query_params
         first, last = query.get("start_date", "")[:10], query.get("end_date", "9999")[:10]
         user_id = record["info"]["user_id"]
@@ -89,7 +89,7 @@ class Ledger:
         ]
 
     async def _logs(self, _: Request, __: Json) -> Response:
-        """Refuse every virtual key: the log is for LiteLLM's admin."""
+        """Refuse every virtual key: only LiteLLM's admin can read the log."""
         text = (
             "Authentication Error, Only proxy admin can be used to generate, delete, update info for new "
             "keys/users/teams. Route=/spend/logs. Your role=unknown. Your user_id=*******"
@@ -133,7 +133,6 @@ def _check_daily(request: Request, record: Json) -> None:
 
 
 def _detail(status: int, text: str) -> Refused:
-    """Make a refusal in the form of these routes."""
     refusal = Refused(status, "", text)
     refusal.body = {"detail": {"error": text}}
     return refusal
@@ -147,7 +146,7 @@ def _number(request: Request, name: str, default: int) -> int:
 
 
 def _daily_records(entries: list[Json]) -> list[list[Json]]:
-    """Group calls as in LiteLLM's table: by day, key, model and endpoint; the newest days first."""
+    """Group calls by day, key, model and endpoint, as LiteLLM does, with the newest days first."""
     records: dict[tuple[str, ...], list[Json]] = {}
     for entry in entries:
         names = (entry["startTime"][:10], entry["api_key"], entry["model_group"], entry["call_type"])
@@ -169,8 +168,7 @@ _ENTRY: Json = {
 }
 
 
-def _entry(call: Call, cost: float, prompt_tokens: int, completion_tokens: int, *, failed: bool) -> Json:
-    """Make an entry of the log."""
+def _log_entry(call: Call, cost: float, prompt_tokens: int, completion_tokens: int, *, failed: bool) -> Json:
     info, key, ended = call.record["info"], hashed(call.record["key"]), time.time()
     status = "failure" if failed else "success"
     facts = {"status": status, "user_api_key": key, "user_api_key_alias": info["key_alias"]}
@@ -202,11 +200,11 @@ def _time(at: float) -> str:
 
 
 def _activity(entries: list[Json]) -> Json:
-    """Return the metrics of a day, in all and by model, key and other fields."""
+    """Return a day's metrics: the totals, and a breakdown by model, key and other fields."""
     breakdown: Json = {name: _breakdown(entries, source) for name, source in _BREAKDOWNS.items()}
     endpoints = {_ENDPOINTS[kind]: metrics for kind, metrics in _breakdown(entries, "call_type").items()}
-    own = {"mcp_servers": {}, "endpoints": endpoints, "api_keys": _by_key(entries)}
-    return {"metrics": _metrics(entries), "breakdown": {**breakdown, **own}}
+    more = {"mcp_servers": {}, "endpoints": endpoints, "api_keys": _by_key(entries)}
+    return {"metrics": _metrics(entries), "breakdown": {**breakdown, **more}}
 
 
 def _breakdown(entries: list[Json], source: str) -> Json:

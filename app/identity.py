@@ -1,4 +1,4 @@
-"""The sender of a request: a user, Letta for a user's agents, or a client address."""
+"""Identifies the sender of a request: a user, Letta on behalf of a user's agent, or a client's address."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from resolvers.principal import Principal
 
 _MAX_ADDRESS_CHARS = 64
 _SUBNET_BITS = 64
-"""The prefix of an IPv6 subscriber's network: its addresses share one limit."""
+"""The length of an IPv6 network prefix, in bits. A subscriber has one network, whose addresses share one limit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class Identity:
     """The sender of a request.
 
     Attributes:
-        owner: the owner of the slots that the request takes.
-        principal: the user, if the request is signed in.
-        refusal: the error of a request whose token or secret is wrong or missing.
+        owner: the user or address whose limits count the request.
+        principal: the user, if the request is authenticated.
+        refusal: the error, if the request's token or secret is wrong or missing.
     """
 
     owner: Owner
@@ -35,18 +35,14 @@ class Caller:
     refusal: GatewayError | None = None
 
     def signed_in(self) -> Principal | None:
-        """Return the user; ``None`` only for a request without a token, if introspection is open.
-
-        Raises:
-            GatewayError: the request must be signed in and is not.
-        """
+        """Return the user, or ``None`` if no token is needed. Raise GatewayError if authentication has failed."""
         if self.refusal is not None:
             raise self.refusal
         return self.principal
 
 
-def identified(gateway: Gateway, secrets: ProxySecrets, scope: Scope) -> Caller:
-    """Identify the sender by token or secret if the path requires one, else by the client's address."""
+def identify(gateway: Gateway, secrets: ProxySecrets, scope: Scope) -> Identity:
+    """Identify a request's sender by its token or agent secret, or else by the client's address."""
     path = scope["path"]
     proxied = proxied_user(path) if path.startswith("/api/") else None
     refusal = None
@@ -58,18 +54,18 @@ def identified(gateway: Gateway, secrets: ProxySecrets, scope: Scope) -> Caller:
         else:
             if principal is not None:
                 origin = Origin.USER if proxied is None else Origin.LETTA
-                return Caller(Owner(principal.user_id, origin), principal)
-    return Caller(Owner(address_of(scope), Origin.ANONYMOUS), refusal=refusal)
+                return Identity(Owner(principal.user_id, origin), principal)
+    return Identity(Owner(address_of(scope), Origin.ANONYMOUS), refusal=refusal)
 
 
-def caller_of(scope: Scope) -> Caller:
-    """Return the sender that ``identified`` returned for the request."""
-    caller: Caller = scope["state"]["caller"]
-    return caller
+def identity_of(scope: Scope) -> Identity:
+    """Return the identity that ``identify`` found for a request."""
+    identity: Identity = scope["state"]["identity"]
+    return identity
 
 
 def address_of(scope: Scope) -> str:
-    """Return the client's address as trusted proxies report it; for IPv6, the prefix of the subscriber's network."""
+    """Return the client's address as trusted proxies report it. An IPv6 address is cut to its network prefix."""
     client = scope.get("client")
     address = str(client[0])[:_MAX_ADDRESS_CHARS] if client else ""
     if ":" not in address:

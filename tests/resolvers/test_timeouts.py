@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from clients.errors import Service, UpstreamTimeout
-from resolvers.streams.clocks import Clocks, StreamClocks
+from resolvers.streams.timeouts import StreamTimeouts, Timeouts
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.timeout(20)
 def timed(
     frames: AsyncIterator[int], *, first: float = 60, idle: float = 60, total: float = 60, tokens_from: int = 0
 ) -> AsyncIterator[int]:
-    clocks = Clocks(request=60, llm_total=total, first_token=first, idle=idle)
-    return StreamClocks(clocks, Service.LITELLM).timed(frames, is_token=lambda frame: frame >= tokens_from)
+    timeouts = Timeouts(request=60, llm_total=total, first_token=first, idle=idle)
+    return StreamTimeouts(timeouts, Service.LITELLM).timed(frames, is_token=lambda frame: frame >= tokens_from)
 
 
 async def said(count: int, pause: float = 0.0, then: float | None = None) -> AsyncIterator[int]:
@@ -28,7 +28,7 @@ async def said(count: int, pause: float = 0.0, then: float | None = None) -> Asy
 
 
 @pytest.mark.parametrize(
-    ("frames", "clocks", "reason", "heard"),
+    ("frames", "timeouts", "reason", "heard"),
     [
         (said(0, then=9), {"first": 0.02}, "FIRST_TOKEN", 0),
         (said(3, then=9), {"first": 0.02, "tokens_from": 5}, "FIRST_TOKEN", 3),
@@ -37,13 +37,13 @@ async def said(count: int, pause: float = 0.0, then: float | None = None) -> Asy
         (said(3, then=9), {"first": 9, "idle": 0.02}, "IDLE", 3),
     ],
 )
-async def test_each_clock_ends_a_wait(
-    frames: AsyncIterator[int], clocks: dict[str, float], reason: str, heard: int
+async def test_each_timeout_ends_a_wait(
+    frames: AsyncIterator[int], timeouts: dict[str, float], reason: str, heard: int
 ) -> None:
     told: list[int] = []
 
     async def read() -> None:
-        async for frame in timed(frames, **clocks):  # type: ignore[arg-type]
+        async for frame in timed(frames, **timeouts):  # type: ignore[arg-type]
             told.append(frame)  # noqa: PERF401 - the frames before the error count
 
     with pytest.raises(UpstreamTimeout) as raised:
@@ -59,7 +59,7 @@ async def test_frames_that_come_in_time_are_all_delivered() -> None:
     assert [frame async for frame in timed(said(30, 0.002), first=0.5, idle=0.5)] == list(range(30))
 
 
-async def test_the_time_of_the_reader_does_not_count() -> None:
+async def test_the_time_of_a_slow_reader_does_not_count() -> None:
     heard = 0
     async for _ in timed(said(3), first=0.02, idle=0.02):
         await asyncio.sleep(0.05)
@@ -67,7 +67,7 @@ async def test_the_time_of_the_reader_does_not_count() -> None:
     assert heard == 3
 
 
-async def test_a_cancelled_reader_is_cancelled_and_no_clock_goes_off() -> None:
+async def test_a_cancelled_reader_is_cancelled_without_a_timeout() -> None:
     waiting = asyncio.Event()
 
     async def silent() -> AsyncIterator[int]:
@@ -86,7 +86,7 @@ async def test_a_cancelled_reader_is_cancelled_and_no_clock_goes_off() -> None:
     assert task.cancelled()
 
 
-async def test_an_error_that_comes_of_the_cancellation_leaves_the_task_uncancelled() -> None:
+async def test_an_error_after_a_timeout_leaves_the_task_uncancelled() -> None:
     async def broken() -> AsyncIterator[int]:
         try:
             await asyncio.sleep(9)
@@ -102,7 +102,7 @@ async def test_an_error_that_comes_of_the_cancellation_leaves_the_task_uncancell
     assert task.cancelling() == 0
 
 
-async def test_many_frames_take_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_all_frames_share_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
     timers, call_at = list[float](), loop.call_at
 

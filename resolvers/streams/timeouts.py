@@ -1,7 +1,5 @@
 """The timeouts of a stream: until the first token, between frames (idle), and in total."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -20,8 +18,8 @@ _MESSAGES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Clocks:
-    """Timeouts in seconds. ``request`` is for operations without model work, the others for model work."""
+class Timeouts:
+    """Timeouts in seconds. ``request`` limits operations without model calls. The other timeouts limit model calls."""
 
     request: float
     llm_total: float
@@ -29,28 +27,24 @@ class Clocks:
     idle: float
 
 
-class StreamClocks:
-    """The timeouts of one stream, from its upstream request on."""
+class StreamTimeouts:
+    """The timeouts of one stream's upstream call."""
 
-    def __init__(self, clocks: Clocks, service: Service) -> None:
+    def __init__(self, timeouts: Timeouts, service: Service) -> None:
         self._time = asyncio.get_running_loop().time
-        self._clocks = clocks
+        self._timeouts = timeouts
         self._service = service
         self._began = self._time()
 
     async def timed(self, frames: AsyncIterator[T], *, is_token: Callable[[T], bool]) -> AsyncIterator[T]:
-        """Pass the frames on while they come in time.
-
-        Raises:
-            UpstreamTimeout: reason ``FIRST_TOKEN``, ``IDLE`` or ``TOTAL``.
-        """
-        total = (self._began + self._clocks.llm_total, Reason.TOTAL)
-        first = (self._began + self._clocks.first_token, Reason.FIRST_TOKEN)
+        """Yield the upstream call's frames. Raises UpstreamTimeout (``FIRST_TOKEN``, ``IDLE`` or ``TOTAL``)."""
+        total = (self._began + self._timeouts.llm_total, Reason.TOTAL)
+        first = (self._began + self._timeouts.first_token, Reason.FIRST_TOKEN)
         waiting_for_first = True
         iterator, alarm = aiter(frames), _Alarm()
         try:
             while True:
-                soonest = first if waiting_for_first else (self._time() + self._clocks.idle, Reason.IDLE)
+                soonest = first if waiting_for_first else (self._time() + self._timeouts.idle, Reason.IDLE)
                 limit, reason = min(total, soonest)
                 alarm.set(limit)
                 try:
@@ -69,10 +63,7 @@ class StreamClocks:
 
 
 class _Alarm:
-    """Cancels the running task if it waits past a limit, as ``asyncio.timeout_at``.
-
-    Its timer fires at the first limit that was set, and then at the newest: moving a limit later costs no timer.
-    """
+    """Cancels the running task after a deadline, like ``asyncio.timeout_at``, but reuses the timer."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -83,30 +74,29 @@ class _Alarm:
         self._rang = False
 
     def set(self, limit: float) -> None:
-        """Set the limit of the running task, on the loop's clock."""
+        """Set the current task's deadline, which is a time of the event loop's clock."""
         self._limit, self._task = limit, asyncio.current_task()
         self._cancelling = 0 if self._task is None else self._task.cancelling()
         if self._timer is None or limit < self._timer_at:
             self._start()
 
     def unset(self) -> None:
-        """End the limit."""
+        """Remove the deadline."""
         self._task = None
 
     def is_the_reason(self) -> bool:
-        """Undo this alarm's cancellation. Returns whether there was no other."""
+        """Undo the alarm's cancellation of the task. Return whether only the alarm has cancelled the task."""
         return self._take_back() <= self._cancelling if self._rang else False
 
     def stop(self) -> None:
         """Stop the timer."""
-        if self._rang:  # the wait ended with another error
+        if self._rang:  # the task has raised an error other than the cancellation
             self._take_back()
         self._task = None
         if self._timer is not None:
             self._timer.cancel()
 
     def _take_back(self) -> int:
-        """Undo the cancellation. Returns the number of other cancellations."""
         self._rang = False
         return 0 if self._task is None else self._task.uncancel()
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clients.errors import UpstreamError
-from clients.litellm.embeddings import decode_embeddings
+from clients.litellm.answers import decode_embeddings
 from clients.usage import Usage
 
 PACKED = base64.b64encode(struct.pack("<2f", 0.5, -2.0)).decode()
