@@ -41,6 +41,13 @@ def supabase_url(value: str | None) -> str | None:
     return _checked(value, _project)
 
 
+def issuer(value: str | None) -> str | None:
+    """Validate the issuer of tokens, which is compared as it is written. Raises ValueError."""
+    if value is not None and not is_url(value, {"http", "https"}):
+        raise ValueError(f"must be an http:// or https:// URL{_hint(value)}")
+    return value
+
+
 def public_url(value: str | None) -> str | None:
     """Validate ``PUBLIC_URL``. Letta calls the gateway at ``<PUBLIC_URL>/api/v1/agents/...``."""
     return _checked(value, lambda parts: _without(parts, _OWN))

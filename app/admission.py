@@ -66,7 +66,7 @@ class Admission:
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        state["identity"] = identity = identify(gateway, self._secrets, scope)
+        state["identity"] = identity = await identify(gateway, self._secrets, scope)
         try:
             slot = self._slots.take(identity.owner)
         except (RateLimited, Overloaded) as error:

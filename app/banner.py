@@ -35,9 +35,12 @@ def banner(settings: Settings, *, version: str, port: int, token: str | None, da
         lines += [
             "",
             "  A development token for Ada, valid for one day. Development tokens are accepted only if",
-            "  SUPABASE_URL and SUPABASE_JWT_SECRET are unset and ENVIRONMENT is not production:",
+            "  SUPABASE_URL is unset and ENVIRONMENT is not production:",
             "",
             f"export TOKEN={token}",
+            "",
+            "  Sign in with supabase-js: the project's URL is the gateway's, and `agentgraph password` prints the",
+            "  password of ada@example.com and grace@example.com.",
             "",
             "  A first query:",
             "",

@@ -46,11 +46,19 @@ def _parser() -> argparse.ArgumentParser:
     token.add_argument("--hours", type=_hours, default=24.0, help="the token's lifetime in hours (default: 24)")
     token.add_argument("--admin", action="store_true", help="give the token the admin role")
     token.set_defaults(run="app.commands.tokens:token")
+    password = commands.add_parser("password", help="print the password of the development users, ada and grace")
+    password.set_defaults(run="app.commands.tokens:password")
     secret = commands.add_parser(
         "agent-secret", help="print the agent secret with which Letta makes model calls for a user"
     )
     secret.add_argument("--user", required=True, help=f"the user: {', '.join(PEOPLE)}, or a user id (UUID)")
     secret.set_defaults(run="app.commands.tokens:secret")
+    revoke = commands.add_parser("revoke", help="revoke a sign-in session at a running gateway")
+    revoke.add_argument("session", help="the session_id claim of the session's access tokens")
+    revoke.add_argument(
+        "--url", default="http://127.0.0.1:8000", help="the gateway's URL (default: http://127.0.0.1:8000)"
+    )
+    revoke.set_defaults(run="app.commands.revoke:run")
     reset = commands.add_parser("reset", help="delete the embedded platform's data")
     reset.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     reset.set_defaults(run="app.commands.data:reset")

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
 from app import devtokens
-from app.auth import Authenticator
 from app.drain import Drain
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store
+from app.embedded.supabase import EmbeddedSupabase
 from app.gateway import Gateway
 from app.graphql.engine import Engine, EngineLimits
 from app.probes import probes_of, report
 from app.proxy_settings import letta_key, proxy_target
 from app.settings import Settings
+from app.signin.authenticator import Authenticator
+from app.signin.issuer import IssuerKeys
+from app.signin.keys import VerifyingKey, public_keys
 from app.slots import Slots
 from app.telemetry import Telemetry
 from app.version import VERSION
@@ -28,12 +32,14 @@ from clients.health import HealthCheck
 from clients.letta.client import Letta
 from clients.limiter import MemoryLimiter
 from clients.litellm import LiteLLM
+from clients.supabase import Supabase
 from clients.transport import AiohttpTransport
 from clients.upstream import Upstream
 from resolvers.idempotency import IdempotencyKeys
 from resolvers.limits import LimitKind, RateLimits
 from resolvers.platform import Health
 from resolvers.resources import Resources
+from resolvers.sessions import Sessions
 from resolvers.streams.hub import StreamHub
 from resolvers.streams.limits import StreamLimits
 from resolvers.streams.timeouts import Timeouts
@@ -41,6 +47,9 @@ from schema.build import build_schema
 
 HEALTH_SECONDS = 3.0
 """The timeout of a health check, in seconds."""
+
+JWKS_SECONDS = 3.0
+"""The timeout of a fetch of the keys that verify tokens, in seconds."""
 
 
 async def open_gateway(
@@ -56,9 +65,13 @@ async def open_gateway(
     """Open the gateway. If ``check_services`` is true, start a background check of the services that have a URL."""
     configured = settings
     settings, platform = await _with_embedded(settings, stack, store)
-    clients = {service: _client(settings, service, telemetry) for service in _URLS}
+    urls = {service: getattr(settings, name) for service, name in _URLS.items()}
+    issuer = await _embedded_issuer(stack) if settings.development_tokens else None
+    urls[Service.SUPABASE] = settings.supabase_url or (issuer.url if issuer else "")
+    clients = {service: _client(settings, service, url, telemetry) for service, url in urls.items()}
     for upstream in clients.values():
         stack.push_async_callback(upstream.aclose)
+    supabase = Supabase(clients[Service.SUPABASE])
     streams = StreamHub(_stream_limits(settings), telemetry)
     telemetry.watch_streams(lambda: streams.memory)
     stack.push_async_callback(streams.aclose)
@@ -66,7 +79,8 @@ async def open_gateway(
     stack.push_async_callback(keys.aclose)
     drain.background(keys.settled)
     ams, letta, litellm = Ams(clients[Service.AMS]), Letta(clients[Service.LETTA]), LiteLLM(clients[Service.LITELLM])
-    checks = await _checks(settings, [ams, letta, litellm], platform, stack)
+    embedded = {*configured.embedded_services, *(["supabase"] if settings.development_tokens else [])}
+    checks = await _checks(settings, [ams, letta, litellm, supabase], embedded, stack)
     resources = Resources(
         ams=ams,
         letta=letta,
@@ -84,7 +98,7 @@ async def open_gateway(
         _probe(configured, resources, checks, telemetry, stack)
     return Gateway(
         engine=Engine(build_schema(), telemetry, _engine_limits(settings)),
-        authenticator=_authenticator(settings),
+        authenticator=_authenticator(settings, supabase, resources.sessions, stack),
         resources=resources,
         telemetry=telemetry,
         drain=drain,
@@ -94,6 +108,7 @@ async def open_gateway(
         max_body_bytes=settings.max_body_bytes,
         metrics_token=_secret(settings.metrics_token),
         fault_page=None if platform is None else platform.page_url,
+        issuer=None if issuer is None else issuer.app(),
     )
 
 
@@ -123,10 +138,10 @@ async def _with_embedded(
 
 
 _URLS = {Service.AMS: "ams_base_url", Service.LETTA: "letta_base_url", Service.LITELLM: "litellm_base_url"}
-_TRANSLATIONS = {client.service: client.translate for client in (Ams, Letta, LiteLLM)}
+_TRANSLATIONS = {client.service: client.translate for client in (Ams, Letta, LiteLLM, Supabase)}
 
 
-def _client(settings: Settings, service: Service, telemetry: Telemetry) -> Upstream:
+def _client(settings: Settings, service: Service, url: str, telemetry: Telemetry) -> Upstream:
     keys = {Service.AMS: settings.supabase_service_key, Service.LETTA: settings.letta_api_key}
     key = _secret(keys.get(service))
     limits = UpstreamLimits(
@@ -136,7 +151,7 @@ def _client(settings: Settings, service: Service, telemetry: Telemetry) -> Upstr
     )
     upstream = Upstream(
         service,
-        getattr(settings, _URLS[service]),
+        url,
         translate=_TRANSLATIONS[service],
         headers={"authorization": f"Bearer {key}"} if key else {},
         limits=limits,
@@ -148,12 +163,12 @@ def _client(settings: Settings, service: Service, telemetry: Telemetry) -> Upstr
 
 
 async def _checks(
-    settings: Settings, clients: list[Ams | Letta | LiteLLM], platform: EmbeddedPlatform | None, stack: AsyncExitStack
+    settings: Settings, clients: list[Ams | Letta | LiteLLM | Supabase], embedded: set[str], stack: AsyncExitStack
 ) -> list[HealthCheck]:
     checks = []
     for client in clients:
 
-        async def ping(scope: CallScope, client: Ams | Letta | LiteLLM = client) -> None:
+        async def ping(scope: CallScope, client: Ams | Letta | LiteLLM | Supabase = client) -> None:
             deadline = min(scope.deadline, time.monotonic() + HEALTH_SECONDS)
             await client.ping(replace(scope, deadline=deadline))
 
@@ -163,7 +178,7 @@ async def _checks(
                 service=upstream.service,
                 ping=ping,
                 breakers=upstream.breakers,
-                embedded=platform is not None and upstream.service.value in platform.urls,
+                embedded=upstream.service.value in embedded,
                 note=client.note,
             )
         )
@@ -177,8 +192,8 @@ async def _checks(
 def _probe(
     settings: Settings, resources: Resources, checks: list[HealthCheck], telemetry: Telemetry, stack: AsyncExitStack
 ) -> None:
-    redis = next((check.ping for check in checks if check.service is Service.REDIS), None)
-    task = asyncio.create_task(report(probes_of(settings, resources, redis), telemetry))
+    pings = {check.service: check.ping for check in checks}
+    task = asyncio.create_task(report(probes_of(settings, resources, pings), telemetry))
 
     async def stop() -> None:
         task.cancel()
@@ -225,11 +240,24 @@ def _rate_limits(settings: Settings, telemetry: Telemetry) -> RateLimits:
     return RateLimits(MemoryLimiter(), limits, telemetry)
 
 
-def _authenticator(settings: Settings) -> Authenticator:
-    if settings.supabase_jwt_secret is not None:
-        secret = settings.supabase_jwt_secret.get_secret_value()
-        return Authenticator(secret=secret, issuer=f"{settings.supabase_url}/auth/v1")
-    return Authenticator(secret=devtokens.dev_secret(), issuer=devtokens.ISSUER)
+def _authenticator(settings: Settings, supabase: Supabase, sessions: Sessions, stack: AsyncExitStack) -> Authenticator:
+    async def fetch() -> Mapping[str, VerifyingKey]:
+        scope = CallScope(request_id="jwks", deadline=time.monotonic() + JWKS_SECONDS)
+        return public_keys(await supabase.keys(scope))
+
+    keys = IssuerKeys(fetch, sessions.end_keys)
+    stack.push_async_callback(keys.aclose)
+    keys.refresh()
+    issuer = devtokens.ISSUER if settings.development_tokens else settings.issuer
+    return Authenticator(issuer=issuer, secret=_secret(settings.supabase_jwt_secret), keys=keys, sessions=sessions)
+
+
+async def _embedded_issuer(stack: AsyncExitStack) -> EmbeddedSupabase:
+    """Start the embedded Supabase, which signs development tokens."""
+    embedded = EmbeddedSupabase(issuer=devtokens.ISSUER, password=devtokens.password(), key=devtokens.signing_key())
+    await embedded.start()
+    stack.push_async_callback(embedded.stop)
+    return embedded
 
 
 def _secret(value: Any) -> str | None:

@@ -9,12 +9,10 @@ import contextlib
 import os
 import secrets
 import tempfile
-import time
-import uuid
+from collections.abc import Callable
 from pathlib import Path
 
-import jwt
-
+from app.embedded.supabase.signing import SigningKey, claims_of
 from app.settings import Settings
 from app.usage import UsageError
 
@@ -34,9 +32,14 @@ def data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "agentgraph"
 
 
-def dev_secret() -> str:
-    """Return the secret that signs development tokens. Raise DataFolderError if the secret cannot be stored."""
-    return _stored_secret("dev-secret")
+def signing_key() -> SigningKey:
+    """Return the key that signs development tokens. Raise DataFolderError if the key cannot be stored."""
+    return SigningKey.from_pem(_stored("dev-signing-key.pem", lambda: SigningKey.generate().pem))
+
+
+def password() -> str:
+    """Return the password of the development users. Raise DataFolderError if the password cannot be stored."""
+    return _stored("dev-password", lambda: secrets.token_urlsafe(9))
 
 
 def master_key(settings: Settings) -> str | None:
@@ -46,16 +49,16 @@ def master_key(settings: Settings) -> str | None:
     """
     if settings.agent_secret_master_key is not None:
         return settings.agent_secret_master_key.get_secret_value()
-    return _stored_secret("dev-master-key") if settings.development_tokens else None
+    return _stored("dev-master-key", lambda: secrets.token_urlsafe(48)) if settings.development_tokens else None
 
 
-def _stored_secret(name: str) -> str:
+def _stored(name: str, generate: Callable[[], str]) -> str:
     """Return a stored secret, generated at first use. Concurrent first uses in several processes return one secret."""
     path = data_dir() / name
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            _publish(path, secrets.token_urlsafe(48))
+            _publish(path, generate())
         return path.read_text()
     except OSError as error:
         raise DataFolderError(path.parent, error) from error
@@ -74,7 +77,7 @@ def _publish(path: Path, text: str) -> None:
 
 
 def make_token(
-    secret: str,
+    key: SigningKey,
     *,
     user_id: str,
     email: str | None,
@@ -82,17 +85,6 @@ def make_token(
     lifetime_seconds: float = LIFETIME_SECONDS,
     admin: bool = False,
 ) -> str:
-    """Return a token with Supabase's claims, signed with HS256."""
-    now = time.time()
-    claims = {
-        "sub": user_id,
-        "email": email,
-        "role": "authenticated",
-        "aud": "authenticated",
-        "iss": issuer,
-        "iat": int(now),
-        "exp": now + lifetime_seconds,
-        "session_id": str(uuid.uuid4()),
-        "app_metadata": {"role": "admin"} if admin else {},
-    }
-    return jwt.encode(claims, secret, algorithm="HS256")
+    """Return a token with Supabase's claims."""
+    claims = claims_of(issuer=issuer, user_id=user_id, email=email, lifetime_seconds=lifetime_seconds, admin=admin)
+    return key.sign(claims)

@@ -32,6 +32,7 @@ class Endpoints:
         graphql: ``/graphql`` over HTTP.
         socket: ``/graphql`` over WebSocket.
         rest: ``/v1``, and the proxy for agents.
+        issuer: ``/auth/v1``, the embedded Supabase, if development tokens are accepted.
         gateway: the gateway; ``None`` before the lifespan begins.
     """
 
@@ -39,6 +40,7 @@ class Endpoints:
         self.graphql = Deferred()
         self.socket = Deferred()
         self.rest = Deferred()
+        self.issuer = Deferred()
         self.gateway: Gateway | None = None
 
 

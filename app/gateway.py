@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from starlette.types import Receive, Scope
+from starlette.types import ASGIApp, Receive, Scope
 
 from app.asgi import read_body
-from app.auth import Authenticator
 from app.drain import Drain
 from app.graphql.engine import Engine
 from app.json_text import values_in
+from app.signin.authenticator import Authenticator
 from app.slots import Slots
 from app.telemetry import Telemetry
 from clients.origin import Origin
@@ -38,6 +38,7 @@ class Gateway:
         open_introspection: whether introspection needs no token.
         open_metrics: whether metrics and health details are public if ``metrics_token`` is not set.
         fault_page: the local URL of the embedded services' page for injecting faults.
+        issuer: the embedded Supabase, if development tokens are accepted.
     """
 
     engine: Engine
@@ -51,6 +52,7 @@ class Gateway:
     max_body_bytes: int
     metrics_token: str | None
     fault_page: str | None = None
+    issuer: ASGIApp | None = None
 
     @property
     def heartbeat(self) -> float:
@@ -73,14 +75,14 @@ class Gateway:
             await self.engine.pacer.wait()
             self.engine.pacer.take(values_in(text) // VALUES_PER_FIELD)
 
-    def principal(self, authorization: str | None) -> Principal | None:
+    async def principal(self, authorization: str | None) -> Principal | None:
         """Return the authenticated user, or ``None`` if there is no token and introspection needs none.
 
-        Raise Unauthenticated if the token is missing or invalid.
+        Raise GatewayError if the token is missing, invalid or cannot be verified.
         """
         if authorization is None and self.open_introspection:
             return None
-        return self.authenticator.principal(authorization)
+        return await self.authenticator.principal(authorization)
 
     def context(
         self,

@@ -41,14 +41,14 @@ class Identity:
         return self.principal
 
 
-def identify(gateway: Gateway, secrets: ProxySecrets, scope: Scope) -> Identity:
+async def identify(gateway: Gateway, secrets: ProxySecrets, scope: Scope) -> Identity:
     """Identify a request's sender by its token or agent secret, or else by the client's address."""
     path = scope["path"]
     proxied = proxied_user(path) if path.startswith("/api/") else None
     refusal = None
     if proxied is not None or path == "/graphql" or is_rest(path):
         try:
-            principal = _principal(gateway, secrets, header(scope, b"authorization"), proxied, path)
+            principal = await _principal(gateway, secrets, header(scope, b"authorization"), proxied, path)
         except GatewayError as error:
             refusal = error
         else:
@@ -77,9 +77,10 @@ def address_of(scope: Scope) -> str:
     return f"{number >> _SUBNET_BITS:x}"
 
 
-def _principal(
+async def _principal(
     gateway: Gateway, secrets: ProxySecrets, authorization: str | None, proxied: str | None, path: str
 ) -> Principal | None:
     if proxied is not None:
         return secrets.principal(authorization, proxied)
-    return gateway.principal(authorization) if path == "/graphql" else gateway.authenticator.principal(authorization)
+    principal = gateway.principal if path == "/graphql" else gateway.authenticator.principal
+    return await principal(authorization)

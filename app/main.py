@@ -130,6 +130,7 @@ def _router(api: FastAPI, endpoints: Endpoints, settings: Settings) -> Router:
 def _open(endpoints: Endpoints, gateway: Gateway, settings: Settings) -> None:
     endpoints.gateway = gateway
     endpoints.graphql.app, endpoints.rest.app = GraphQLHttp(gateway), RestEndpoint(gateway)
+    endpoints.issuer.app = gateway.issuer
     sockets = Sockets(
         total=settings.max_sockets,
         per_user=settings.max_sockets_per_user,

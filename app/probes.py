@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -52,8 +52,8 @@ class Probe:
     embedded: bool = True
 
 
-def probes_of(settings: Settings, resources: Resources, redis: Check | None) -> list[Probe]:
-    """Return a probe for each service whose URL is set."""
+def probes_of(settings: Settings, resources: Resources, pings: Mapping[Service, Check]) -> list[Probe]:
+    """Return a probe for each service whose URL is set. ``pings`` has the services' health checks."""
     fallback = not settings.is_production
     platform_key, probes = resources.platform_key, []
     if (url := settings.ams_base_url) is not None:
@@ -85,10 +85,12 @@ def probes_of(settings: Settings, resources: Resources, redis: Check | None) -> 
                 embedded=fallback,
             )
         )
-    if settings.redis_url is not None and redis is not None:
-        probes.append(
-            Probe(service=Service.REDIS, url=settings.redis_url, variable="REDIS_URL", ping=redis, embedded=False)
-        )
+    others = {Service.SUPABASE: settings.supabase_url, Service.REDIS: settings.redis_url}
+    probes += [
+        Probe(service=service, url=url, variable=f"{service.name}_URL", ping=pings[service], embedded=False)
+        for service, url in others.items()
+        if url is not None
+    ]
     return probes
 
 

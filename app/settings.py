@@ -74,11 +74,17 @@ class Settings(BaseSettings):
     litellm_base_url: Annotated[str | None, AfterValidator(addresses.litellm_url)] = None
     """Base URL of the LiteLLM proxy, without /v1. If empty, the gateway uses the embedded LiteLLM."""
     supabase_url: Annotated[str | None, AfterValidator(addresses.supabase_url)] = None
-    """URL of the Supabase project that signs users in. If SUPABASE_URL and SUPABASE_JWT_SECRET are empty, the gateway
-    accepts development tokens, except in production.
+    """URL of the Supabase project that signs users in. The gateway reads the keys that verify tokens from the project's
+    JWKS. If empty, the gateway accepts development tokens, except in production.
     """
     supabase_jwt_secret: Hs256Secret = None
-    """The Supabase project's HS256 JWT secret, of at least 32 bytes."""
+    """The Supabase project's legacy HS256 JWT secret, at least 32 bytes. If empty, the gateway accepts only tokens that
+    are signed with a key of the project's JWKS (ES256, RS256 or EdDSA).
+    """
+    supabase_jwt_issuer: Annotated[str | None, AfterValidator(addresses.issuer)] = None
+    """The iss claim of the Supabase project's tokens. If empty, it is SUPABASE_URL/auth/v1; a project with a custom
+    domain can have another one.
+    """
     supabase_service_key: HeaderSecret = None
     """The gateway's API key for AMS."""
     letta_api_key: HeaderSecret = None
@@ -241,7 +247,12 @@ class Settings(BaseSettings):
     @property
     def development_tokens(self) -> bool:
         """Return whether the gateway accepts development tokens. ``agentgraph token`` creates these tokens."""
-        return self.supabase_url is None and self.supabase_jwt_secret is None and not self.is_production
+        return self.supabase_url is None and not self.is_production
+
+    @property
+    def issuer(self) -> str:
+        """Return the ``iss`` claim of the Supabase project's tokens (Supabase contract)."""
+        return self.supabase_jwt_issuer or f"{self.supabase_url}/auth/v1"
 
     @property
     def bind_host(self) -> str:
@@ -272,11 +283,10 @@ class Settings(BaseSettings):
 
     def _problems(self) -> list[str]:
         found = [*self._production_problems()] if self.is_production else []
-        secret = self.supabase_jwt_secret
         found += self._short_secrets()
-        if (self.supabase_url is None) != (secret is None) and not self.is_production:
-            missing = "SUPABASE_URL" if self.supabase_url is None else "SUPABASE_JWT_SECRET"
-            found.append(f"{missing}: required, because SUPABASE_URL and SUPABASE_JWT_SECRET must be set together")
+        if self.supabase_url is None and not self.is_production:
+            names = {"SUPABASE_JWT_SECRET": self.supabase_jwt_secret, "SUPABASE_JWT_ISSUER": self.supabase_jwt_issuer}
+            found += [f"SUPABASE_URL: required, because {name} is set" for name, value in names.items() if value]
         if self.ams_base_url is not None and self.supabase_service_key is None:
             found.append("SUPABASE_SERVICE_KEY: required, because AMS_BASE_URL is set")
         if self.letta_base_url is not None and self.letta_api_key is None:
@@ -305,7 +315,6 @@ class Settings(BaseSettings):
             "LETTA_BASE_URL": self.letta_base_url,
             "LITELLM_BASE_URL": self.litellm_base_url,
             "SUPABASE_URL": self.supabase_url,
-            "SUPABASE_JWT_SECRET": self.supabase_jwt_secret,
         }
         return [f"{name}: required if ENVIRONMENT is production" for name, value in needed.items() if value is None]
 

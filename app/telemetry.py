@@ -106,7 +106,7 @@ class _UpstreamMetrics:
         self.open_parts = Gauge("agentgraph_open_part_breakers", text, ["service"], registry=registry)
         text = "Reads that were repeated because the service had closed an idle connection."
         self.repeats = counter("agentgraph_upstream_repeats", text, call)
-        for service in (Service.AMS, Service.LETTA, Service.LITELLM):
+        for service in (Service.AMS, Service.LETTA, Service.LITELLM, Service.SUPABASE):
             self.breaker.labels(service.value).state(BreakerState.CLOSED.value)
 
 

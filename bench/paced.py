@@ -159,9 +159,9 @@ def _tokens(number: int) -> list[str]:
     """Return a token for each stream; ``STREAMS_PER_USER`` streams share a user."""
     from app import devtokens  # noqa: PLC0415 - only the driver needs it
 
-    secret = devtokens.dev_secret()
+    key = devtokens.signing_key()
     users = [str(uuid.uuid4()) for _ in range(-(-number // STREAMS_PER_USER))]
-    made = [devtokens.make_token(secret, user_id=user, email=None) for user in users]
+    made = [devtokens.make_token(key, user_id=user, email=None) for user in users]
     return [made[place // STREAMS_PER_USER] for place in range(number)]
 
 

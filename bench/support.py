@@ -91,7 +91,7 @@ class Running:
 
 def token(user_id: str = ADA) -> str:
     """Return a token that the gateways of these scenarios accept."""
-    return devtokens.make_token(devtokens.dev_secret(), user_id=user_id, email="ada@example.com")
+    return devtokens.make_token(devtokens.signing_key(), user_id=user_id, email="ada@example.com")
 
 
 @asynccontextmanager

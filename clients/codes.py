@@ -53,7 +53,13 @@ class Reason(StrEnum):
     TOKEN_MISSING = "TOKEN_MISSING", (_UNAUTHENTICATED, "The request has no bearer token.")
     TOKEN_INVALID = "TOKEN_INVALID", (_UNAUTHENTICATED, "The token, or one of its claims, is invalid.")
     TOKEN_EXPIRED = "TOKEN_EXPIRED", (_UNAUTHENTICATED, "The token has expired.")
+    TOKEN_REVOKED = "TOKEN_REVOKED", (_UNAUTHENTICATED, "An admin has revoked the token's session.")
     ANONYMOUS = "ANONYMOUS", (_FORBIDDEN, "The token belongs to an anonymous user, who has not signed up.")
+    ISSUER = (
+        "ISSUER",
+        (_UNAVAILABLE, "The gateway cannot fetch the keys that verify the token from the token's issuer."),
+        (_OVERLOADED, "Too many requests wait for the keys of the token's issuer."),
+    )
     ROLE = "ROLE", (_FORBIDDEN, "The user's role does not allow the operation.")
     MODEL_NOT_ALLOWED = "MODEL_NOT_ALLOWED", (_FORBIDDEN, "The user's LiteLLM key does not allow calls to the model.")
 

@@ -65,7 +65,7 @@ def of_status(service: Service, answer: Answer) -> UpstreamError:
         message, wait = f"{name} failed with status {answer.status}. Retry later.", retry_after_seconds(answer.headers)
         return UpstreamError(message, reason=Reason.STATUS, service=service, retry_after_seconds=wait)
     happened = "answered with the redirect" if is_redirect(answer.status) else "answered with the unexpected"
-    message = f"{name} {happened} status {answer.status}. Check {service.value.upper()}_BASE_URL."
+    message = f"{name} {happened} status {answer.status}. Check {_setting(service)}."
     return UpstreamError(message, reason=Reason.STATUS, service=service, can_retry=False)
 
 
@@ -76,9 +76,7 @@ def of_ping(service: Service, answer: Answer) -> UpstreamError | None:
     try:
         _JSON.decode(answer.body)
     except UNREADABLE:
-        message = (
-            f"{display_name(service)}'s health check returns invalid JSON. Check {service.value.upper()}_BASE_URL."
-        )
+        message = f"{display_name(service)}'s health check returns invalid JSON. Check {_setting(service)}."
         return UpstreamError(message, reason=Reason.DECODE, service=service, can_retry=False)
     return None
 
@@ -109,3 +107,8 @@ def of_breaker(service: Service, call: Call, refused: BreakerRefused) -> Upstrea
         service=service,
         retry_after_seconds=round(refused.retry_after_seconds, 3),
     )
+
+
+def _setting(service: Service) -> str:
+    """Return the setting with the service's URL."""
+    return "SUPABASE_URL" if service is Service.SUPABASE else f"{service.name}_BASE_URL"

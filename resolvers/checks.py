@@ -4,6 +4,7 @@ Every check returns its input, or raises BadUserInput.
 """
 
 import re
+import uuid
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ MAX_NAME = 200
 MAX_DESCRIPTION = 10_000
 MAX_SEARCH = 200
 MAX_SUMMARY = 1000
+MAX_SESSION_ID = 100
 MAX_TAGS = 50
 MAX_TAG = 100
 MAX_SOURCE_BYTES = 500_000
@@ -76,6 +78,15 @@ def text(text: str | None, field: str, most: int) -> str | None:
     if text is not None and len(text) > most:
         raise BadUserInput(f"`{field}` has {len(text):,} characters: at most {most:,} are allowed.", reason=Reason.TEXT)
     return text
+
+
+def session_id(text: str) -> str:
+    """Check the id of a sign-in session, and return the id in the form that tokens have."""
+    try:
+        return str(uuid.UUID(text.strip()))
+    except ValueError as error:
+        message = "`sessionId` must be a UUID: the `session_id` claim of the session's access tokens."
+        raise BadUserInput(message, reason=Reason.TEXT) from error
 
 
 def agent_name(name: str | None) -> str | None:

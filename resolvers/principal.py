@@ -13,12 +13,16 @@ class Role(StrEnum):
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """A signed-in user. Only ``app.auth`` and ``app.rest.secrets`` create instances, from a verified token or secret.
+    """A signed-in user. Only ``app.signin`` and ``app.rest.secrets`` create instances, from a verified token or secret.
 
     ``user_id`` is the token's ``sub``, and ``expires_at`` its ``exp`` in seconds since the epoch. Secrets never expire.
+    ``session_id`` identifies the sign-in session, and ``key_id`` the public key that verified the token. Each is empty
+    if there is none.
     """
 
     user_id: str
     role: Role
     expires_at: float
     email: str | None = None
+    session_id: str = ""
+    key_id: str = ""

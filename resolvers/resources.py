@@ -9,6 +9,7 @@ from resolvers.idempotency import IdempotencyKeys
 from resolvers.limits import RateLimits
 from resolvers.platform import Health
 from resolvers.recent_ids import CreatedIds, ShownIds
+from resolvers.sessions import Sessions
 from resolvers.streams.hub import StreamHub
 from resolvers.streams.limits import StreamMetrics
 from resolvers.streams.timeouts import Timeouts
@@ -33,3 +34,4 @@ class Resources:
     shown_ids: ShownIds = field(default_factory=ShownIds)
     created_ids: CreatedIds = field(default_factory=CreatedIds)
     watches: Watches = field(default_factory=Watches)
+    sessions: Sessions = field(default_factory=Sessions)

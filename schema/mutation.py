@@ -6,6 +6,7 @@ from schema.mutations.agents import AgentMutations
 from schema.mutations.completions import CompletionMutations
 from schema.mutations.conversations import ConversationMutations
 from schema.mutations.memory import MemoryMutations
+from schema.mutations.sessions import SessionMutations
 from schema.mutations.templates import TemplateMutations
 from schema.mutations.turns import MessageMutations, TurnMutations
 
@@ -22,5 +23,6 @@ class Mutation(
     CompletionMutations,
     TurnMutations,
     MemoryMutations,
+    SessionMutations,
 ):
     """The fields have the order of the base classes."""

@@ -76,7 +76,7 @@ enum(
     "Why the gateway ended a subscription to a stream that continues.",
     SLOW="The client read too slowly. Subscribe again.",
     DRAINING="The gateway process is shutting down. Connect and subscribe again.",
-    SIGNED_OUT="The token expired. Sign in again.",
+    SIGNED_OUT="The token expired, or its session was revoked. Sign in again.",
 )
 enum(
     OnDisconnect,

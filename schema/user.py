@@ -30,7 +30,7 @@ enum(
     Role,
     "The permissions of a user.",
     USER="The user can access only the user's own objects.",
-    ADMIN="The user can publish templates, and can access only the user's own objects.",
+    ADMIN="The user can publish templates and revoke sessions, and can access only the user's own objects.",
 )
 
 _OWN_KEY = "user's own LiteLLM key. Null if the platform's key pays for the user's model calls."

@@ -1,7 +1,6 @@
 """Describes the bounds on requests, connections, WebSockets, GraphQL documents and slots."""
 
 from app import sockets, wire
-from app.auth import MAX_TOKEN_CHARS
 from app.bounds.bound import Bound, bad, refused, shared, size, too_complex
 from app.connection import HELD_BYTES, LINGER_BYTES, LINGER_SECONDS
 from app.encodings import MAX_CODINGS
@@ -15,12 +14,14 @@ from app.json_text import MAX_CONTAINERS
 from app.outgoing import MAX_UNSENT_BYTES, MIN_STEP_BYTES, STEP_FRACTION
 from app.server import KEEP_ALIVE_SECONDS
 from app.shedding import MAX_WAIT_SECONDS
+from app.signin import issuer, keys
+from app.signin.token import MAX_TOKEN_CHARS
 from app.slots import BODIES
 from app.sockets import BURST_SECONDS
 from app.weights import MAX_OWNERS
 from clients.bulkhead import SHARES
 from clients.codes import ErrorCode, Reason
-from resolvers import checks, paging, usage
+from resolvers import checks, paging, sessions, usage
 from schema.node import MAX_NODES
 
 _CLOSES = "the gateway closes the connection"
@@ -88,6 +89,19 @@ REQUESTS = (
         "a bearer token",
         refused(ErrorCode.UNAUTHENTICATED, Reason.TOKEN_INVALID),
         f"{MAX_TOKEN_CHARS:,} characters",
+    ),
+    Bound(
+        "issuer-keys",
+        "keys that are read from the JWKS of the token's issuer",
+        "the other keys are ignored",
+        str(keys.MAX_KEYS),
+    ),
+    Bound("revoked-sessions", "revoked sessions", "evicts the least recently used", f"{sessions.MAX_REVOKED:,}"),
+    Bound(
+        "issuer-waiting",
+        "requests whose token has an unknown `kid` and that wait for the JWKS",
+        refused(ErrorCode.OVERLOADED, Reason.ISSUER),
+        f"{issuer.MAX_WAITING:,}",
     ),
     Bound(
         "key",

@@ -1,4 +1,4 @@
-"""``agentgraph token`` and ``agentgraph agent-secret``: print a user's development token or agent secret."""
+"""``agentgraph token``, ``password`` and ``agent-secret``: print a user's token, password or agent secret."""
 
 import argparse
 import uuid
@@ -12,18 +12,28 @@ from app.usage import UsageError
 
 def token(options: argparse.Namespace) -> None:
     """Print a development token."""
+    _check_development()
+    print(development_token(options.user, hours=options.hours, admin=options.admin))
+
+
+def password(_: argparse.Namespace) -> None:
+    """Print the password with which supabase-js signs development users in."""
+    _check_development()
+    print(devtokens.password())
+
+
+def _check_development() -> None:
     if not Settings.load().development_tokens:
         raise UsageError(
             "development tokens are not accepted, because Supabase is configured or ENVIRONMENT is production"
         )
-    print(development_token(options.user, hours=options.hours, admin=options.admin))
 
 
 def development_token(user: str, *, hours: float = devtokens.LIFETIME_SECONDS / 3600, admin: bool = False) -> str:
     """Return a development token for a user. ``user`` is a name or id. Raise UsageError if no such user exists."""
     user_id, email = _person(user)
-    secret = devtokens.dev_secret()
-    return devtokens.make_token(secret, user_id=user_id, email=email, lifetime_seconds=hours * 3600, admin=admin)
+    key = devtokens.signing_key()
+    return devtokens.make_token(key, user_id=user_id, email=email, lifetime_seconds=hours * 3600, admin=admin)
 
 
 def secret(options: argparse.Namespace) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from email.message import Message
 from typing import Any
 from urllib.parse import parse_qs
@@ -26,7 +23,6 @@ from app.asgi import (
     unless_disconnected,
     write,
 )
-from app.auth import token_missing
 from app.gateway import Gateway
 from app.graphql.documents import Operation
 from app.graphql.errors import RequestError, request_error
@@ -37,12 +33,13 @@ from app.graphql.results import Refused
 from app.graphql.streamed import relay
 from app.identity import identity_of
 from app.limits import CountedSend
+from app.signin.errors import token_missing
+from app.signin.lifetime import WhileSignedIn
 from app.slots import Slot
 from clients.codes import ErrorCode, Reason
 from clients.errors import BadUserInput, GatewayError
 from resolvers.limits import LimitKind
 from resolvers.principal import Principal
-from resolvers.streams.events import DetachReason
 from resolvers.streams.log import Leave
 
 MAX_QUERY_FIELDS = 100
@@ -86,6 +83,8 @@ class GraphQLHttp:
         if principal is not None:
             await send.count(self._gateway.resources.limits, principal.user_id, LimitKind.GENERAL)
         request = await self._request(scope, receive)
+        if principal is not None:
+            self._gateway.authenticator.check(principal)  # the body may have taken long
         engine = self._gateway.engine
         operation = engine.documents.operation(request.query, request.operation_name)
         media = accepts.choose(operation)
@@ -106,7 +105,7 @@ class GraphQLHttp:
             results = engine.results(operation, request.variables, context, report_cost=report)
             del request, context  # a subscription may run for hours
             drain = self._gateway.drain
-            with drain.stream(), drain.leaving(leave), self._until_signed_out(principal, leave):
+            with drain.stream(), drain.leaving(leave), self._signed_in(principal, leave):
                 await unless_disconnected(receive, relay(send, results, framing, self._gateway.heartbeat, leave))
             return
         with self._gateway.drain.leaving(leave):
@@ -118,18 +117,8 @@ class GraphQLHttp:
         slot.size = len(body)
         await respond(send, status, body, f"{media}; charset=utf-8")
 
-    @contextmanager
-    def _until_signed_out(self, principal: Principal | None, leave: Leave) -> Iterator[None]:
-        """Detach a stream's readers when the user's token has expired and the grace period has passed."""
-        if principal is None:
-            yield
-            return
-        left = max(0.0, principal.expires_at - time.time()) + self._gateway.resources.streams.limits.grace
-        timer = asyncio.get_running_loop().call_later(left, leave.now, DetachReason.SIGNED_OUT)
-        try:
-            yield
-        finally:
-            timer.cancel()
+    def _signed_in(self, principal: Principal | None, leave: Leave) -> AbstractContextManager[None]:
+        return nullcontext() if principal is None else WhileSignedIn(principal, leave, self._gateway.resources)
 
     def _check_allowed(self, scope: Scope, operation: Operation, principal: Principal | None) -> None:
         if principal is None and not operation.introspection_only:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, aclosing
 from functools import partial
 from typing import Any
 
@@ -23,9 +23,10 @@ from app.gateway import Gateway
 from app.graphql.errors import INTERNAL_MESSAGE, RequestError
 from app.graphql.http import parse_request
 from app.graphql.results import Refused, Result
-from app.graphql.subprotocol import Close, Closed, id_of, message_of, payload_of
+from app.graphql.subprotocol import Close, Closed, authorization_of, id_of, message_of, payload_of
 from app.identity import Identity, address_of
 from app.shares import RETRY_SECONDS, Holding
+from app.signin.errors import token_expired
 from app.slots import Slot
 from app.sockets import Sockets
 from app.wire import EXTENSION, Frames
@@ -74,7 +75,8 @@ class Session:
         self._expiry: asyncio.TimerHandle | None = None
         self._expired = False
         self._leave = Leave()
-        self._release_slot: Callable[[], None] = sockets.anonymous.join(address_of(scope), self._make_room)
+        self._held = ExitStack()
+        self._held.callback(sockets.anonymous.join(address_of(scope), self._make_room))
 
     async def run(self) -> None:
         """Serve the socket until the socket closes, and then cancel every operation."""
@@ -89,7 +91,7 @@ class Session:
             if closed is not None:
                 await self._close(closed)
         finally:
-            self._release_slot()
+            self._held.close()
             if self._expiry is not None:
                 self._expiry.cancel()
             tasks = [reader, *self._operations.values()]
@@ -185,17 +187,17 @@ class Session:
     async def _init(self, payload: object) -> None:
         if self._principal is not None:
             raise Closed(Close.TOO_MANY, "Too many initialisation requests")
-        if payload is not None and not isinstance(payload, dict):
-            raise Closed(Close.INVALID_MESSAGE, "The `payload` of the connection_init message must be a JSON object.")
-        parameters = {str(name).lower(): value for name, value in (payload or {}).items()}
-        authorization = parameters.get("authorization", header(self._scope, b"authorization"))
+        authorization = authorization_of(payload, header(self._scope, b"authorization"))
         try:
-            principal = self._gateway.authenticator.principal(authorization if isinstance(authorization, str) else None)
+            principal = await self._gateway.authenticator.principal(authorization)
         except (Unauthenticated, Forbidden) as error:
             raise Closed(Close.FORBIDDEN, error.reason or "Forbidden") from error
+        except GatewayError as error:  # the client reconnects
+            raise Closed(Close.TRY_AGAIN_LATER, error.reason or error.code) from error
+        if (seconds := principal.expires_at - time.time()) <= 0:  # within the leeway
+            raise Closed(Close.FORBIDDEN, Reason.TOKEN_EXPIRED)
         self._admit(principal)
-        left = max(0.0, principal.expires_at - time.time())
-        self._expiry = asyncio.get_running_loop().call_later(left, self._expire)
+        self._expiry = asyncio.get_running_loop().call_later(seconds, self._expire)
         await self._send_message({"type": "connection_ack"})
 
     def _admit(self, principal: Principal) -> None:
@@ -206,8 +208,10 @@ class Session:
             raise Closed(Close.TOO_MANY, error.message) from error
         except Overloaded as error:
             raise Closed(Close.TRY_AGAIN_LATER, error.message) from error
-        self._release_slot()
-        self._release_slot = partial(self._sockets.slots.give, principal.user_id)
+        self._held.close()
+        self._held.callback(self._sockets.slots.give, principal.user_id)
+        revoked = partial(self._sign_out, Reason.TOKEN_REVOKED)
+        self._held.enter_context(self._gateway.resources.sessions.watched(principal, revoked))
         self._principal = principal
         self._scope["state"]["identity"] = Identity(Owner(principal.user_id), principal)
         frames: Frames | None = self._scope.get("extensions", {}).get(EXTENSION)
@@ -227,9 +231,9 @@ class Session:
         self._leave.now(DetachReason.SIGNED_OUT)
         self._expiry = asyncio.get_running_loop().call_later(DETACH_SECONDS, self._sign_out)
 
-    def _sign_out(self) -> None:
+    def _sign_out(self, reason: Reason = Reason.TOKEN_EXPIRED) -> None:
         if not self._over.done():
-            self._over.set_result(Closed(Close.FORBIDDEN, Reason.TOKEN_EXPIRED))
+            self._over.set_result(Closed(Close.FORBIDDEN, reason))
 
     async def _subscribe(self, operation_id: str, payload: object, size: int) -> None:
         if self._principal is None:
@@ -242,12 +246,9 @@ class Session:
         if not self._gateway.drain.is_open:
             await self._fail(operation_id, refusal())
         elif self._expired:
-            expired = Unauthenticated("The token has expired. Sign in again.", reason=Reason.TOKEN_EXPIRED)
-            await self._fail(operation_id, expired)
+            await self._fail(operation_id, token_expired())
         elif len(self._operations) >= MAX_OPERATIONS:
-            message = (
-                f"The WebSocket has {MAX_OPERATIONS} operations, which is the limit. Complete one operation first."
-            )
+            message = f"The WebSocket already runs {MAX_OPERATIONS} operations, the limit. Complete an operation first."
             await self._fail(
                 operation_id, RateLimited(message, reason=Reason.OPERATIONS, retry_after_seconds=RETRY_SECONDS)
             )

@@ -63,3 +63,16 @@ def id_of(message: dict[str, Any]) -> str:
 def payload_of(message: dict[str, Any]) -> dict[str, Any]:
     """Copy a message's ``payload``, if any, into a dict for the reply."""
     return {"payload": message["payload"]} if "payload" in message else {}
+
+
+def authorization_of(payload: object, header: str | None) -> str | None:
+    """Return the ``authorization`` in the payload of a ``connection_init`` message, or ``header`` if it has none.
+
+    Raises:
+        Closed: the payload is not an object.
+    """
+    if payload is not None and not isinstance(payload, dict):
+        raise Closed(Close.INVALID_MESSAGE, "The `payload` of the connection_init message must be a JSON object.")
+    parameters = {str(name).lower(): value for name, value in (payload or {}).items()}
+    authorization = parameters.get("authorization", header)
+    return authorization if isinstance(authorization, str) else None

@@ -9,7 +9,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from app.asgi import header
-from app.devtokens import dev_secret, make_token
+from app.devtokens import make_token, signing_key
 from app.embedded.people import PEOPLE
 from app.pages.files import IMMUTABLE
 from app.pages.local import is_from_this_machine
@@ -57,7 +57,7 @@ async def _token(request: Request) -> Response:
     if not _is_same_origin(request.scope):
         return JSONResponse({"detail": "Not Found"}, 404, private)
     user_id, email, _ = PEOPLE["ada"]
-    return JSONResponse({"token": make_token(dev_secret(), user_id=user_id, email=email)}, headers=private)
+    return JSONResponse({"token": make_token(signing_key(), user_id=user_id, email=email)}, headers=private)
 
 
 def _is_same_origin(scope: Scope) -> bool:

@@ -11,7 +11,7 @@ from ipaddress import IPv6Address, ip_address
 from starlette.types import Scope
 
 from app.asgi import header
-from app.devtokens import dev_secret, make_token
+from app.devtokens import make_token, signing_key
 from app.embedded.people import PEOPLE
 from app.settings import Settings
 
@@ -27,7 +27,7 @@ def local_token(scope: Scope, settings: Settings) -> str | None:
     if not settings.development_tokens or not is_local(scope):
         return None
     user_id, email, _ = PEOPLE["ada"]
-    return make_token(dev_secret(), user_id=user_id, email=email)
+    return make_token(signing_key(), user_id=user_id, email=email)
 
 
 def is_local(scope: Scope) -> bool:

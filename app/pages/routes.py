@@ -1,4 +1,7 @@
-"""The routes of the pages: ``/``, ``/docs`` and the files under ``/pages``. ``GraphiQL`` serves ``/graphql``."""
+"""The routes of the pages: ``/``, ``/docs`` and the files under ``/pages``, and of sign-in during development.
+
+``GraphiQL`` serves ``/graphql``.
+"""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,4 +34,6 @@ def page_routes(settings: Settings, endpoints: Endpoints) -> list[BaseRoute]:
             return page(text, _DOCS_POLICY)
 
         routes.append(Route("/docs", docs))
+    if settings.development_tokens:
+        routes.append(Mount("/auth/v1", endpoints.issuer))
     return routes

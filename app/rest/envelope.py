@@ -30,6 +30,7 @@ _CODES: dict[str, str] = {
     Reason.TOKEN_MISSING: "invalid_api_key",
     Reason.TOKEN_INVALID: "invalid_api_key",
     Reason.TOKEN_EXPIRED: "invalid_api_key",
+    Reason.TOKEN_REVOKED: "invalid_api_key",
     Reason.RATE_LIMIT_GENERAL: "rate_limit_exceeded",
     Reason.RATE_LIMIT_LLM: "rate_limit_exceeded",
     Reason.RATE_LIMIT_PROXY: "rate_limit_exceeded",

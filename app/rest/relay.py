@@ -21,6 +21,7 @@ from app.rest.envelope import JSON, error_event, failure_event
 from app.rest.idempotency import check_stream, counted_start, key_of, keyed_answer
 from app.rest.requests import Chat, Embeddings, check
 from app.rest.table import Row, Work
+from app.signin.lifetime import WhileSignedIn
 from clients.codes import Reason
 from clients.errors import BadUserInput, NotFound
 from clients.litellm import ModelAnswer
@@ -62,6 +63,7 @@ class Relay:
             await respond(send, 200, b'{"object":"list","data":[]}', JSON)
             return
         raw = await self._gateway.body(scope, receive, origin=self._context.origin)
+        self._gateway.authenticator.check(self._context.principal)  # the body may have taken long
         body = parse_object(raw)
         work = _by_body(body) if self._row.work is Work.BY_BODY else self._row.work
         vetted = check(body, Embeddings if work is Work.EMBEDDINGS else Chat)
@@ -145,7 +147,8 @@ class Relay:
                 self._context.reset_loaders()
                 await _copy(send, stream.log, self._gateway.heartbeat, leave)
 
-        with drain.stream(), drain.leaving(leave):
+        signed_in = WhileSignedIn(self._context.principal, leave, self._context.resources)
+        with drain.stream(), drain.leaving(leave), signed_in:
             await unless_disconnected(receive, relay())
 
 

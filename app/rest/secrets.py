@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import uuid
 
-from app.auth import bearer
+from app.signin.token import bearer
 from clients.codes import Reason
 from clients.errors import Unauthenticated
 from resolvers.principal import Principal, Role

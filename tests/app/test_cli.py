@@ -7,12 +7,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import jwt
 import pytest
 
-from app.auth import Authenticator
 from app.banner import banner
 from app.cli import main
-from app.devtokens import ISSUER, data_dir, dev_secret
+from app.devtokens import ISSUER, data_dir, signing_key
 from app.embedded.people import GRACE
 from tests.support.settings import settings_of
 
@@ -27,18 +27,27 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_token_signs_its_user_in(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["token", "--user", "grace"]) == 0
     token = capsys.readouterr().out.strip()
-    principal = Authenticator(secret=dev_secret(), issuer=ISSUER).principal(f"Bearer {token}")
-    assert (principal.user_id, principal.email) == (GRACE, "grace@example.com")
-    assert (data_dir() / "dev-secret").stat().st_mode & 0o777 == 0o600
+    public = signing_key().private.public_key()
+    claims = jwt.decode(token, public, algorithms=["ES256"], audience="authenticated", issuer=ISSUER)
+    assert (claims["sub"], claims["email"]) == (GRACE, "grace@example.com")
+    assert (data_dir() / "dev-signing-key.pem").stat().st_mode & 0o777 == 0o600
 
 
 def test_no_development_token_where_it_would_not_sign_in(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SUPABASE_URL", "https://x.example")
-    monkeypatch.setenv("SUPABASE_JWT_SECRET", "s" * 32)
-    assert main(["token"]) == 1
-    assert capsys.readouterr().err.startswith("agentgraph: development tokens are not accepted")
+    for command in ("token", "password"):
+        assert main([command]) == 1
+        assert capsys.readouterr().err.startswith("agentgraph: development tokens are not accepted")
+
+
+def test_the_password_stays_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["password"]) == 0
+    printed = capsys.readouterr().out
+    assert main(["password"]) == 0
+    assert (capsys.readouterr().out, len(printed)) == (printed, 13)
+    assert (data_dir() / "dev-password").stat().st_mode & 0o777 == 0o600
 
 
 def test_an_agents_secret_is_the_users_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,10 +93,10 @@ def test_a_port_that_is_taken_is_one_line(monkeypatch: pytest.MonkeyPatch, capsy
 def test_processes_that_start_at_once_agree_on_the_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     with ThreadPoolExecutor(8) as threads:
-        made = set(threads.map(lambda _: dev_secret(), range(64)))
+        made = set(threads.map(lambda _: signing_key().pem, range(64)))
     assert len(made) == 1
     assert len(made.pop()) >= 32
-    assert [path.name for path in data_dir().iterdir()] == ["dev-secret"]
+    assert [path.name for path in data_dir().iterdir()] == ["dev-signing-key.pem"]
 
 
 def test_a_data_folder_that_cannot_be_used_is_one_line(

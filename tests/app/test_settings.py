@@ -55,7 +55,9 @@ def test_nothing_set_is_development_with_everything_embedded() -> None:
         ({"request_timeout": "nan"}, ["REQUEST_TIMEOUT"]),
         ({"environment": "prod"}, ["ENVIRONMENT"]),
         ({"log_level": "loud"}, ["LOG_LEVEL"]),
-        ({"supabase_url": "https://x.example"}, ["SUPABASE_JWT_SECRET"]),
+        ({"supabase_jwt_secret": "s" * 32}, ["SUPABASE_URL"]),
+        ({"supabase_jwt_issuer": "https://x.example/auth/v1"}, ["SUPABASE_URL"]),
+        ({"supabase_url": "https://x.example", "supabase_jwt_issuer": "x.example"}, ["SUPABASE_JWT_ISSUER"]),
         ({"supabase_url": "https://x.example", "supabase_jwt_secret": "s3cret"}, ["SUPABASE_JWT_SECRET"]),
         ({"agent_secret_master_key": "s3cret"}, ["AGENT_SECRET_MASTER_KEY"]),
         ({"letta_proxy_key": "s3cret" + "x" * 25}, ["LETTA_PROXY_KEY"]),
@@ -74,7 +76,7 @@ def test_nothing_set_is_development_with_everything_embedded() -> None:
         ({"litellm_base_url": "https://m.example"}, ["LITELLM_API_KEY"]),
         (
             {"environment": "production"},
-            ["AMS_BASE_URL", "LETTA_BASE_URL", "LITELLM_BASE_URL", "SUPABASE_URL", "SUPABASE_JWT_SECRET"],
+            ["AMS_BASE_URL", "LETTA_BASE_URL", "LITELLM_BASE_URL", "SUPABASE_URL"],
         ),
     ],
 )

@@ -7,15 +7,13 @@ from typing import Any
 import pytest
 from graphql import OperationType, get_operation_ast, parse
 
-from app.devtokens import make_token
-from app.embedded.people import ADA
 from app.pages.graphiql import operations
 from tests.support.capabilities import chromium_path
 from tests.support.node import run_node
-from tests.support.stack import KEY, Stack, embedded_stack, until
+from tests.support.stack import Stack, embedded_stack, until
+from tests.support.supabase import supabase_project, token_of
 
 pytestmark = [pytest.mark.needs_node, pytest.mark.needs_chromium, pytest.mark.needs_pages]
-SUPABASE = "http://127.0.0.1:1"
 
 
 def saved() -> list[dict[str, Any]]:
@@ -50,8 +48,8 @@ async def test_each_saved_operation_runs_over_either_transport(stack: Stack) -> 
 
 
 async def test_with_supabase_graphiql_takes_a_token() -> None:
-    async with embedded_stack(supabase_url=SUPABASE, supabase_jwt_secret=KEY) as stack:
-        token = make_token(KEY, user_id=ADA, email="ada@example.com", issuer=f"{SUPABASE}/auth/v1")
+    async with supabase_project() as project, embedded_stack(supabase_url=project.url) as stack:
+        token = token_of(project)
         asked = [{"name": "Budget", "subscribes": False}]
         opened, run, told = await run_node(
             "graphiql.mjs", url=stack.url, chromium=chromium_path(), operations=asked, token=token

@@ -142,7 +142,15 @@ class ExampleRunner:
         return await self._process("node", str(file))
 
     async def _process(self, *command: str, given: str = "") -> Output:
-        own = {"TOKEN": self.gateway.token, "no_proxy": "*", "PYTHONPATH": str(ROOT), "CURL_HOME": str(self.folder)}
+        stored = self.folder / "data" / "agentgraph" / "dev-password"
+        password = stored.read_text() if stored.exists() else ""
+        own = {
+            "TOKEN": self.gateway.token,
+            "PASSWORD": password,
+            "no_proxy": "*",
+            "PYTHONPATH": str(ROOT),
+            "CURL_HOME": str(self.folder),
+        }
         process = await asyncio.create_subprocess_exec(
             *command,
             cwd=self.folder,

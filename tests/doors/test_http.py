@@ -149,7 +149,7 @@ async def test_operators_get_health_metrics_and_descriptions(stack: Stack) -> No
     assert (await stack.client.get("/ping")).json() == {"status": "ok"}
     health = (await stack.client.get("/health")).json()
     assert health["status"] == "ok"
-    assert set(health["services"]) == {"ams", "letta", "litellm"}
+    assert set(health["services"]) == {"ams", "letta", "litellm", "supabase"}
     metrics = (await stack.client.get("/metrics")).text
     assert 'agentgraph_upstream_calls_total{operation="me",outcome="ok",service="ams"} 1.0' in metrics
     assert 'agentgraph_requests_total{method="POST",route="/graphql",status="200"} 1.0' in metrics

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import openai
 import pytest
 
-from app.auth import LEEWAY_SECONDS
+from app.signin.authenticator import LEEWAY_SECONDS
 from tests.support.openai import ask, asking, sdk_client
 from tests.support.stack import ADA, Stack, until
 from tests.support.streaming import expected, upstream_closed

@@ -28,12 +28,7 @@ def forged(**changes: object) -> str:
         "exp": time.time() + 600,
         **changes,
     }
-    return jwt.encode(
-        {name: value for name, value in claims.items() if value is not None},
-        devtokens.dev_secret(),
-        algorithm="HS256",
-        headers={"kid": "whatever"},
-    )
+    return devtokens.signing_key().sign({name: value for name, value in claims.items() if value is not None})
 
 
 def unsigned() -> str:
@@ -56,9 +51,9 @@ BAD: dict[str, Callable[[], str]] = {
     "sub is a URN": lambda: forged(sub=f"urn:uuid:{ADA}"),
     "typ of an access token": lambda: jwt.encode(
         jwt.decode(forged(), options={"verify_signature": False}),
-        devtokens.dev_secret(),
-        algorithm="HS256",
-        headers={"typ": "at+jwt"},
+        devtokens.signing_key().private,
+        algorithm="ES256",
+        headers={"typ": "at+jwt", "kid": devtokens.signing_key().key_id},
     ),
     "aud of lists": lambda: forged(aud=[["authenticated"]]),
     "sub is no uuid": lambda: forged(sub="admin"),

@@ -14,9 +14,9 @@ import pytest_asyncio
 from websockets.exceptions import ConnectionClosed
 
 from app import devtokens
-from app.auth import MAX_TOKEN_CHARS
 from app.bounds import page
 from app.graphql import subprotocol
+from app.signin.token import MAX_TOKEN_CHARS
 from resolvers import checks, completing, completion_input, paging, passages, public_urls, usage
 from resolvers.streams.limits import StreamLimits
 from schema.inputs import MAX_TEXT
@@ -101,7 +101,7 @@ MEMORY = "query($a: ID!, $q: String!) { agent(id: $a) { searchMemory(query: $q) 
 
 
 def signed(email: str) -> str:
-    return devtokens.make_token(devtokens.dev_secret(), user_id=ADA, email=email)
+    return devtokens.make_token(devtokens.signing_key(), user_id=ADA, email=email)
 
 
 def deep(levels: int) -> str:

@@ -66,7 +66,9 @@ async def test_a_dead_service_makes_only_its_own_fields_null(stack: Stack, servi
     assert answer["data"]["viewer"]["email"] == "ada@example.com"
     assert answer["data"]["platform"]["degraded"] is True
     status = {one["service"]: one["status"] for one in answer["data"]["platform"]["services"]}
-    assert status == {name: "DOWN" if name == service.upper() else "OK" for name in ("AMS", "LETTA", "LITELLM")}
+    assert status == {
+        name: "DOWN" if name == service.upper() else "OK" for name in ("AMS", "LETTA", "LITELLM", "SUPABASE")
+    }
     if service != "ams":
         rows = [node["version"] for node in answer["data"]["viewer"]["agents"]["nodes"]]
         assert rows == [row["version"] for row in stack.platform.state.users[ADA].rows]

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from app import devtokens, gateway
+from app import gateway
 from app.embedded.faults import Fault
 from app.embedded.people import ADA, GRACE
 from clients.bulkhead import SHARES
 from clients.calls import UpstreamLimits
 from tests.support.stack import Stack, embedded_stack, until
+from tests.support.supabase import supabase_project, token_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -119,10 +120,10 @@ async def test_a_large_or_slow_request_head_is_refused() -> None:
 
 
 async def test_introspection_needs_a_token_in_production() -> None:
-    secret = "s" * 40
-    async with embedded_stack(
-        environment="production", supabase_url="https://project.example", supabase_jwt_secret=secret
-    ) as stack:
+    async with (
+        supabase_project() as project,
+        embedded_stack(environment="production", supabase_url=project.url) as stack,
+    ):
         asked = {"query": "{ __schema { queryType { name } } }"}
         sdl = {"query": "{ ...F } fragment F on Query { _service { sdl } }"}
         kind = {"query": '{ __type(name: "User") { name } }'}
@@ -132,8 +133,7 @@ async def test_introspection_needs_a_token_in_production() -> None:
             assert refused.status_code == 401
         nonsense = await stack.client.post("/graphql", content=b"{")
         assert nonsense.status_code == 401
-        issuer = "https://project.example/auth/v1"
-        token = devtokens.make_token(secret, user_id=ADA, email=None, issuer=issuer)
+        token = token_of(project)
         read = await stack.client.post("/graphql", json=asked, headers={"authorization": f"Bearer {token}"})
         assert read.json()["data"]["__schema"]["queryType"]["name"] == "Query"
         composed = await stack.client.post("/graphql", json=sdl, headers={"authorization": f"Bearer {token}"})

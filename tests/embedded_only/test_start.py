@@ -24,6 +24,7 @@ from tests.support.process import serving
 from tests.support.serving import free_port, served
 from tests.support.settings import settings_of
 from tests.support.stack import until
+from tests.support.supabase import supabase_project
 
 SIGN_IN = {"supabase_url": "https://project.example", "supabase_jwt_secret": "s" * 32}
 UNRESOLVED = "the host name cannot be resolved"
@@ -107,14 +108,22 @@ async def test_every_service_that_is_down_is_logged() -> None:
 
 
 async def test_in_production_a_missing_metrics_token_is_logged() -> None:
-    async with platform_running() as platform:
+    async with platform_running() as platform, supabase_project() as project:
         url = f"http://127.0.0.1:{free_port()}"
-        production = settings_with(platform, environment="production", **SIGN_IN, litellm_base_url=url)
-        logged = await warnings_of(production, 2)
+        changes = {"supabase_url": project.url, "litellm_base_url": url}
+        logged = await warnings_of(settings_with(platform, environment="production", **changes), 2)
     assert logged == [
         "METRICS_TOKEN is not set, so /metrics and the details of /health are disabled.",
         f"The gateway cannot connect to LiteLLM at {url}: connection refused. Check LITELLM_BASE_URL.",
     ]
+
+
+async def test_a_supabase_without_keys_is_logged() -> None:
+    async with platform_running() as platform:
+        url = platform.urls["ams"]
+        [logged] = await warnings_of(settings_with(platform, supabase_url=url), 1)
+    assert logged.startswith(f"The server at {url} is not Supabase, or Supabase fails. ")
+    assert logged.endswith("Check SUPABASE_URL.")
 
 
 @pytest.mark.parametrize(("variable", "name"), [("letta_api_key", "Letta"), ("litellm_api_key", "LiteLLM")])

@@ -27,7 +27,7 @@ async def test_without_redis_messages_are_sent_in_the_foreground() -> None:
     assert len(sends) == 2
     assert health["breaker"] == "closed"
     assert "no Redis" in health["note"]
-    notes = {"AMS": None, "LETTA": health["note"], "LITELLM": None}
+    notes = {"AMS": None, "LETTA": health["note"], "LITELLM": None, "SUPABASE": None}
     services = [{"service": service, "note": note} for service, note in notes.items()]
     assert platform == {"data": {"platform": {"degraded": False, "services": services}}}
 

@@ -238,7 +238,7 @@ def test_mutations_are_in_the_order_of_use() -> None:
         *("createAgent", "upgradeAgent", "updateAgent", "deleteAgent", "publishTemplate"),
         *("createConversation", "updateConversation", "forkConversation", "deleteConversation"),
         *("sendMessage", "startCompletion", "complete", "embed", "respondToApproval", "cancelRun", "cancelStream"),
-        *("updateMemoryBlock", "insertPassage", "deletePassage"),
+        *("updateMemoryBlock", "insertPassage", "deletePassage", "revokeSession"),
     ]
 
 

@@ -79,7 +79,7 @@ class Target:
         return host, int(port)
 
     def token(self, user_id: str = ADA, **options: Any) -> str:
-        return devtokens.make_token(devtokens.dev_secret(), user_id=user_id, email="one@example.com", **options)
+        return devtokens.make_token(devtokens.signing_key(), user_id=user_id, email="one@example.com", **options)
 
     def headers(self, user_id: str = ADA) -> dict[str, str]:
         """The headers of a signed-in request."""

@@ -186,6 +186,7 @@ DONE: dict[str, tuple[str, things.Maker]] = {
     "Mutation.updateMemoryBlock": ('input: {blockId: $id value: "v"}', things.block),
     "Mutation.insertPassage": ('input: {agentId: $id text: "t"}', things.agent),
     "Mutation.deletePassage": ("input: {passageId: $id}", things.passage),
+    "Mutation.revokeSession": ('input: {sessionId: "00000000-0000-4000-8000-000000000000"}', _viewer),
     "Subscription.stream": ("id: $id", things.stream),
     "Subscription.message": (f'streamKey: "k" input: {{to: {{conversationId: $id}} {SAID}}}', things.conversation),
     "Subscription.completion": (f'streamKey: "k" input: {{{ASKED}}}', _viewer),

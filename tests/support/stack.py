@@ -49,7 +49,7 @@ class Stack:
 
     def token(self, user_id: str = ADA, **options: Any) -> str:
         """Return a development token."""
-        return devtokens.make_token(devtokens.dev_secret(), user_id=user_id, email="ada@example.com", **options)
+        return devtokens.make_token(devtokens.signing_key(), user_id=user_id, email="ada@example.com", **options)
 
     def agent_secret(self, user_id: str = ADA) -> str:
         """Return the secret of a user's agents."""

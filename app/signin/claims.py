@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from typing import Any
 
-from clients.codes import Reason
-from clients.errors import Forbidden, Unauthenticated
+from app.signin.errors import anonymous, invalid
+from app.signin.keys import SignedClaims
+from resolvers.checks import MAX_SESSION_ID
 from resolvers.principal import Principal, Role
 
 AUDIENCE = "authenticated"
@@ -23,7 +23,7 @@ _END_OF_TIME = 253_402_300_799.0
 """The end of the year 9999 in Unix time. Timers cannot represent a later expiry."""
 
 
-def principal_of(claims: dict[str, Any], issuer: str) -> Principal:
+def principal_of(claims: SignedClaims, issuer: str, key_id: str = "") -> Principal:
     """Return the user whom verified claims describe. The token's expiry is not checked.
 
     ``app_metadata`` is set by the server. ``user_metadata`` is set by the user, and grants no permission.
@@ -42,7 +42,7 @@ def principal_of(claims: dict[str, Any], issuer: str) -> Principal:
     user_id = claims.get("sub")
     _check("sub", "must be a UUID in lower case, with hyphens", _is_uuid(user_id))
     if claims.get("is_anonymous") not in (None, False):
-        raise Forbidden("Anonymous users have no access. Sign up first.", reason=Reason.ANONYMOUS)
+        raise anonymous()
     metadata = claims.get("app_metadata")
     admin = isinstance(metadata, dict) and metadata.get("role") == "admin"
     return Principal(
@@ -50,12 +50,9 @@ def principal_of(claims: dict[str, Any], issuer: str) -> Principal:
         role=Role.ADMIN if admin else Role.USER,
         expires_at=expires_at,
         email=_email(claims.get("email")),
+        session_id=_session_id(claims.get("session_id")),
+        key_id=key_id,
     )
-
-
-def invalid(why: str = "") -> Unauthenticated:
-    """Return the error for an invalid token. ``why`` may quote the token only if the token's signature is valid."""
-    return Unauthenticated(f"The token is not valid{why and ': '}{why}. Sign in again.", reason=Reason.TOKEN_INVALID)
 
 
 def _check(name: str, rule: str, holds: bool) -> None:
@@ -63,7 +60,7 @@ def _check(name: str, rule: str, holds: bool) -> None:
         raise invalid(f"its claim {name} {rule}")
 
 
-def _numeric_date(claims: dict[str, Any], name: str, *, needed: bool = False) -> float:
+def _numeric_date(claims: SignedClaims, name: str, *, needed: bool = False) -> float:
     """Return a NumericDate claim (RFC 7519, 2): seconds since 1970, or 0 if the claim is missing."""
     value = claims.get(name)
     if value is None and not needed:
@@ -89,6 +86,14 @@ def _is_uuid(value: object) -> bool:
         return str(uuid.UUID(value)) == value
     except ValueError:
         return False
+
+
+def _session_id(value: object) -> str:
+    if value is None:
+        return ""
+    is_id = isinstance(value, str) and 0 < len(value) <= MAX_SESSION_ID
+    _check("session_id", f"must be a text of 1 to {MAX_SESSION_ID} characters", is_id)
+    return str(value).lower()
 
 
 def _email(value: object) -> str | None:

@@ -1,0 +1,96 @@
+"""Verification of tokens: the key that the header names, its algorithm, the signature, and the claims."""
+
+from __future__ import annotations
+
+import time
+from hashlib import sha256
+
+from app.signin.claims import principal_of
+from app.signin.errors import invalid, token_expired, token_revoked
+from app.signin.issuer import IssuerKeys
+from app.signin.keys import HS256, PUBLIC_ALGORITHMS, VerifyingKey, secret_key
+from app.signin.token import Token, bearer, header_of
+from clients.bounded import Lru
+from resolvers.principal import Principal
+from resolvers.sessions import Sessions
+
+LEEWAY_SECONDS = 5
+"""How long a token is accepted after its expiry, in seconds."""
+
+_CACHE_SIZE = 10_000
+
+
+class Authenticator:
+    """Verifies tokens of one issuer. A verified token is cached by its digest until it expires.
+
+    Args:
+        issuer: the ``iss`` of its tokens.
+        secret: verifies HS256, the algorithm of the project's legacy secret, whatever the ``kid``.
+        keys: verify ES256, RS256 and EdDSA.
+        sessions: have the revoked sessions.
+    """
+
+    def __init__(
+        self,
+        *,
+        issuer: str,
+        secret: str | None = None,
+        keys: IssuerKeys | None = None,
+        sessions: Sessions | None = None,
+    ) -> None:
+        self._issuer = issuer
+        self._sessions = sessions or Sessions()
+        self._secret = None if secret is None else secret_key(secret)
+        self._keys = keys
+        self._removals = 0
+        self._verified: Lru[bytes, Principal] = Lru(_CACHE_SIZE)
+
+    async def principal(self, authorization: str | None) -> Principal:
+        """Return the principal of an ``Authorization`` value.
+
+        Raises:
+            Unauthenticated: reason ``TOKEN_MISSING``, ``TOKEN_EXPIRED``, ``TOKEN_REVOKED`` or ``TOKEN_INVALID``.
+            Forbidden: reason ``ANONYMOUS``, for a user who has not signed up.
+            UpstreamUnavailable, Overloaded: the issuer's keys are needed and cannot be fetched (``ISSUER``).
+        """
+        token = bearer(authorization)
+        self._follow_keys()
+        digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
+        cached = self._verified.get(digest)
+        principal = cached or await self._verify(token)
+        if principal.expires_at + LEEWAY_SECONDS <= time.time():
+            raise token_expired()
+        self.check(principal)
+        if cached is None:
+            self._verified.put(digest, principal)
+        return principal
+
+    def check(self, principal: Principal) -> None:
+        """Raise Unauthenticated (``TOKEN_REVOKED``) if the user's session is revoked."""
+        if self._sessions.is_revoked(principal.session_id):
+            raise token_revoked()
+
+    def _follow_keys(self) -> None:
+        """Refresh the keys if they are due, and evict the cached tokens if a key was removed."""
+        if self._keys is None:
+            return
+        self._keys.refresh_if_due()
+        if self._keys.removals != self._removals:
+            self._removals = self._keys.removals
+            self._verified = Lru(_CACHE_SIZE)
+
+    async def _verify(self, token: Token) -> Principal:
+        algorithm, key_id = header_of(token)
+        key = await self._key(algorithm, key_id)
+        claims = None if key is None or key.algorithm != algorithm else key.claims(token)
+        if claims is None:
+            raise invalid()
+        return principal_of(claims, self._issuer, "" if algorithm == HS256 else key_id)
+
+    async def _key(self, algorithm: str, key_id: str) -> VerifyingKey | None:
+        """Return the key for an algorithm. A public key is never used as an HMAC secret."""
+        if algorithm == HS256:
+            return self._secret
+        if self._keys is None or algorithm not in PUBLIC_ALGORITHMS or not key_id:
+            return None
+        return self._keys.known(key_id) or await self._keys.fetched(key_id)

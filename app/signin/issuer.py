@@ -1,0 +1,144 @@
+"""The public keys of the issuer, which rotate: a cache of its JWK Set.
+
+A known key never waits for the network: it is refreshed in the background, and verifies while the issuer is down. A key
+is removed only if two answers lack it, because a cache in front of the issuer can be behind. An unknown key causes one
+fetch, then none until the cool-down ends, so that invented key ids cannot load the issuer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+from app.signin.errors import invalid
+from app.signin.keys import VerifyingKey
+from clients.codes import Reason
+from clients.errors import GatewayError, Overloaded, Service, UpstreamUnavailable
+
+REFRESH_SECONDS = 300.0
+"""The age at which keys are refreshed. Hosted Supabase caches its JWK Set for ten minutes at its edge."""
+
+COOL_DOWN_SECONDS = 10.0
+"""The interval of fetches for unknown keys."""
+
+MAX_WAITING = 1000
+"""The most requests that wait for a fetch."""
+
+RETRY_SECONDS = 1.0
+
+Fetch = Callable[[], Awaitable[Mapping[str, VerifyingKey]]]
+"""Fetches the issuer's keys by id. Raises GatewayError."""
+
+
+class IssuerKeys:
+    """The keys of one issuer.
+
+    Attributes:
+        removals: how often the issuer has removed or replaced a key. Tokens that such a key has verified are not valid
+            any more.
+        fetches: the number of fetches.
+
+    Args:
+        fetch: fetches the keys.
+        on_removed: called with the ids of removed and replaced keys.
+        clock: returns the time in seconds.
+    """
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        on_removed: Callable[[set[str]], None] = lambda _: None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fetch = fetch
+        self._on_removed = on_removed
+        self._clock = clock
+        self._missing: set[str] = set()
+        self._keys: Mapping[str, VerifyingKey] = {}
+        self._fetched_at = float("-inf")
+        self._tried_at = float("-inf")
+        self._is_down = False
+        self._task: asyncio.Task[None] | None = None
+        self._waiting = 0
+        self.removals = 0
+        self.fetches = 0
+
+    def refresh_if_due(self) -> None:
+        """Refresh the keys in the background if they are old, or if one was missing from the last answer."""
+        now = self._clock()
+        if now - self._fetched_at >= (COOL_DOWN_SECONDS if self._missing else REFRESH_SECONDS) and self._is_cool(now):
+            self.refresh()
+
+    def known(self, key_id: str) -> VerifyingKey | None:
+        """Return a known key, without waiting."""
+        return self._keys.get(key_id)
+
+    async def fetched(self, key_id: str) -> VerifyingKey:
+        """Return a key that ``known`` does not have, after a fetch.
+
+        Raises:
+            Unauthenticated: the issuer has no such key.
+            UpstreamUnavailable: the last fetch failed, so the token cannot be verified (``ISSUER``).
+            Overloaded: too many requests wait for the fetch (``ISSUER``).
+        """
+        if self._task is not None or self._is_cool(self._clock()):
+            await self._wait()
+        if (key := self._keys.get(key_id)) is not None:
+            return key
+        if self._is_down:
+            message = "The keys of the token's issuer cannot be fetched, so the token cannot be verified. Retry."
+            raise UpstreamUnavailable(
+                message, reason=Reason.ISSUER, service=Service.SUPABASE, retry_after_seconds=COOL_DOWN_SECONDS
+            )
+        raise invalid("its issuer has no key with the kid of its header")
+
+    def refresh(self) -> asyncio.Task[None]:
+        """Fetch the keys, unless a fetch is in flight."""
+        if self._task is None:
+            self._tried_at = self._clock()
+            self._task = asyncio.create_task(self._fetch_keys())
+            self._task.add_done_callback(self._fetch_ended)
+        return self._task
+
+    async def aclose(self) -> None:
+        """Cancel a fetch in flight."""
+        if (task := self._task) is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    def _is_cool(self, now: float) -> bool:
+        return now - self._tried_at >= COOL_DOWN_SECONDS
+
+    async def _wait(self) -> None:
+        if self._waiting >= MAX_WAITING:
+            message = "Too many requests wait for the keys of the token's issuer. Retry."
+            raise Overloaded(message, reason=Reason.ISSUER, retry_after_seconds=RETRY_SECONDS)
+        self._waiting += 1
+        try:
+            await asyncio.wait([self.refresh()])
+        finally:
+            self._waiting -= 1
+
+    async def _fetch_keys(self) -> None:
+        self.fetches += 1
+        try:
+            keys = await self._fetch()
+        except GatewayError:
+            self._is_down = True
+            return
+        self._is_down = False
+        self._fetched_at = self._clock()
+        missing = self._keys.keys() - keys.keys()
+        kept = {key_id: self._keys[key_id] for key_id in missing - self._missing}
+        replaced = {key_id for key_id, key in self._keys.items() if keys.get(key_id, key) != key}
+        self._keys, self._missing = {**kept, **keys}, set(kept)
+        if removed := (missing - kept.keys()) | replaced:
+            self.removals += 1
+            self._on_removed(removed)
+
+    def _fetch_ended(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error

@@ -1,0 +1,38 @@
+"""The lifetime of a stream's readers: until the token expires, its session is revoked, or its key is removed."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from functools import partial
+
+from resolvers.principal import Principal
+from resolvers.resources import Resources
+from resolvers.streams.events import DetachReason
+from resolvers.streams.log import Leave
+
+
+class WhileSignedIn:
+    """Detaches readers when the user is signed out, and when the grace period after the token's expiry ends.
+
+    A context manager. It is a class with slots, because every stream has one.
+    """
+
+    __slots__ = ("_seconds", "_sign_out", "_timer", "_watch")
+
+    def __init__(self, principal: Principal, leave: Leave, resources: Resources) -> None:
+        self._sign_out = partial(leave.now, DetachReason.SIGNED_OUT)  # without a reference cycle
+        self._seconds = max(0.0, principal.expires_at - time.time()) + resources.streams.limits.grace
+        self._watch = resources.sessions.watched(principal, self._sign_out)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        if not math.isinf(self._seconds):
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._sign_out)
+        self._watch.__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        self._watch.__exit__()
+        if self._timer is not None:
+            self._timer.cancel()

@@ -1,0 +1,91 @@
+"""Sign-in sessions: which are revoked, and the connections of live ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from clients.bounded import Lru
+from resolvers.principal import Principal
+
+MAX_REVOKED = 100_000
+"""Maximum number of stored revocations."""
+
+REVOCATION_SECONDS = 8 * 86_400.0
+"""How long a revocation is stored. A Supabase access token is valid for seven days at most."""
+
+
+class Sessions:
+    """Stores revoked sessions, and ends the connections of a session when the session is revoked."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._revoked: Lru[str, float] = Lru(MAX_REVOKED)
+        self._live: dict[str, set[Watch]] = {}
+
+    def is_revoked(self, session_id: str) -> bool:
+        """Return whether a session is revoked. A token without a session cannot be revoked."""
+        if not session_id:
+            return False
+        expires_at = self._revoked.get(session_id)
+        return expires_at is not None and self._clock() < expires_at
+
+    def revoke(self, session_id: str) -> None:
+        """Refuse a session's tokens from now on, and end the session's connections."""
+        self._revoked.put(session_id, self._clock() + REVOCATION_SECONDS)
+        self._end(_session(session_id))
+
+    def end_keys(self, key_ids: Iterable[str]) -> None:
+        """End the connections whose tokens were verified with keys that the issuer has removed."""
+        for key_id in key_ids:
+            self._end(_key(key_id))
+
+    def watched(self, principal: Principal, end: Callable[[], None]) -> Watch:
+        """Call ``end`` if the user's session is revoked, or the token's key removed, within the context."""
+        return Watch(self, principal, end)
+
+    def add(self, watch: Watch) -> None:
+        """Watch a connection. End the connection at once if its session is revoked."""
+        for name in watch.names:
+            self._live.setdefault(name, set()).add(watch)
+        if self.is_revoked(watch.session_id):
+            watch.end()
+
+    def remove(self, watch: Watch) -> None:
+        """Stop watching a connection."""
+        for name in watch.names:
+            if (watches := self._live.get(name)) is not None:
+                watches.discard(watch)
+                if not watches:
+                    del self._live[name]
+
+    def _end(self, name: str) -> None:
+        for watch in list(self._live.get(name, ())):
+            watch.end()
+
+
+class Watch:
+    """A watched connection, as a context manager. It is a class with slots, because every stream has one."""
+
+    __slots__ = ("_sessions", "end", "names", "session_id")
+
+    def __init__(self, sessions: Sessions, principal: Principal, end: Callable[[], None]) -> None:
+        self._sessions = sessions
+        self.session_id = principal.session_id
+        self.end = end
+        names = [_session(principal.session_id)] if principal.session_id else []
+        self.names = (*names, _key(principal.key_id)) if principal.key_id else tuple(names)
+
+    def __enter__(self) -> None:
+        self._sessions.add(self)
+
+    def __exit__(self, *_: object) -> None:
+        self._sessions.remove(self)
+
+
+def _session(session_id: str) -> str:
+    return f"session {session_id}"
+
+
+def _key(key_id: str) -> str:
+    return f"key {key_id}"

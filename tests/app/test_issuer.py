@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import pytest
+
+from app.signin.issuer import COOL_DOWN_SECONDS, MAX_WAITING, REFRESH_SECONDS, IssuerKeys
+from app.signin.keys import VerifyingKey
+from clients.codes import Reason
+from clients.errors import GatewayError, Overloaded, Service, Unauthenticated, UpstreamUnavailable
+from tests.support.scripted_streams import refuses
+
+OLD, NEW = VerifyingKey("ES256", "old"), VerifyingKey("ES256", "new")
+
+
+class Project:
+    """An issuer whose clock, keys and failures a test sets."""
+
+    def __init__(self, **keys: VerifyingKey) -> None:
+        self.now = 1000.0
+        self.published: Mapping[str, VerifyingKey] = keys
+        self.failure: GatewayError | None = None
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.removed: list[str] = []
+        self.keys = IssuerKeys(self.fetch, self.removed.extend, clock=lambda: self.now)
+
+    async def fetch(self) -> Mapping[str, VerifyingKey]:
+        await self.may_answer.wait()
+        if self.failure is not None:
+            raise self.failure
+        return self.published
+
+    def fail(self) -> None:
+        self.failure = UpstreamUnavailable("down", reason=Reason.CONNECT, service=Service.SUPABASE)
+
+
+async def test_many_requests_at_the_start_cause_one_fetch() -> None:
+    project = Project(a=OLD)
+    assert await asyncio.gather(*(project.keys.fetched("a") for _ in range(200))) == [OLD] * 200
+    assert project.keys.fetches == 1
+
+
+async def test_unknown_keys_cause_one_fetch_per_cool_down() -> None:
+    project = Project(a=OLD)
+    for periods in range(1, 4):
+        for number in range(100):
+            with pytest.raises(Unauthenticated):
+                await project.keys.fetched(f"unknown {number}")
+        assert project.keys.fetches == periods
+        project.now += COOL_DOWN_SECONDS
+
+
+async def test_a_new_key_is_found_by_the_fetch_that_its_first_token_causes() -> None:
+    project = Project(a=OLD)
+    await project.keys.refresh()
+    project.now += COOL_DOWN_SECONDS
+    project.published = {"a": OLD, "b": NEW}
+    assert await asyncio.gather(*(project.keys.fetched("b") for _ in range(200))) == [NEW] * 200
+    assert (project.keys.fetches, project.keys.removals) == (2, 0)
+
+
+async def test_known_keys_are_refreshed_in_the_background() -> None:
+    project = Project(a=OLD)
+    await project.keys.refresh()
+    project.now += REFRESH_SECONDS
+    project.may_answer.clear()
+    project.keys.refresh_if_due()
+    assert project.keys.known("a") is OLD
+    refreshed = project.keys.refresh()
+    project.published = {"a": OLD, "b": NEW}
+    project.may_answer.set()
+    await refreshed
+    assert (project.keys.known("a"), project.keys.known("b")) == (OLD, NEW)
+    assert (project.keys.fetches, project.keys.removals) == (2, 0)
+
+
+async def test_a_key_is_removed_if_two_answers_lack_it() -> None:
+    project = Project(a=OLD)
+    await project.keys.refresh()
+    project.published = {}
+    await project.keys.refresh()
+    assert project.keys.known("a") is OLD
+    project.now += COOL_DOWN_SECONDS
+    project.keys.refresh_if_due()
+    await project.keys.refresh()
+    assert project.keys.known("a") is None
+    assert (project.keys.removals, project.removed) == (1, ["a"])
+
+
+async def test_a_key_that_one_answer_lacks_is_kept() -> None:
+    project = Project(a=OLD)
+    await project.keys.refresh()
+    for published in ({}, {"a": OLD}, {}, {"a": OLD}):
+        project.published = published
+        await project.keys.refresh()
+        assert project.keys.known("a") is OLD
+    assert project.keys.removals == 0
+
+
+async def test_a_replaced_key_is_removed_at_once() -> None:
+    project = Project(a=OLD)
+    await project.keys.refresh()
+    project.published = {"a": NEW}
+    await project.keys.refresh()
+    assert project.keys.known("a") is NEW
+    assert project.removed == ["a"]
+
+
+async def test_while_the_issuer_is_down_known_keys_verify_and_unknown_ones_are_retryable() -> None:
+    project = Project(a=OLD)
+    await project.keys.refresh()
+    project.fail()
+    for _ in range(5):
+        project.now += REFRESH_SECONDS
+        project.keys.refresh_if_due()
+        assert project.keys.known("a") is OLD
+        with refuses(UpstreamUnavailable, "ISSUER"):
+            await project.keys.fetched("b")
+    assert project.keys.fetches == 6
+
+
+async def test_unknown_keys_are_retryable_until_the_first_fetch_succeeds() -> None:
+    project = Project(a=OLD)
+    project.fail()
+    with refuses(UpstreamUnavailable, "ISSUER"):
+        await project.keys.fetched("a")
+    project.failure = None
+    with refuses(UpstreamUnavailable, "ISSUER"):
+        await project.keys.fetched("a")
+    project.now += COOL_DOWN_SECONDS
+    assert await project.keys.fetched("a") is OLD
+
+
+@pytest.mark.bound("issuer-waiting")
+async def test_more_requests_than_may_wait_for_a_fetch_are_refused() -> None:
+    project = Project(a=OLD)
+    project.may_answer.clear()
+    waiting = [asyncio.create_task(project.keys.fetched("a")) for _ in range(MAX_WAITING)]
+    await asyncio.sleep(0)
+    with refuses(Overloaded, "ISSUER"):
+        await project.keys.fetched("a")
+    project.may_answer.set()
+    assert await asyncio.gather(*waiting) == [OLD] * MAX_WAITING
+
+
+async def test_a_request_that_leaves_does_not_cancel_the_fetch() -> None:
+    project = Project(a=OLD)
+    project.may_answer.clear()
+    waiting = [asyncio.create_task(project.keys.fetched("a")) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    project.may_answer.set()
+    assert await waiting[1] is OLD
+    assert project.keys.fetches == 1
+
+
+async def test_closing_cancels_a_fetch() -> None:
+    project = Project()
+    project.may_answer.clear()
+    fetch = project.keys.refresh()
+    await project.keys.aclose()
+    assert fetch.cancelled()
