@@ -92,7 +92,7 @@ class GuardedCall:
             await self._guard.enter(self.scope, self._bulkhead)
             try:
                 self.permit = self._guard.permit(self.scope, call)
-            except BaseException:
+            except BaseException:  # a cancellation gives the slot back, too
                 self._bulkhead.leave(self.scope.caller)
                 raise
         except BaseException as error:  # also reports a cancellation

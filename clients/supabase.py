@@ -27,7 +27,7 @@ class Supabase(ServiceClient):
 
     @staticmethod
     def translate(rejected: UpstreamRejected) -> Exception:
-        """Make the error for a refusal. The JWK Set is public, so SUPABASE_URL is wrong."""
+        """Return the error for a refusal. The JWK Set is public, so a refusal means that SUPABASE_URL is wrong."""
         message = f"Supabase answers with status {rejected.status} to the request for its JWKS. Check SUPABASE_URL."
         return UpstreamError(message, reason=Reason.STATUS, service=Service.SUPABASE, can_retry=False)
 

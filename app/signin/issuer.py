@@ -23,7 +23,7 @@ COOL_DOWN_SECONDS = 10.0
 """The interval of fetches for unknown keys."""
 
 MAX_WAITING = 1000
-"""The most requests that wait for a fetch."""
+"""Maximum number of requests that wait for a fetch."""
 
 RETRY_SECONDS = 1.0
 

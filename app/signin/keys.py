@@ -13,7 +13,7 @@ from jwt.types import Options
 from app.signin.token import MAX_KEY_ID_CHARS, READ_ERRORS, Token
 
 MAX_KEYS = 32
-"""The most keys of an issuer. A project has one, and a second one while it rotates."""
+"""Maximum number of an issuer's keys. A project has one key, and a second key during a rotation."""
 
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
 """The shortest modulus of RS256 (RFC 7518, 3.3), and the longest one that is verified in about a millisecond."""
@@ -63,7 +63,7 @@ def secret_key(secret: str) -> VerifyingKey:
 
 
 def public_keys(jwks: Iterable[object]) -> Mapping[str, VerifyingKey]:
-    """Return the usable keys of a JWK Set by id (RFC 7517). The others are ignored, as 5 requires."""
+    """Return the usable keys of a JWK Set by id. Ignore all other keys (RFC 7517, 5)."""
     found: dict[str, VerifyingKey] = {}
     for jwk in jwks:
         if len(found) < MAX_KEYS and isinstance(jwk, dict) and (key := _public_key(jwk)) is not None:
@@ -89,6 +89,6 @@ def _public_key(jwk: dict[str, Any]) -> VerifyingKey | None:
 
 
 def _is_for_signatures(jwk: dict[str, Any]) -> bool:
-    """Whether a key may verify signatures (RFC 7517, 4.2 and 4.3)."""
+    """Return whether a key may verify signatures (RFC 7517, 4.2 and 4.3)."""
     operations = jwk.get("key_ops", ["verify"])
     return jwk.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations

@@ -18,11 +18,11 @@ _API_KEYS = ("sb_publishable_", "sb_secret_")
 """The prefixes of Supabase's API keys. They identify an application, not a user."""
 
 READ_ERRORS = (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError)
-"""What PyJWT raises for a token that it cannot read or verify."""
+"""The errors that PyJWT raises for a token that it cannot read or verify."""
 
 
 class Header(NamedTuple):
-    """What a token says about its signature.
+    """The part of a token's header that selects the verifying key.
 
     Attributes:
         algorithm: the ``alg``, which the key must be bound to.
@@ -61,6 +61,6 @@ def header_of(token: Token) -> Header:
 
 
 def _is_jwt(header: dict[str, Any]) -> bool:
-    """Whether a token has the type of an access token: other types have other meanings (RFC 8725, 3.11)."""
+    """Return whether a token's type is JWT. A token of another type is no access token (RFC 8725, 3.11)."""
     kind = header.get("typ", "JWT")
     return isinstance(kind, str) and kind.upper() == "JWT"
