@@ -1,1 +1,1 @@
-"""The gateway's process: settings, sign-in, limits, and the endpoints for GraphQL, REST, health and metrics."""
+"""The gateway: settings, sign-in, limits, and the endpoints for GraphQL, REST, health and metrics."""

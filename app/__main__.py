@@ -1,4 +1,7 @@
-"""The entry point of ``agentgraph``. ``main`` runs the imports, so Ctrl-C during an import prints no traceback."""
+"""The entry point of ``agentgraph``.
+
+``main`` imports the other modules, so Ctrl-C during an import prints no traceback.
+"""
 
 from __future__ import annotations
 

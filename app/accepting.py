@@ -1,7 +1,7 @@
 """Accepts waiting connections in batches while the event loop is busy.
 
-uvloop accepts one connection per loop iteration. A busy loop has few iterations per second, so a new connection, such
-as a health probe's, would wait for seconds.
+uvloop accepts one connection per loop iteration. A busy loop has few iterations per second, so a health check's new
+connection would wait for seconds.
 """
 
 from __future__ import annotations

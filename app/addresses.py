@@ -42,7 +42,10 @@ def supabase_url(value: str | None) -> str | None:
 
 
 def issuer(value: str | None) -> str | None:
-    """Validate the issuer of tokens, which is compared as it is written. Raises ValueError."""
+    """Validate the setting for the tokens' issuer. Raise ValueError if the setting is not a URL.
+
+    The URL is not normalized, because a token's ``iss`` must be equal to it.
+    """
     if value is not None and not is_url(value, {"http", "https"}):
         raise ValueError(f"must be an http:// or https:// URL{_hint(value)}")
     return value

@@ -27,16 +27,19 @@ _NO_SNIFF = NO_SNIFF[0].lower().encode(), NO_SNIFF[1].encode()
 _BY_ORIGIN = (b"vary", b"Origin")
 
 LOG_SECONDS = 1.0
-"""The time between log lines about refused requests, in seconds. Logging a refusal takes longer than refusing."""
+"""Interval between log lines about refused requests, in seconds.
+
+Writing a log line takes longer than refusing a request.
+"""
 
 
 class Admission:
     """Middleware that admits or refuses each HTTP request before the request's body is read.
 
     Args:
-        endpoints: hold the gateway, which authenticates users, once the lifespan has begun.
+        endpoints: contain the gateway after startup. The gateway authenticates users.
         secrets: authenticate agents' calls to the proxy.
-        cors: options of ``CORSMiddleware``, for the headers of refusals.
+        cors: the options of ``CORSMiddleware``. Refusals get the same CORS headers.
     """
 
     def __init__(

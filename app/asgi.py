@@ -46,7 +46,7 @@ def accept_of(scope: Scope) -> str | None:
 
 
 _PIECE_BYTES = 64 * 1024
-"""The size of each buffer that stores a part of an incomplete body, in bytes."""
+"""An incomplete request body is stored in buffers of about this many bytes."""
 
 _TRACEPARENT = re.compile(
     r"(?!ff)(?P<version>[0-9a-f]{2})-(?P<fields>(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?P<more>-.*)?"
@@ -76,12 +76,12 @@ async def read_body(
     Args:
         scope: the request.
         receive: receives the body.
-        hold: called after each piece with the number of decoded bytes in memory.
-        limit: the maximum number of bytes that the body may have, as sent and as decoded.
+        hold: called after each received part of the body, with the number of decoded bytes in memory.
+        limit: the maximum size of the received body, and of the decoded body, in bytes.
         seconds: the timeout.
 
     Raises:
-        UnsupportedEncoding: the gateway cannot decode the body's coding. Raised before the body is read.
+        UnsupportedEncoding: the gateway does not support the body's content coding. Raised before the body is read.
         PayloadTooLarge: the body has more than ``limit`` bytes. Raised at once if ``Content-Length`` is too large.
         BadUserInput: the encoded data is corrupt.
         BodyTimeout: the body has not arrived within ``seconds``.
@@ -164,7 +164,8 @@ def parse_object(text: bytes | str, name: str = "The request body") -> dict[str,
         raise BadUserInput(f"{name} is not valid JSON: {error}.", reason=Reason.JSON) from error
     except TooManyContainers as error:
         raise PayloadTooLarge(
-            f"{name} has more than {MAX_CONTAINERS:,} objects and arrays. Send fewer values.", reason=Reason.CONTAINERS
+            f"{name} has more than {MAX_CONTAINERS:,} objects and arrays. Reduce their number.",
+            reason=Reason.CONTAINERS,
         ) from error
     if not isinstance(value, dict):
         raise BadUserInput(f"{name} must be a JSON object.", reason=Reason.JSON)
@@ -182,10 +183,9 @@ async def respond(
 
 
 MAX_RETRY_AFTER_SECONDS = 59
-"""Maximum number of seconds in a ``Retry-After`` header.
+"""Maximum number of seconds in a ``Retry-After`` header. The error's body always contains the actual wait.
 
-Error bodies contain the actual wait. The AI SDK and older versions of openai-node ignore a wait of 60 seconds or more,
-and retry at once. openai-python sleeps for up to two minutes.
+The AI SDK and older versions of openai-node ignore a wait of 60 seconds or more, and retry at once.
 """
 
 

@@ -1,6 +1,6 @@
 """Formats the text that ``agentgraph serve`` prints at the start.
 
-The text contains the services, the addresses, and a first query.
+The text contains the services, the addresses, and an example query.
 """
 
 from __future__ import annotations

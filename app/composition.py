@@ -1,4 +1,4 @@
-"""Composition: opens the gateway's parts, and closes them in reverse order."""
+"""Creates and connects the gateway's parts at startup, and closes them in reverse order."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ HEALTH_SECONDS = 3.0
 """The timeout of a health check, in seconds."""
 
 JWKS_SECONDS = 3.0
-"""The timeout of a fetch of the keys that verify tokens, in seconds."""
+"""The timeout for fetching Supabase's public keys, in seconds."""
 
 
 async def open_gateway(
@@ -62,7 +62,7 @@ async def open_gateway(
     *,
     check_services: bool = False,
 ) -> Gateway:
-    """Open the gateway. If ``check_services`` is true, start a background check of the services that have a URL."""
+    """Open the gateway. If ``check_services`` is true, check the configured services in the background."""
     configured = settings
     settings, platform = await _with_embedded(settings, stack, store)
     urls = {service: getattr(settings, name) for service, name in _URLS.items()}
@@ -115,7 +115,7 @@ async def open_gateway(
 async def _with_embedded(
     settings: Settings, stack: AsyncExitStack, store: Store | None
 ) -> tuple[Settings, EmbeddedPlatform | None]:
-    """Start an embedded service for each service without a URL, and return settings with all URLs."""
+    """Start an embedded service for each service without a URL. Return settings that contain all URLs."""
     missing = settings.embedded_services
     if not missing:
         return settings, None

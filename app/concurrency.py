@@ -1,10 +1,10 @@
 """Limits concurrent requests, so that the event loop is not overloaded.
 
-The limit falls while the loop is late. While the loop is on time, the limit rises by the estimated number of requests
-that the loop had time for. Requests that wait for a slow service therefore do not exhaust the limit.
+The limit falls while the loop is late, and rises while the loop is on time. Requests that wait for a slow service do
+not make the loop late, and do not lower the limit.
 
 While the loop has no idle time, more concurrency only makes every request slower. The limit then depends on the mean
-age of the requests in flight, which is half of their response time.
+age of the requests in flight: the time since admission.
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ PROMPT_SECONDS = 0.05
 """If the event loop's lag is below this many seconds, the concurrency limit may rise."""
 
 BACKLOG_SECONDS = 0.5
-"""Maximum CPU time for all concurrent requests together, in seconds.
+"""Maximum estimated CPU time of all concurrent requests together, in seconds.
 
 The maximum applies while the event loop has no idle time.
 """
 
 OLD_SECONDS = 0.25
-"""If concurrent requests' mean age exceeds this many seconds, the concurrency limit falls.
+"""If concurrent requests were admitted on average more than this many seconds ago, the concurrency limit falls.
 
 The rule applies while the event loop has no idle time.
 """
 
 YOUNG_SECONDS = 0.1
-"""If concurrent requests' mean age is below this many seconds, the limit may rise.
+"""If concurrent requests were admitted on average less than this many seconds ago, the limit may rise.
 
 The rule applies while the event loop has no idle time.
 """
 
 BUSY = 0.9
-"""If the event loop uses more than this share of one CPU core, the loop is busy. A busy event loop has no idle time."""
+"""If the event loop uses more than this fraction of one CPU core, the gateway assumes that the loop has no idle time.
+"""
 
 FLOOR = 2
 """The lowest concurrency limit, in requests.
@@ -45,13 +46,13 @@ With two requests, one can use the event loop while the other waits for a servic
 """
 
 _FADING = 0.95
-"""The factor that multiplies past CPU time and past request counts at each tick of ``LoopWatch``."""
+"""At each tick of ``LoopWatch``, past CPU time and request counts are multiplied by this factor."""
 
 _NEWEST = 0.7
-"""The weight of the newest tick in the moving average of the loop's CPU share."""
+"""The newest measurement's weight in the moving average of the event loop's CPU usage."""
 
 _ENOUGH = 0.5
-"""Minimum number of recent requests that an estimate of the CPU time per request needs."""
+"""Minimum number of recent requests from which the gateway estimates a request's CPU time."""
 
 _LEAST_COST = 0.0001
 
@@ -61,8 +62,8 @@ class Tick(NamedTuple):
 
     Attributes:
         lag: how late the loop is.
-        used: CPU time since the previous measurement.
-        interval: the time between measurements without lag.
+        used: the loop's CPU time since the previous measurement.
+        interval: the planned time between two measurements.
     """
 
     lag: float
@@ -73,7 +74,8 @@ class Tick(NamedTuple):
 class ConcurrencyLimit:
     """Limits concurrent requests according to the event loop's lag.
 
-    ``now`` is the current limit on the requests' total weight.
+    A request's weight is its relative cost (``app.weights``). ``now`` is the current limit on the requests' total
+    weight.
     """
 
     def __init__(self, most: int) -> None:
@@ -85,7 +87,7 @@ class ConcurrencyLimit:
         self._room = 0.0
 
     def add(self, weight: float) -> None:
-        """Record the weight of a request that has ended."""
+        """Record the weight (``app.weights``) of a request that has ended."""
         self._done += weight
 
     def follow(self, tick: Tick, *, load: float, age: float, has_waiting: bool) -> None:
@@ -94,7 +96,7 @@ class ConcurrencyLimit:
         Args:
             tick: the newest measurement.
             load: the total weight of the requests in flight.
-            age: the weighted mean time since the admission of requests in flight, in seconds.
+            age: how long ago these requests were admitted, as a weighted mean, in seconds.
             has_waiting: whether requests wait to be admitted.
         """
         self._estimate(tick)

@@ -1,7 +1,7 @@
 """Implements HTTP connections with timeouts and limits, based on uvicorn's HTTP protocol.
 
 ========================  ======================================  ==========================================
-state                     timeout                                 bound
+state                     timeout: response status                limit: response status
 ========================  ======================================  ==========================================
 nothing received          ``head_seconds`` since the start
 a head                    ``head_seconds`` since its first byte:  ``MAX_HEAD_BYTES``, ``MAX_HEADERS``: 431;
@@ -38,20 +38,20 @@ from app.outgoing import Outgoing, Unsent
 from app.received import Received
 
 LINGER_SECONDS = 2.0
-"""How long the gateway discards the rest of an answered request, in seconds. The client can then read the answer."""
+"""How long the gateway discards a request's remaining bytes after an early response, in seconds."""
 
 LINGER_BYTES = 16 * 2**20
-"""Maximum number of bytes that the gateway discards from an answered request."""
+"""Maximum number of bytes that the gateway discards from a request after an early response."""
 
 HELD_BYTES = 64 * 1024
 """If a connection buffers this many bytes of pipelined requests, the gateway pauses reading."""
 
 UNSENT_BYTES = 128 * 1024
-"""The size of the kernel's send buffer, in bytes. ``Unsent`` counts the bytes in this buffer as read by the client."""
+"""The size of the kernel's send buffer, in bytes. ``Unsent`` treats the bytes in this buffer as read by the client."""
 
 _MAX_PIECE = 64 * 1024
 _CHUNK_LINE = 16
-"""An incomplete chunk's framing may exceed ``MAX_HEAD_BYTES`` by this many bytes."""
+"""While a chunk is incomplete, the head and chunk lines together may exceed ``MAX_HEAD_BYTES`` by this many bytes."""
 
 _REFUSAL_HEADERS = (
     f"content-type: text/plain; charset=utf-8\r\n{NO_SNIFF[0].lower()}: {NO_SNIFF[1]}\r\nconnection: close\r\n"
@@ -59,13 +59,13 @@ _REFUSAL_HEADERS = (
 
 
 class _Phase(Enum):
-    """The part of a request that the next bytes from the client belong to."""
+    """The part of a request to which the client's next bytes belong."""
 
     HEAD = auto()
     BODY = auto()
     CHUNKS = auto()
     ANSWER = auto()
-    """The request is complete, but its answer is not. Further bytes stay unparsed."""
+    """The client has sent the whole request, and the response is not complete. Further bytes stay unparsed."""
 
 
 _HEAD, _BODY, _CHUNKS, _ANSWER = _Phase  # a global is three times as fast as an enum's attribute
@@ -74,11 +74,11 @@ _HEAD, _BODY, _CHUNKS, _ANSWER = _Phase  # a global is three times as fast as an
 class Connection(Http10Protocol):
     """An HTTP connection with a client.
 
-    A pipelined request is parsed after the answer to the previous request has ended.
+    A pipelined request is parsed after the response to the previous request has ended.
 
     Args:
         head_seconds: the timeout of a request's head.
-        unsent: bounds the unread bytes of all connections.
+        unsent: limits the unread bytes of all connections.
         idle: all connections that wait for a request.
     """
 
@@ -153,7 +153,7 @@ class Connection(Http10Protocol):
                 self._start_timer(self._head_seconds, self._on_head_timeout)
 
     def _parse_piece(self) -> None:
-        """Parse the next piece. Raise HeadRefused or HttpParserError if the piece is invalid."""
+        """Parse the next received bytes. Raise HeadRefused or HttpParserError if the bytes are invalid."""
         phase, self._piece = self._phase, self._size_of_piece()
         try:
             self.parser.feed_data(self._received.take(self._piece))
@@ -239,7 +239,7 @@ class Connection(Http10Protocol):
         self._chunk = 0
 
     def on_message_complete(self) -> None:
-        """If the request ends before the answer begins, let the client reuse the connection."""
+        """Handle the end of a request. If no response has begun, allow the client to reuse the connection."""
         if self.parser.should_upgrade():
             return
         self._phase = _ANSWER
@@ -262,7 +262,7 @@ class Connection(Http10Protocol):
             self._feed()
 
     def _read_again(self) -> None:
-        """Parse the head again without ``Upgrade``, because the parser treats a body after this header as a request."""
+        """Parse the head again without ``Upgrade``. Otherwise, the parser would treat the body as another request."""
         parts = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
         for name, value in self.headers:
             if name == b"connection":
@@ -283,7 +283,7 @@ class Connection(Http10Protocol):
         del self.parser  # breaks a reference cycle
 
     def _refuse(self, refused: HeadRefused) -> None:
-        """Answer with an error, and close the connection. The application receives a disconnect."""
+        """Answer with an error, and close the connection. Tell the application that the client has disconnected."""
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
@@ -299,7 +299,7 @@ class Connection(Http10Protocol):
         self._linger()
 
     def close_idle(self) -> None:
-        """Close an idle connection. If an answer is partly unsent, reset the connection."""
+        """Close an idle connection. If a part of an answer is unsent, reset the connection."""
         if self._out.inner.get_write_buffer_size():
             self._out.reset()
         else:
@@ -313,7 +313,7 @@ class Connection(Http10Protocol):
             self._out.inner.close()
 
     def _close(self) -> None:
-        """Close the connection after everything is sent. If request data is unread or expected, discard it first."""
+        """Close the connection after all data is sent. First discard the rest of an unread request."""
         if self._discarded is None and not self._out.inner.is_closing():
             if self._received.count or self._phase in {_BODY, _CHUNKS}:
                 self._linger()

@@ -1,4 +1,4 @@
-"""Development tokens, which sign users in without Supabase, and generated development keys.
+"""Creates development tokens, which sign users in without Supabase, and stores development keys.
 
 The keys are files in the user's data folder, so that the commands and a running gateway share them.
 """
@@ -43,9 +43,10 @@ def password() -> str:
 
 
 def master_key(settings: Settings) -> str | None:
-    """Return the key from which agent secrets are derived: the setting, or a generated key in development.
+    """Return the key from which agent secrets are derived. ``None`` disables agent secrets.
 
-    Raise DataFolderError if the generated key cannot be stored.
+    A setting contains the key. If the setting is empty and development tokens are accepted, a key is generated. Raise
+    DataFolderError if the generated key cannot be stored.
     """
     if settings.agent_secret_master_key is not None:
         return settings.agent_secret_master_key.get_secret_value()
@@ -53,7 +54,10 @@ def master_key(settings: Settings) -> str | None:
 
 
 def _stored(name: str, generate: Callable[[], str]) -> str:
-    """Return a stored secret, generated at first use. Concurrent first uses in several processes return one secret."""
+    """Return a stored secret. If the secret does not exist yet, generate and store it.
+
+    If several processes generate the secret at the same time, all of them return the same secret.
+    """
     path = data_dir() / name
     try:
         if not path.exists():
@@ -65,7 +69,7 @@ def _stored(name: str, generate: Callable[[], str]) -> str:
 
 
 def _publish(path: Path, text: str) -> None:
-    """Create a complete file atomically, so that no process reads it empty. Keep an existing file."""
+    """Create a file with its text atomically, so that no process reads an empty file. Keep an existing file."""
     handle, draft = tempfile.mkstemp(dir=path.parent)  # mode 0600
     try:
         with os.fdopen(handle, "w") as file:
@@ -85,6 +89,6 @@ def make_token(
     lifetime_seconds: float = LIFETIME_SECONDS,
     admin: bool = False,
 ) -> str:
-    """Return a token with Supabase's claims."""
+    """Return a token with the same claims as Supabase's tokens."""
     claims = claims_of(issuer=issuer, user_id=user_id, email=email, lifetime_seconds=lifetime_seconds, admin=admin)
     return key.sign(claims)

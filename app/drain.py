@@ -15,10 +15,7 @@ from resolvers.streams.log import Leave
 from resolvers.streams.waiters import Waiters, woken
 
 RETRY_SECONDS = 1.0
-"""How long a refused client should wait before a retry, in seconds.
-
-Another replica or the next process then answers.
-"""
+"""How long a refused client should wait before a retry, in seconds. Another process then answers."""
 
 
 class Stage(IntEnum):
@@ -68,7 +65,7 @@ class Drain:
             act(stage)
 
     def watched(self, act: Callable[[Stage], None]) -> _Watched:
-        """During a ``with`` block, call ``act`` when a shutdown stage begins."""
+        """Within a ``with`` block, call ``act`` at the beginning of each shutdown stage."""
         return _Watched(self._watchers, act)
 
     def request(self) -> _Counted:
@@ -84,9 +81,9 @@ class Drain:
         return _Counted(self, sockets=1)
 
     def leaving(self, leave: Leave) -> _Watched:
-        """During a ``with`` block, detach a stream's readers if the stage ``DETACHING`` begins.
+        """Within a ``with`` block, call ``leave`` if the stage ``DETACHING`` begins.
 
-        ``leave`` detaches the readers.
+        ``leave`` detaches a stream's readers.
         """
 
         def act(stage: Stage) -> None:
@@ -104,7 +101,7 @@ class Drain:
         self._ended.wake()
 
     def background(self, settled: Callable[[], Awaitable[None]]) -> None:
-        """Register background work, so that ``idle`` waits for the work.
+        """Register background work. ``idle`` then also waits until ``settled`` returns.
 
         ``settled`` returns when the work has ended.
         """
@@ -169,6 +166,6 @@ def stream_cut() -> GatewayError:
 def interruption() -> GatewayError:
     """Return the error for an operation that the gateway cancels during shutdown."""
     return Interrupted(
-        "The gateway stopped before the answer was complete. Retry a mutation with the same key.",
+        "The gateway stopped before the answer was complete. Retry a mutation only with the same idempotency key.",
         reason=Reason.DRAINING,
     )

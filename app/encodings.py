@@ -17,7 +17,7 @@ MAX_CODINGS = 3
 _ALIASES = {"x-gzip": "gzip"}
 
 _SLICE = 4096
-"""Maximum number of bytes passed to zlib in one call. zlib copies the bytes after the end of a gzip member."""
+"""Maximum number of bytes that zlib receives in one call, because zlib copies all bytes after a gzip member's end."""
 
 
 class DecodedTooLarge(Exception):
@@ -29,7 +29,7 @@ class Decoder:
 
     Args:
         codings: the values of ``Content-Encoding``, in the order of their headers.
-        limit: the maximum number of bytes that each coding may decode to.
+        limit: the maximum number of bytes after the decoding of each content coding.
 
     Raises:
         UnsupportedEncoding: a coding is not supported, or there are more than ``MAX_CODINGS``.
@@ -57,13 +57,16 @@ class Decoder:
         return data
 
     def close(self) -> None:
-        """Raise BadUserInput if the encoded body ends too early. An empty body is allowed."""
+        """Raise BadUserInput if the encoded body is incomplete. An empty body is allowed."""
         for stage in self._stages:
             stage.close()
 
 
 class _Stage:
-    """Decodes one content coding. gzip data may have several members, with zeros as padding after the last."""
+    """Decodes one content coding.
+
+    gzip data may have several members, and zeros as padding after the last member.
+    """
 
     def __init__(self, name: str, limit: int) -> None:
         self._name = name
@@ -97,7 +100,7 @@ class _Stage:
             self._is_padding(self._undecided)
 
     def _inflated(self, inflate: zlib._Decompress, data: bytes, decoded: bytearray) -> bytes:
-        """Decode data and append it to ``decoded``. Return the bytes after the gzip member's end."""
+        """Decode data and append the result to ``decoded``. Return the bytes after the gzip member's end."""
         try:
             piece = inflate.decompress(data, self._left + 1)
         except zlib.error as error:
@@ -113,7 +116,10 @@ class _Stage:
         return inflate.unused_data
 
     def _is_padding(self, data: bytes) -> bool:
-        """Return whether padding follows a gzip member. Raise BadUserInput if neither padding nor a member follows."""
+        """Return whether the bytes after a gzip member are padding, and not another member.
+
+        Raise BadUserInput if the bytes are neither.
+        """
         if self._name == "gzip":
             if not data.strip(b"\0"):
                 return True
@@ -123,13 +129,16 @@ class _Stage:
 
     def _corrupt(self, what: str) -> BadUserInput:
         return BadUserInput(
-            f"The gateway cannot decode the request body: the {self._name} data {what}. Encode the body again.",
+            f"The gateway cannot decode the request body, because the {self._name} data {what}. Encode the body again.",
             reason=Reason.CONTENT_ENCODING,
         )
 
 
 def _window_bits(name: str, data: bytes) -> int:
-    """Return zlib's ``wbits`` argument. Some clients send deflate without the zlib header that RFC 9110 requires."""
+    """Return zlib's ``wbits`` argument for a content coding.
+
+    Some clients send deflate without the zlib header that RFC 9110 requires.
+    """
     if name == "gzip":
         return 16 + zlib.MAX_WBITS
     has_header = data[0] & 0x0F == zlib.DEFLATED and int.from_bytes(data[:2], "big") % 31 == 0

@@ -1,4 +1,4 @@
-"""Endpoints that routes can refer to before the lifespan has opened the gateway."""
+"""Endpoints that the application's routes can refer to before the gateway is open."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Endpoints:
         socket: ``/graphql`` over WebSocket.
         rest: ``/v1``, and the proxy for agents.
         issuer: ``/auth/v1``, the embedded Supabase, if development tokens are accepted.
-        gateway: the gateway; ``None`` before the lifespan begins.
+        gateway: the gateway; ``None`` before the startup has ended.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Endpoints:
 class Router:
     """Serves ``/graphql``, ``/v1/*`` and the proxy for agents. FastAPI serves every other path.
 
-    FastAPI's routing adds a dozen coroutines to each request, which a stream would keep in memory until its end.
+    FastAPI's routing adds a dozen coroutines to each request. A stream would keep the coroutines in memory.
     """
 
     def __init__(self, app: ASGIApp, *, graphql: ASGIApp, socket: ASGIApp, rest: ASGIApp) -> None:

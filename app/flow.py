@@ -11,9 +11,9 @@ from app.flags import Flag
 
 
 class HoldingFlow(FlowControl):
-    """Extends uvicorn's flow control: ``hold`` pauses reading from the client.
+    """Extends uvicorn's flow control with ``hold``, which pauses reading from the client.
 
-    Without ``hold``, reading resumes when the application awaits a body or a disconnect.
+    Without ``hold``, reading resumes when the application waits for a request body or a disconnect.
     """
 
     _holds = False

@@ -1,7 +1,7 @@
 """Configures Python's garbage collector for a server.
 
 A full collection visits every container object and blocks the process meanwhile. Objects created at the start are never
-garbage. With 500 streams, they are half of all objects. Reference counting frees ended streams and their answers.
+garbage, and are half of all objects in a process with 500 streams. Reference counting frees ended streams.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import gc
 THRESHOLDS = (700, 10, 50)
 """The thresholds of Python's garbage collector.
 
-The last threshold is 50 instead of Python's 10, so that 350,000 new objects start a full collection.
+The last threshold is 50 instead of Python's 10, so that 350,000 new objects start a full collection. Until then, the
+garbage of long operations takes at most 40 MB.
 
 Collections of the young generations are cheap (100 µs for 700 new objects, 2 ms for 7,000) and free the reference
-cycles of short operations. Long operations leave at most 350,000 objects of garbage, which take 40 MB.
+cycles of short operations.
 """
 
 

@@ -24,15 +24,16 @@ LETTA_BODY_SECONDS = 5.0
 secret could occupy all of Letta's slots."""
 
 SMALL_CHARS = 16 * 1024
-"""Maximum number of characters of a JSON text that is parsed without pacing, in well under a millisecond."""
+"""``Gateway.pace`` delays only JSON texts with more characters. Shorter texts are parsed in well under a millisecond.
+"""
 
 VALUES_PER_FIELD = 50
-"""How many JSON values are parsed in about the time that completing one field takes."""
+"""Parsing this many JSON values takes about as long as completing one GraphQL field."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gateway:
-    """The parts of the process that its endpoints use.
+    """Everything that the endpoints share.
 
     Attributes:
         open_introspection: whether introspection needs no token.
@@ -60,7 +61,7 @@ class Gateway:
         return self.resources.streams.limits.heartbeat
 
     async def body(self, scope: Scope, receive: Receive, *, origin: Origin = Origin.USER) -> bytes:
-        """Read a request's body with ``read_body``, and wait until the body may be parsed."""
+        """Read a request's body with ``read_body``, and wait until parsing the body does not block the event loop."""
         seconds = self.resources.timeouts.request
         if origin is Origin.LETTA:
             seconds = min(seconds, LETTA_BODY_SECONDS)
@@ -70,13 +71,13 @@ class Gateway:
         return body
 
     async def pace(self, text: bytes | str) -> None:
-        """Wait until a JSON text may be parsed: parsing many texts at once would block the event loop."""
+        """Wait until parsing a JSON text does not block the event loop. Short texts do not wait."""
         if len(text) > SMALL_CHARS:
             await self.engine.pacer.wait()
             self.engine.pacer.take(values_in(text) // VALUES_PER_FIELD)
 
     async def principal(self, authorization: str | None) -> Principal | None:
-        """Return the authenticated user, or ``None`` if there is no token and introspection needs none.
+        """Return the authenticated user, or ``None`` for introspection without a token.
 
         Raise GatewayError if the token is missing, invalid or cannot be verified.
         """
@@ -93,5 +94,5 @@ class Gateway:
         *,
         origin: Origin = Origin.USER,
     ) -> RequestContext:
-        """Return the context of one operation."""
+        """Create the context of one GraphQL operation or REST request."""
         return RequestContext(self.resources, principal, request_id, traceparent, leave, origin=origin)

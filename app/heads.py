@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Maximum total size of a request's line, headers, trailers and chunk lines, in bytes.
+"""Maximum total size of the request line, headers, trailers and chunk lines, in bytes.
 
-Minimal chunk lines are exempt.
+Minimal chunk lines do not count.
 """
 
 MAX_HEADERS = 128
 """Maximum number of header lines of a request."""
 
 MAX_READ_HEADER_BYTES = 2048
-"""Maximum size of a header that the gateway parses, in bytes. Headers with the same name count together."""
+"""Maximum size of a header that the gateway parses, in bytes. Headers with the same name count as one."""
 
 MAX_SOCKET_LINE_BYTES = 8192
 """Maximum size of a line in a WebSocket handshake, in bytes. The websockets library has the same limit."""
@@ -54,24 +54,25 @@ class HeadRefused(Exception):
 def head_too_large() -> HeadRefused:
     """Return the error for a request head above ``MAX_HEAD_BYTES``."""
     return HeadRefused(
-        431, f"The request line, headers and trailers exceed {MAX_HEAD_BYTES} bytes in total. Shorten them."
+        431, f"The request line, headers and trailers exceed {MAX_HEAD_BYTES} bytes in total. Shorten the headers."
     )
 
 
 def check_head(headers: Headers, *, version: str, size: int) -> None:
     """Check a request's headers.
 
-    Header names must be in lower case. ``size`` is at least the number of bytes in the request line and the headers.
+    Header names must be in lower case. ``size`` is an upper bound on the size of the request line and headers, in
+    bytes.
 
     Raises:
-        HeadRefused: status 400 if ``Host`` is missing, repeated or invalid (RFC 9112, 3.2); status 431 if there are too
-            many headers or too long ones.
+        HeadRefused: status 400 if ``Host`` is missing, repeated or invalid (RFC 9112, 3.2); status 431 if headers are
+            too many or too long.
     """
     if len(headers) > MAX_HEADERS:
         raise HeadRefused(431, f"The request has more than {MAX_HEADERS} headers. Send fewer headers.")
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) != 1 and (hosts or version == "1.1"):
-        raise HeadRefused(400, "The request must have one Host header.")
+        raise HeadRefused(400, "The request must have exactly one Host header.")
     if hosts and _HOST.fullmatch(hosts[0]) is None:
         raise HeadRefused(400, "The Host header must be a host name or address, with an optional port.")
     if size > MAX_READ_HEADER_BYTES:

@@ -11,12 +11,11 @@ from typing import Self
 class HeartbeatWriter:
     """Writes a stream's chunks. After each interval without a chunk, writes a heartbeat.
 
-    One timer serves the whole stream, so that no chunk needs its own timer or task. While the client does not read,
-    only one chunk or heartbeat waits.
+    One timer serves the whole stream. While the client does not read, only one chunk or heartbeat waits.
 
     Args:
         seconds: the interval without data before a heartbeat.
-        heartbeat: the chunk of a heartbeat. The attribute may be changed.
+        heartbeat: the bytes of a heartbeat. The attribute may be changed.
     """
 
     def __init__(self, write: Callable[[bytes], Awaitable[None]], seconds: float, heartbeat: bytes) -> None:

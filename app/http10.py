@@ -1,4 +1,4 @@
-"""Makes uvicorn answer HTTP/1.0 requests in HTTP/1.0. By default, nginx sends HTTP/1.0 requests to upstreams."""
+"""Makes uvicorn answer HTTP/1.0 requests in HTTP/1.0. By default, nginx sends such requests to upstreams."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from resolvers.principal import Principal
 
 _MAX_ADDRESS_CHARS = 64
 _SUBNET_BITS = 64
-"""The length of an IPv6 network prefix, in bits. A subscriber has one network, whose addresses share one limit."""
+"""The length of an IPv6 network prefix, in bits. All addresses of one network share a limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def identity_of(scope: Scope) -> Identity:
 
 
 def address_of(scope: Scope) -> str:
-    """Return the client's address as trusted proxies report it. An IPv6 address is cut to its network prefix."""
+    """Return the client's address as trusted proxies report it. An IPv6 address is reduced to its network prefix."""
     client = scope.get("client")
     address = str(client[0])[:_MAX_ADDRESS_CHARS] if client else ""
     if ":" not in address:

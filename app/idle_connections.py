@@ -27,7 +27,7 @@ class IdleConnections:
     """Tracks and limits the connections that wait for a request's headers.
 
     Args:
-        heads: the maximum number of bytes of incomplete heads. The default is ``MAX_HEADS_BYTES``.
+        heads: the maximum total size of incomplete headers, in bytes. The default is ``MAX_HEADS_BYTES``.
     """
 
     def __init__(self, connections: Collection[object], limit: int, heads: int | None = None) -> None:
@@ -77,7 +77,10 @@ def connections_possible(configured: int) -> int:
 
 
 def open_more_files() -> None:
-    """Raise the process's soft limit on open files. The usual limit of 1,024 suits programs that use ``select``."""
+    """Raise the process's soft limit on open files.
+
+    The usual soft limit is 1,024, because programs that call ``select`` need it.
+    """
     files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     target = _SUFFICIENT_FILES if most == resource.RLIM_INFINITY else min(most, _SUFFICIENT_FILES)
     if files != resource.RLIM_INFINITY and files < target:

@@ -13,7 +13,7 @@ _BOM = "\N{BYTE ORDER MARK}"
 _NO_NUMBER = re.compile(r"-?(?:NaN|Infinity)")
 
 MAX_CONTAINERS = 50_000
-"""Maximum number of objects and arrays in a JSON text. Containers take up to 30 times as much memory as text."""
+"""Maximum number of objects and arrays in a JSON text. Containers take up to 30 times as much memory as their text."""
 
 
 class TooManyContainers(ValueError):

@@ -20,7 +20,7 @@ class LagMetrics(Protocol):
     """Receives measurements of the event loop and of garbage collections."""
 
     def loop_measured(self, late: float, held: float) -> None:
-        """Record the event loop's lag, in seconds. The process caused ``held`` of the ``late`` seconds."""
+        """Record that the event loop was ``late`` seconds late. The process itself caused ``held`` of these seconds."""
 
     def collected(self, seconds: float) -> None:
         """Record the duration of a full garbage collection, in seconds."""
@@ -29,9 +29,8 @@ class LagMetrics(Protocol):
 class LoopWatch:
     """Measures the event loop's lag with a periodic timer.
 
-    The timer ticks every ``INTERVAL_SECONDS``. ``lag`` is the delay of the newest tick in seconds. Every callback of
-    the loop has about this delay. ``held`` is the part of the delay that this process caused: at most the CPU time of
-    the loop's thread since the previous tick. Load of other processes therefore does not count.
+    The timer ticks every ``INTERVAL_SECONDS``. ``lag`` is the delay of the newest tick in seconds. ``held`` is the part
+    of the delay that this process caused: at most the CPU time of the loop's thread since the previous tick.
 
     Args:
         clock: wall-clock time, in seconds.
@@ -69,7 +68,8 @@ class LoopWatch:
     def follow(self, act: Callable[[float, float], None]) -> None:
         """Call ``act`` after each measurement of the event loop.
 
-        ``act`` receives ``held`` and the event loop's CPU time since the previous tick, in seconds.
+        ``act`` receives two times in seconds: the lag that this process caused, and the loop's CPU time since the
+        previous tick.
         """
         self._followers.append(act)
 
@@ -96,7 +96,10 @@ class LoopWatch:
             act(self.held, used)
 
     def _on_collection(self, phase: str, info: dict[str, Any]) -> None:
-        """Measure a full collection's duration. The next tick records it: metrics may be locked during a collection."""
+        """Measure a full garbage collection's duration.
+
+        The next tick records the duration, because metrics may be locked during a collection.
+        """
         if info["generation"] < _FULL:
             return
         if phase == "start":

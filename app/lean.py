@@ -13,12 +13,15 @@ from app.flags import Flag
 
 class _NoPipeline(deque[Any]):
     def appendleft(self, _: Any) -> None:
-        """Raise RuntimeError, because a queued request would never be served."""
+        """Raise RuntimeError. A request in this queue would never be served."""
         raise RuntimeError("a pipelined request was parsed before the previous answer")
 
 
 _NO_PIPELINE = _NoPipeline()
-"""Replaces uvicorn's queue of pipelined requests: ``Connection`` parses a request only after the previous answer."""
+"""Replaces uvicorn's queue of pipelined requests.
+
+The queue is always empty, because ``Connection`` parses a request only after the previous answer.
+"""
 
 
 class LeanProtocol(HttpToolsProtocol):

@@ -1,7 +1,7 @@
 """Counts HTTP requests against rate limits, and reports the limits in response headers.
 
-``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset`` describe the limit that ``X-RateLimit-Resource`` names: the
-limit that refused the request, or else the limit with the fewest requests left. ``Reset`` is in seconds from now.
+``X-RateLimit-Resource`` names the limit that refused the request, or else the limit with the fewest requests left.
+``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset`` describe this limit. ``Reset`` is in seconds from now.
 """
 
 from __future__ import annotations

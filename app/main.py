@@ -67,11 +67,11 @@ def create_app(
 
     Args:
         settings: the settings; by default, from the environment and ``.env``.
-        telemetry: receives metrics and log lines; by default, a new one that logs to standard output.
+        telemetry: receives metrics and log lines; by default, logs to standard output.
         store: the embedded platform's data; by default, in memory.
-        drain: the stage of the process, which the server advances when it stops.
-        announces: whether to log warnings about settings and real services at the start. The default is ``True`` if
-            ``settings`` is not given.
+        drain: tracks the graceful shutdown. The server begins each stage.
+        announces: whether to log warnings about settings and failing services. By default, this is ``True`` if
+            ``settings`` is ``None``.
 
     Raises:
         SettingsError: the environment's settings are invalid.

@@ -1,4 +1,4 @@
-"""Token buckets that limit the rates of connections and users."""
+"""Token buckets that limit the rate of each user's or connection's messages."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 _MIN_METERS = 1_000
-"""No meter is evicted while there are at most this many meters."""
+"""The gateway removes unused token buckets only if more than this number exist."""
 
 
 class Meter:
     """A token bucket, which limits a rate and allows bursts.
 
     Args:
-        burst: the units in a full bucket. A new bucket is full.
-        per_second: the units added per second.
+        burst: the number of tokens in a full bucket. A new bucket is full.
+        per_second: the number of tokens added per second.
     """
 
     __slots__ = ("__weakref__", "_at", "_burst", "_clock", "_per_second", "_units")
@@ -25,7 +25,7 @@ class Meter:
         self._units, self._at = burst, clock()
 
     def take(self, units: float = 1) -> bool:
-        """Take units from the bucket. Return whether the bucket had enough units."""
+        """Take tokens from the bucket. Return whether the bucket had enough tokens."""
         if self._units < units:
             self._refill()
             if self._units < units:
@@ -48,9 +48,8 @@ class Meter:
 class Meters:
     """The token buckets (``Meter``) of all users.
 
-    A user's meter remains when the user's connections close. Full meters have no state to lose, and are evicted each
-    time that the number of meters has doubled. The amortized cost is therefore constant. An evicted meter that a
-    connection still uses remains the user's meter.
+    A user's bucket remains after the user's connections have closed. Each time that the number of buckets has doubled,
+    full buckets are removed, unless a connection uses them.
     """
 
     def __init__(self, burst: float, per_second: float) -> None:

@@ -46,8 +46,8 @@ def request_id_of(scope: Scope) -> str:
 class RequestScope:
     """Assigns an id to each request, and logs the request.
 
-    The response's headers get the id and ``nosniff``. At the end of the grace period, the server cancels requests. The
-    cancellation is not raised to the server, which would log an error.
+    The response's headers contain the id and ``nosniff``. At the end of the grace period, the server cancels requests.
+    The cancellation is not raised to the server, which would log an error.
     """
 
     def __init__(self, app: ASGIApp, *, telemetry: Telemetry, drain: Drain) -> None:
@@ -98,8 +98,8 @@ class Shield:
     """Refuses requests while the process stops, and hides the details of internal errors.
 
     A request that causes an internal error is answered with status 500. Letta's requests are served until the readers
-    are detached, because running turns wait for them. At the end of the grace period, requests without a response
-    receive an error.
+    are detached, because turns in progress need these requests. At the end of the grace period, requests without a
+    response receive an error.
     """
 
     def __init__(self, app: ASGIApp, *, telemetry: Telemetry, drain: Drain) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 from app.identity import Identity, address_of
 
 MAX_UNSENT_BYTES = 256 * 2**20
-"""Maximum number of bytes that all clients together have not read.
+"""Maximum number of unread bytes of all clients together.
 
-Above this number, connections of the client with the most unread bytes are reset.
+Above this number, the gateway resets connections of the client with the most unread bytes.
 """
 
 MIN_STEP_BYTES = 8 * 1024
@@ -74,7 +74,7 @@ class Outgoing:
         return self.is_finishing or self.inner.is_closing()
 
     def stalled(self, now: float) -> tuple[int, float]:
-        """Return the number of unread bytes, and how long the client has read too slowly. The time is in seconds."""
+        """Return the number of unread bytes, and for how many seconds the client has read too slowly."""
         waiting = self.inner.get_write_buffer_size()
         if not waiting:
             self._since = None
@@ -123,7 +123,10 @@ class Unsent:
             self.watch()
 
     def _shed(self, waiting: list[tuple[int, Any]]) -> None:
-        """Reset connections until the unread bytes meet the limit. The owner with the most loses its largest first."""
+        """Reset connections until the number of unread bytes is within the limit.
+
+        Each time, reset the largest connection of the owner with the most unread bytes.
+        """
         held: Counter[str] = Counter()
         by_owner: dict[str, list[tuple[int, Any]]] = {}
         for unsent, connection in sorted(waiting, key=lambda one: one[0]):

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable
 
 PACED_SECONDS = 0.02
-"""How long steps may run in one iteration of the event loop, in seconds.
+"""How long queued functions may run in one iteration of the event loop, in seconds.
 
-A step that exceeds this time is still completed.
+A function that exceeds this time is still completed.
 """
 
 
@@ -25,11 +25,11 @@ class StepPacer:
 
     @property
     def is_full(self) -> bool:
-        """Return whether the next step must wait for a later iteration of the event loop."""
+        """Return whether the next function must wait for a later iteration of the event loop."""
         return self._spent >= PACED_SECONDS or bool(self._waiting)
 
     def count(self, step: Callable[[], None]) -> None:
-        """Run a step now, and measure how long the step takes."""
+        """Run a function now, and measure how long the function takes."""
         began = self._clock()
         try:
             step()
@@ -38,7 +38,7 @@ class StepPacer:
             self._call()
 
     def later(self, step: Callable[[], None]) -> None:
-        """Queue a step for a later iteration of the event loop."""
+        """Queue a function for a later iteration of the event loop."""
         self._waiting.append(step)
         self._call()
 

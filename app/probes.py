@@ -1,7 +1,7 @@
 """Checks at the start whether the services respond and accept the gateway's keys.
 
-A wrong address or key is therefore logged before users see errors. The gateway already serves requests meanwhile. A
-service that starts later is used as soon as it answers.
+A wrong address or key is therefore logged before users see errors. During the checks, the gateway already serves
+requests. A service that starts later is used as soon as it answers.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Probe:
         ping: calls the service without the key.
         key: the environment variable with the gateway's key for the service.
         check_key: makes a call that needs the key.
-        embedded: whether the service can be embedded instead.
+        embedded: whether the gateway has an embedded replacement for the service.
     """
 
     service: Service

@@ -1,6 +1,6 @@
 """Queues of requests that wait for admission, with one queue per owner.
 
-Owners are served round-robin, new owners more often.
+Owners are served round-robin. New owners are served more often.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NEW_IN_A_ROW = 4
 """Maximum number of new owners that are served in a row while other owners wait. Therefore neither group starves."""
 
 STANDING_SECONDS = 0.5
-"""If an owner's oldest request has waited this long, the newest is admitted first. The time is in seconds."""
+"""If an owner's oldest request has waited more than this many seconds, the owner's newest request is admitted first."""
 
 
 class Waiting(NamedTuple, Generic[T]):

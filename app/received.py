@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _END_OF_HEAD = b"\r\n\r\n"
-"""The bytes that end a request's head, and that also end a chunked body."""
+"""The bytes that end a request's head or a chunked body."""
 
 _OVERLAP = len(_END_OF_HEAD) - 1
 _SMALL_BYTES = 4096

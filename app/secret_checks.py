@@ -14,13 +14,13 @@ _INSTEAD = "Set the project's HS256 secret (the legacy JWT secret) instead"
 _PEM_IN_BASE64 = base64.b64encode(b"-----BEGIN ")[:-2].decode()
 _SSH = re.compile(r"(ssh-|ecdsa-sha2-|sk-ssh-|sk-ecdsa-)\S+\s")
 _JSON = re.compile(r"[{\[]\s*([{\"]|\Z)")
-"""The start of a JSON text. Only one of thousands of random secrets matches."""
+"""Matches the start of a JSON text. A random secret almost never matches."""
 
 _JWT = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*")
 
 
 def pasted(text: str) -> str | None:
-    """Return a description of whitespace or quotation marks around a secret, or ``None``."""
+    """Return a description of whitespace or quotation marks around a secret, or ``None`` if there are none."""
     if text != text.strip():
         return PADDED
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`":
@@ -55,7 +55,7 @@ def _other_material(text: str) -> str | None:
 
 
 def _is_der(text: str) -> bool:
-    """Return whether a text is an ASN.1 SEQUENCE in base64: a key or certificate without its PEM lines."""
+    """Return whether a text is an ASN.1 SEQUENCE in base64, such as a key without its PEM lines."""
     try:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):

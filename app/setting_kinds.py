@@ -1,4 +1,4 @@
-"""Types of settings, each with its validation."""
+"""Types for settings. Each type validates a setting's value."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _origins(value: str | None) -> str | None:
 
 
 def _number(value: Any) -> Any:
-    """Refuse a number with a unit. The variable's name or description has the unit."""
+    """Refuse a number with a unit, such as ``10s``."""
     if isinstance(value, str) and _WITH_UNIT.fullmatch(value):
         raise ValueError("must be a plain number, without a unit")
     return value

@@ -82,8 +82,8 @@ class Settings(BaseSettings):
     are signed with a key of the project's JWKS (ES256, RS256 or EdDSA).
     """
     supabase_jwt_issuer: Annotated[str | None, AfterValidator(addresses.issuer)] = None
-    """The iss claim of the Supabase project's tokens. If empty, it is SUPABASE_URL/auth/v1; a project with a custom
-    domain can have another one.
+    """The iss claim of the Supabase project's tokens. If empty, the issuer is SUPABASE_URL/auth/v1. A project with a
+    custom domain can have a different issuer.
     """
     supabase_service_key: HeaderSecret = None
     """The gateway's API key for AMS."""
@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     """
     letta_proxy_key: HeaderSecret = None
     """The OPENAI_API_KEY of the Letta server, of at least 32 characters. Letta sends this key with model calls without
-    an agent secret. The key gives access only to the gateway's model proxy, but as any known user. If empty, the proxy
+    an agent secret. With this key, a client can use only the model proxy, but as any known user. If empty, the proxy
     accepts only agent secrets.
     """
     allowed_origins: Origins = None

@@ -20,7 +20,7 @@ _LIKE = 0.75
 """A setting is suggested for an unknown key in ``.env`` if the two are at least this similar (difflib's ratio)."""
 
 _SHORTEST = 8
-"""Minimum length of a variable that is reported as misspelt. Shorter names are similar by chance."""
+"""Minimum length of an environment variable that is reported as misspelt. Shorter names are similar by chance."""
 
 
 def announce_warnings(settings: Settings, telemetry: Telemetry) -> None:
@@ -55,7 +55,10 @@ class _Records(logging.Handler):
 
 
 def _read(path: Path) -> tuple[Mapping[str, str | None], list[str]]:
-    """Return the file's keys and values (``None`` without ``=``), and a sentence for each unreadable line."""
+    """Return the file's keys and values, and a sentence for each unreadable line.
+
+    A key without ``=`` has the value ``None``.
+    """
     logger, records = logging.getLogger("dotenv.main"), _Records()
     logger.addHandler(records)
     propagates, logger.propagate = logger.propagate, False

@@ -1,4 +1,4 @@
-"""Counters of slots or bytes, with limits for each owner and for all together."""
+"""Counts slots or bytes, with a limit for each owner and a limit for all owners together."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ RETRY_SECONDS = 1.0
 
 
 class Shares:
-    """A counter of slots, with limits for each owner and for all together.
+    """Counts slots in use, with a limit for each owner and a limit for all owners together.
 
     Args:
         total: the number of slots.
         per_owner: the maximum number of slots that one owner can hold at a time.
         unit: the noun for slots in error messages, in the plural.
-        reason: the reason of errors.
+        reason: the reason in errors.
 
     Attributes:
         taken: the number of slots in use.
@@ -67,7 +67,7 @@ class Shares:
 
 
 class Holding:
-    """The number of slots that one request or socket holds."""
+    """The slots that one request or WebSocket holds. ``count`` is the number of these slots."""
 
     __slots__ = ("_owner", "_shares", "count")
 

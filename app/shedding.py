@@ -1,10 +1,10 @@
 """Load shedding: admits only as many requests as the event loop can serve in time.
 
-Owners are served round-robin. All requests share one event loop. Without a limit, overload makes every request late.
-With a limit, the loop stays responsive and the gateway refuses excess requests at little cost.
+Without a limit, overload makes every request late. With a limit, the gateway refuses excess requests at little cost.
+Owners are served round-robin.
 
 Requests are counted by weight (``app.weights``), so that cheap requests do not wait for other owners' expensive ones.
-``app.concurrency`` adapts the limit on concurrent requests.
+``app.concurrency`` adapts the limit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from clients.codes import Reason
 from clients.errors import Overloaded
 
 CHEAP = 0.5
-"""The weight below which a request is cheap. Cheap requests have one slot that expensive requests cannot take."""
+"""A request with a smaller weight (relative cost) is cheap. One slot is reserved for cheap requests."""
 
 MAX_WAIT_SECONDS = 1.0
 """How long a request may wait in the queue, in seconds. After this time, the gateway refuses the request."""
@@ -33,7 +33,7 @@ RETRY_SECONDS = 1.0
 
 
 class Admitted(NamedTuple):
-    """A request's admission time and weight. The time is by the clock of ``Shedder``."""
+    """The time at which a request was admitted, and the request's weight (relative cost)."""
 
     since: float
     weight: float
@@ -79,7 +79,7 @@ class Shedder:
         """Wait until the request is admitted.
 
         Args:
-            owner: the request's owner.
+            owner: the user or client address that sent the request.
             favours_new: whether an owner without recent requests is served before others.
 
         Raises:
@@ -126,10 +126,10 @@ class Shedder:
         self._queues.refuse(self._clock() - MAX_WAIT_SECONDS)
 
     def _has_room(self, owner: str, few: int | None = None) -> bool:
-        """Return whether a request may be admitted.
+        """Return whether an owner's next request may be admitted.
 
-        Even beyond the limit, an owner with at most ``few`` (from ``_few``) expensive requests in flight may send
-        another. If the limit has just fallen, one owner's load therefore does not delay other owners' few requests.
+        Even beyond the limit, an owner with at most ``few`` expensive requests in flight may send another. Otherwise,
+        one owner's load could delay owners with few requests when the limit falls.
         """
         load, limit = self._load, self._limit.now
         if load + self._cheap < limit:
@@ -139,7 +139,7 @@ class Shedder:
         return load < limit or self._expensive[owner] <= (self._few() if few is None else few)
 
     def _few(self) -> int:
-        """Return the number of expensive requests up to which an owner may exceed the limit, or -1 if no owner may."""
+        """Compute the default of ``few`` in ``_has_room``. If no owner may exceed the limit, return -1."""
         return max(self._expensive.values(), default=0) // MANY - 1
 
     def _weight(self, owner: str) -> float:
@@ -176,7 +176,7 @@ class Shedder:
                 waiting.admitted.set_result(self._take(owner))
 
     def _cancel(self, owner: str, waiting: Waiting[Admitted]) -> None:
-        """Remove a cancelled request from the queue, or end the request if it was admitted meanwhile."""
+        """Remove a cancelled request from the queue. If the request was admitted meanwhile, end the request."""
         if waiting.admitted.cancelled():
             self._queues.remove(owner, waiting)
         elif (entered := waiting.admitted.result()) is not None:

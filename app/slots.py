@@ -1,7 +1,7 @@
 """Counts the slots for requests and streams, and the bytes of request bodies.
 
-Slots and bytes are counted by origin, and within an origin by owner. A body counts from its first byte until the
-request ends.
+Users, Letta and anonymous clients have separate counters, with limits for each owner. A body counts from its first byte
+until the request ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BODIES = 32
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Counters of slots and of request body bytes, for one ``Origin``.
+    """Counts slots, and bytes of request bodies, for the requests of one ``Origin``.
 
     Attributes:
         streams: slots for streams, and for requests that wait for a model.
@@ -36,11 +36,11 @@ class Pool:
 
 
 class Slot:
-    """The slot of one HTTP request or WebSocket operation.
+    """The right to run one HTTP request or WebSocket operation: one of a limited number of slots.
 
     Attributes:
-        calls: the counter of the request's upstream calls, if it makes any.
-        size: the bytes of the request's answer; 0 if they are few.
+        calls: counts the request's upstream calls; ``None`` if the request makes none.
+        size: the size of the request's answer in bytes; 0 if the answer is small.
     """
 
     __slots__ = ("_body", "_entered", "_owner", "_pool", "_shares", "_shedder", "calls", "size")
@@ -108,8 +108,8 @@ class Slots:
     """The slots of all requests and streams in the process.
 
     Args:
-        requests: the number of slots for users' requests. Letta's requests have as many slots of their own.
-        streams: the number of slots for streams and for requests that wait for a model. Letta's have as many.
+        requests: the number of slots for users' requests. Letta's requests have as many separate slots.
+        streams: the number of slots for users' streams and requests that wait for a model. Letta has as many.
         largest_body: the size limit of one body, in bytes.
 
     Attributes:

@@ -14,17 +14,17 @@ from clients.errors import GatewayError, Overloaded, RateLimited
 MAX_ANONYMOUS = 500
 """Maximum number of open WebSockets before sign-in, for all addresses together.
 
-For a further socket, the gateway closes the oldest.
+If a further socket opens, the gateway closes the oldest.
 """
 
 MAX_ANONYMOUS_PER_ADDRESS = 100
 """Maximum number of open WebSockets before sign-in, for one address.
 
-For a further socket, the gateway closes the oldest.
+If a further socket opens, the gateway closes the oldest.
 """
 
 MAX_UNREAD = 32 * 2**20
-"""Maximum total length of one user's large unread answers, in characters. Answers on all sockets count."""
+"""Maximum total length of one user's large unread answers over all sockets, in characters."""
 
 MAX_ALL_UNREAD = 8 * MAX_UNREAD
 """Maximum total length of all users' large unread answers, in characters."""
@@ -37,7 +37,7 @@ class AnonymousSockets:
     """Slots for WebSockets whose clients have not signed in.
 
     A new socket is always accepted. If the address or the process has no free slot, the oldest socket is closed.
-    Therefore clients that sign in at once are served, and clients that only hold sockets lose their sockets.
+    Therefore, only clients that do not sign in at once lose their sockets.
     """
 
     def __init__(self, total: int = MAX_ANONYMOUS, per_address: int = MAX_ANONYMOUS_PER_ADDRESS) -> None:
@@ -86,14 +86,14 @@ class Sockets:
 
     Args:
         total: the maximum number of signed-in sockets.
-        per_user: the maximum number of sockets of one user.
+        per_user: the maximum number of one user's sockets.
         messages_per_second: the rate limit of one user's messages, over all sockets.
 
     Attributes:
         anonymous: slots for sockets before sign-in.
         slots: slots for sockets after sign-in.
         meters: the rate limits of users' messages.
-        unread_chars: the characters of large unread answers, by user.
+        unread_chars: the characters of each user's large unread answers.
     """
 
     def __init__(self, *, total: int, per_user: int, messages_per_second: int) -> None:
@@ -119,10 +119,10 @@ class Sockets:
         """
         held = self.unread_chars[user_id]
         if held and held + size > MAX_UNREAD:
-            message = f"Your clients have yet to read {held:,} characters of answers. Read the answers, then retry."
+            message = f"Your clients have not read {held:,} characters of answers. Read the answers, then retry."
             raise RateLimited(message, reason=Reason.UNREAD, retry_after_seconds=RETRY_SECONDS)
         if held and self.unread_chars.total() + size > MAX_ALL_UNREAD:
-            message = "The answers that clients have not read fill the gateway's memory. Retry later."
+            message = "Unread answers of all users fill the gateway's memory. Retry later."
             raise Overloaded(message, reason=Reason.UNREAD, retry_after_seconds=RETRY_SECONDS)
         self.unread_chars[user_id] += size
         try:

@@ -37,7 +37,8 @@ CLOSE_SECONDS = 0.5
 class Server(uvicorn.Server):
     """uvicorn's server with a graceful shutdown.
 
-    The first signal starts draining. The second signal ends draining. The third signal ends the process at once.
+    After the first signal, the server waits for running operations. The second signal ends the wait. The third signal
+    ends the process at once.
     """
 
     def __init__(self, config: uvicorn.Config, drain: Drain, telemetry: Telemetry, *, grace: float) -> None:
@@ -94,7 +95,10 @@ class Server(uvicorn.Server):
             self.should_exit = True
 
     async def _idle_within(self, seconds: float) -> bool:
-        """Wait until no operation runs, but only briefly after a second signal. Return whether all operations ended."""
+        """Wait until no operation runs. Return whether all operations ended.
+
+        After a second signal, the wait is short.
+        """
         idle, second = asyncio.create_task(self._drain.idle()), asyncio.create_task(self._second_signal.wait())
         try:
             done, _ = await asyncio.wait({idle, second}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -39,7 +39,7 @@ def make_logger(level: str, out: TextIO | None = None) -> Any:
 
 
 def _json(value: Any, **_: Any) -> str:
-    """Encode a log line with ``json``, which accepts half of a surrogate pair. orjson refuses such texts."""
+    """Encode a log line with ``json``. orjson refuses text with half of a surrogate pair."""
     try:
         return orjson.dumps(value, default=str).decode()
     except TypeError:
@@ -111,7 +111,7 @@ class _UpstreamMetrics:
 
 
 class Telemetry:
-    """The process's metrics and log. Implements the observer protocols of ``resolvers`` and ``clients``."""
+    """The process's metrics and log. Implements the protocols through which ``resolvers`` and ``clients`` report."""
 
     def __init__(self, log: Any) -> None:
         self.log = log
@@ -195,14 +195,14 @@ class Telemetry:
         )
 
     def call_repeated(self, service: Service, operation: str, request_id: str) -> None:
-        """Record that the gateway repeated an upstream read. The service had closed an idle connection."""
+        """Record that the gateway repeated an upstream read because the service had closed the idle connection."""
         self._upstreams.repeats.labels(service.value, operation).inc()
         self.log.info("upstream repeated", service=service.value, operation=operation, request_id=request_id)
 
     def breaker_changed(self, service: Service, part: str | None, state: BreakerState) -> None:
         """Record the new state of a service's circuit breaker: closed, open or half-open.
 
-        If ``part`` is given, the breaker belongs to a part of the service.
+        If ``part`` is given, the breaker belongs to a part of the service, such as a model.
         """
         if part is None:
             self._upstreams.breaker.labels(service.value).state(state.value)
@@ -271,10 +271,7 @@ class Telemetry:
         gap.observe(seconds)
 
     def loop_measured(self, late: float, held: float) -> None:
-        """Record how late the event loop is, in seconds.
-
-        The loop was ``late`` seconds late. The process caused ``held`` of these seconds.
-        """
+        """Record that the event loop was ``late`` seconds late. The process itself caused ``held`` of these seconds."""
         self._lag.observe(late)
         self._held.observe(held)
 

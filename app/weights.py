@@ -1,4 +1,4 @@
-"""Computes the weights of requests for load shedding. A weight depends on the recent work of the owner's requests."""
+"""Computes the weights of requests for load shedding, from the recent work of each owner's requests."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ FADING = 0.95
 """At each tick of ``LoopWatch``, past requests' work is multiplied by this factor."""
 
 NEWEST = 0.2
-"""How much an owner's newest request contributes to the owner's average work."""
+"""The weight of an owner's newest request in the moving average of the owner's work per request."""
 
 MANY = 8
-"""If an owner has this many concurrent requests, the owner's next request has the weight 1."""
+"""If an owner has this many concurrent requests, the owner's next request has the maximum weight, 1."""
 
 MAX_OWNERS = 4_096
 """Maximum number of owners whose average work is stored. The least recently seen owner is evicted first."""
 
 
 def work_of(calls: int, size: int) -> float:
-    """Estimate a request's work from the upstream calls and the answer's size in bytes."""
+    """Estimate a request's CPU time in milliseconds from its upstream calls and its answer's size in bytes."""
     return REQUEST_WORK + CALL_WORK * calls + size / BYTES_PER_WORK
 
 
 class Weights:
     """Computes a request's weight from the recent work of the owner's requests.
 
-    Requests of unknown owners, and of owners that cause most work, have the weight 1. A weight is the mean work of an
-    owner's last requests, divided by the work-weighted mean of all requests. For example, with ten requests of work 100
-    and a thousand of work 1, the weights are 1 and about 1/50.
+    The weight is the mean work of the owner's last requests, divided by the work-weighted mean of all requests, and at
+    most 1. An unknown owner has the weight 1. For example, with ten requests of work 100 and a thousand of work 1, the
+    weights are 1 and about 1/50.
     """
 
     def __init__(self) -> None:

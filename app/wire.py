@@ -26,7 +26,7 @@ from clients.errors import Overloaded, RateLimited
 EXTENSION = "agentgraph.frames"
 """The name of the ASGI extension that contains a WebSocket's ``Frames``.
 
-After sign-in, the application replaces the bounds of the ``Frames``.
+After sign-in, the application replaces the limits of the ``Frames``.
 """
 
 SIGN_IN_BYTES = 64 * 1024
@@ -39,7 +39,7 @@ MAX_FRAGMENTS = 1_000
 """Maximum number of frames of one message."""
 
 UNIT_BYTES = 16 * 1024
-"""For each ``UNIT_BYTES`` of payload, a frame counts as one additional message."""
+"""A large frame counts as several messages: one more for each ``UNIT_BYTES`` of payload."""
 
 CLOSE_SECONDS = 1.0
 """How long a client may take to answer a close frame, in seconds."""
@@ -80,11 +80,11 @@ class Frames(ServerProtocol):
         self._frames = self._bytes = self._fragments = 0
 
     def admit(self, meter: Meter, memory: Holding) -> None:
-        """Replace the bounds before sign-in with the signed-in user's bounds.
+        """Replace the limits before sign-in with the signed-in user's limits.
 
         Args:
             meter: the rate limit of the user's messages.
-            memory: the user's share of the memory for requests. Incomplete and unprocessed messages count.
+            memory: counts the bytes of incomplete and unprocessed messages against the user's limit.
         """
         self._meter, self._memory = meter, memory
         self.max_message_size = self._max_size
@@ -276,7 +276,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
             self.conn.data_to_send()
 
     def handle_close(self, event: Frame) -> None:
-        """Answer a close frame, unless the socket is already closing. The socket closes if a frame exceeds a bound."""
+        """Answer a close frame, unless the gateway has already begun to close the WebSocket."""
         if self._lingering is None:
             super().handle_close(event)
 

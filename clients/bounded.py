@@ -49,7 +49,7 @@ class Quotas:
 
 
 class Kept(Generic[V]):
-    """Stores each owner's values by key, and limits each owner's total weight.
+    """Stores values by owner and key, and limits the total weight of each owner's values.
 
     If an owner exceeds the quota, the map shrinks that owner's oldest values. The function ``reduce`` shrinks a value
     to the part that must stay, and returns the part's weight. The map evicts a value of weight 0. For a value that is
@@ -77,7 +77,7 @@ class Kept(Generic[V]):
         return None
 
     def put(self, owner: Hashable, key: str, value: V, weight: int) -> None:
-        """Store a value. If the owner exceeds the quota, shrink the owner's older values."""
+        """Store a value. If the owner exceeds the quota, shrink or evict the owner's older values."""
         self.pop(owner, key)
         self._values[owner, key] = (value, weight)
         self._whole.setdefault(owner, {})[key] = None
@@ -85,7 +85,7 @@ class Kept(Generic[V]):
         self.fit(owner, spare_newest=True)
 
     def reweigh(self, owner: Hashable, key: str, weight: int) -> None:
-        """Change a stored value's weight. If necessary, shrink older values."""
+        """Change a stored value's weight. If the owner then exceeds the quota, shrink or evict older values."""
         value, before = self._values[owner, key]
         self._values[owner, key] = (value, weight)
         self._quotas.add(owner, weight - before)

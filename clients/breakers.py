@@ -1,4 +1,4 @@
-"""The circuit breakers of one service and of the service's parts.
+"""The circuit breakers of one service and of the service's parts, such as models.
 
 A *part* is a model, or a kind of call on one agent, conversation or run. A part has one breaker for all callers
 together, and one for each caller.
@@ -14,13 +14,16 @@ from clients.breaker import Breaker, BreakerState, Entry
 from clients.window import OpeningRule, Outcome
 
 MAX_PARTS = 1000
-"""The maximum number of breakers for the parts of one service."""
+"""The maximum number of breakers for the parts of one service, such as models."""
 
 SERVICE_CALLERS, SERVICE_OPERATIONS, PART_CALLERS = 3, 2, 2
-"""How many callers and operations must fail before a circuit breaker opens. A part's breaker counts only callers."""
+"""How many callers and operations must fail before a circuit breaker opens.
+
+The breaker of a part, such as a model, counts only callers.
+"""
 
 _Key = tuple[str, str | None]
-"""Identifies a circuit breaker by a part and a caller.
+"""Identifies a circuit breaker by a part of the service and a caller.
 
 The caller is ``None`` for the breaker that all callers share.
 """
@@ -66,7 +69,7 @@ class PartState:
 
 
 class Breakers:
-    """The circuit breakers of one service and of the service's parts.
+    """The circuit breakers of one service and of the service's parts, such as models.
 
     ``on_change`` receives a part and the new state of the part's breaker. The part is ``None`` for the
     breaker of the whole service. ``OpeningRule`` and ``Breaker`` document the other arguments.
@@ -113,7 +116,7 @@ class Breakers:
         return Permit(self, (self._service, self._service.enter()), entered, (part, caller, operation))
 
     def of_part(self, key: _Key, *, make: bool, by: str) -> Breaker | None:
-        """Return the circuit breaker for a part and a caller.
+        """Return the circuit breaker for a part of the service and a caller.
 
         If ``make`` is true and no breaker exists, the method creates one for the caller ``by``.
         """
@@ -143,7 +146,10 @@ class Breakers:
         return len({part for (part, _), breaker in breakers if breaker.state is BreakerState.OPEN})
 
     def _make_room(self, caller: str) -> None:
-        """Evict a breaker if there are too many: closed breakers first, then the caller's breakers."""
+        """Evict a breaker if there are too many.
+
+        Closed breakers are evicted first, and then the caller's breakers.
+        """
         if len(self._parts) < MAX_PARTS:
             return
         closed = (key for key, breaker in self._parts.items() if breaker.state is BreakerState.CLOSED)
@@ -176,7 +182,7 @@ class Permit:
         self._is_reported = False
 
     def report(self, verdict: Verdict) -> None:
-        """Record whether the call succeeded. Ignore further reports."""
+        """Record whether the call succeeded. Later reports are ignored."""
         if self._is_reported:
             return
         self.release()
@@ -193,7 +199,7 @@ class Permit:
                 self._record(key, outcome)
 
     def report_cut(self) -> None:
-        """Replace the call's reported success with a failure. The service's answer broke off after the report."""
+        """Replace the call's reported success with a failure, because the service's answer broke off later."""
         breaker, entry = self._service
         breaker.record_cut(entry.generation, self._caller, self._operation)
         for key in _keys(self._part, self._caller):

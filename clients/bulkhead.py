@@ -5,7 +5,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 SHARES = 4
-"""The number of equal shares into which a bulkhead's slots are divided. A caller may hold the slots of one share."""
+"""The divisor for a caller's quota. A caller may hold a bulkhead's slots divided by this number."""
 
 
 class BulkheadFull(TimeoutError):
@@ -14,7 +14,7 @@ class BulkheadFull(TimeoutError):
 
 @dataclass(slots=True)
 class _Queue:
-    """A caller's queued calls, and the number of calls admitted since the queue began."""
+    """A caller's queued calls, and the number of calls that were admitted since the queue began."""
 
     slots: deque[asyncio.Future[None]] = field(default_factory=deque)
     admitted: int = 0

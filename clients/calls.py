@@ -141,15 +141,12 @@ class Call:
 
     @property
     def kind(self) -> str:
-        """The name of the model or operation that the call uses.
-
-        A call without a model has the operation's name instead.
-        """
+        """The model's name, or the operation's name if the call has no model."""
         return f"model:{self.model[:MAX_NAME]}" if self.model else self.operation
 
     @property
     def part(self) -> str:
-        """The name of the service's part that the call uses."""
+        """The part of the service that the call uses, such as a model."""
         return f"{self.kind}:{self.subject[:MAX_NAME]}" if self.subject else self.kind
 
 
@@ -193,7 +190,7 @@ class UpstreamObserver(Protocol):
         """Report that a call has ended."""
 
     def call_repeated(self, service: Service, operation: str, request_id: str) -> None:
-        """Report that the gateway repeats a GET request. The service had closed the idle connection."""
+        """Report that the gateway repeats a GET request, because the service had closed the idle connection."""
 
     def breaker_changed(self, service: Service, part: str | None, state: BreakerState) -> None:
         """Report a circuit breaker's new state. ``part`` is ``None`` for the breaker of the whole service."""

@@ -157,7 +157,10 @@ class UpstreamError(UpstreamFailure, code=ErrorCode.UPSTREAM_ERROR, http_status=
 
 
 def _family(kind: type[GatewayError]) -> list[type[GatewayError]]:
-    """List a class's subclasses and then the class, whose HTTP status overrides theirs for a shared code."""
+    """Return a class's subclasses and then the class.
+
+    If several classes share a code, the last class's HTTP status applies.
+    """
     return [*(one for child in kind.__subclasses__() for one in _family(child)), kind]
 
 

@@ -20,7 +20,10 @@ _JSON = msgspec.json.Decoder()
 def of_wire(
     service: Service, error: Exception, timeout_reason: Reason = Reason.DEADLINE, *, sent: bool = True
 ) -> GatewayError:
-    """Convert a timeout or connection error to a GatewayError. ``sent`` is true if the service may have the request."""
+    """Convert a timeout or connection error to a GatewayError.
+
+    ``sent`` is true if the service may have received the request.
+    """
     name = display_name(service)
     match error:
         case BulkheadFull():
@@ -64,8 +67,8 @@ def of_status(service: Service, answer: Answer) -> UpstreamError:
     if answer.status >= 500:
         message, wait = f"{name} failed with status {answer.status}. Retry later.", retry_after_seconds(answer.headers)
         return UpstreamError(message, reason=Reason.STATUS, service=service, retry_after_seconds=wait)
-    happened = "answered with the redirect" if is_redirect(answer.status) else "answered with the unexpected"
-    message = f"{name} {happened} status {answer.status}. Check {_setting(service)}."
+    kind = "redirect" if is_redirect(answer.status) else "unexpected"
+    message = f"{name} answered with the {kind} status {answer.status}. Check {_setting(service)}."
     return UpstreamError(message, reason=Reason.STATUS, service=service, can_retry=False)
 
 
@@ -110,5 +113,5 @@ def of_breaker(service: Service, call: Call, refused: BreakerRefused) -> Upstrea
 
 
 def _setting(service: Service) -> str:
-    """Return the setting with the service's URL."""
+    """Return the name of the setting for the service's URL."""
     return "SUPABASE_URL" if service is Service.SUPABASE else f"{service.name}_BASE_URL"

@@ -7,9 +7,9 @@ from typing import NamedTuple
 class Origin(StrEnum):
     """Who sent a request: a user, Letta or an anonymous client.
 
-    Each origin has its own slots, quotas and bulkheads. A user's turn holds its slot while Letta calls the model
-    through the gateway. If Letta's requests needed users' slots, turns and model calls could wait for each other, which
-    is a deadlock.
+    Each origin has its own slots, quotas and bulkheads. A user's turn holds a slot while Letta calls the model through
+    the gateway. If Letta's requests needed users' slots, turns and model calls could wait for each other, which is a
+    deadlock.
     """
 
     USER = "user"

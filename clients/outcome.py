@@ -21,7 +21,7 @@ def outcome_unknown(advice: str, cause: GatewayError | None = None) -> Conflict:
         return cause
     first = cause.message.partition(". ")[0].removesuffix(".")
     return Conflict(
-        f"The outcome of the request is unknown. The cause: {first}. {advice}",
+        f"The outcome of the request is unknown, because of this error: {first}. {advice}",
         reason=Reason.OUTCOME_UNKNOWN,
         service=cause.service,
         retry_after_seconds=cause.retry_after_seconds,

@@ -3,7 +3,7 @@
 import re
 
 SEARCHED_CHARACTERS = 20_000
-"""The maximum number of characters of an error's text that are searched."""
+"""The gateway searches only this number of characters in an error's text."""
 
 
 def any_of(*patterns: str) -> re.Pattern[str]:
@@ -30,7 +30,7 @@ The phrases are from LiteLLM 1.110.2's ``exception_mapping_utils``, and from pro
 xAI, Moonshot, MiniMax, Alibaba, vLLM and SGLang.
 """
 _NO_CONTEXT_LENGTH = any_of(r"string_above_max_length", r"invalid 'user'", r"tokens per minute")
-"""Phrases in errors about inputs that exceed another limit than the context window."""
+"""Phrases in errors about inputs that exceed a different limit than the context window."""
 
 
 def is_too_long(text: str) -> bool:

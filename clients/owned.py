@@ -37,7 +37,7 @@ class OwnedBlockId(_Id):
 
 
 class ClaimedConversationId(_Id):
-    """The id of a conversation whose owner the gateway has not checked yet. The form of the id has been checked."""
+    """The id of a conversation whose owner has not been checked. The id's format has been checked."""
 
 
 class ClaimedRunId(_Id):

@@ -1,4 +1,4 @@
-"""The client of Supabase Auth: the public keys that verify its tokens."""
+"""Reads the public keys that verify the access tokens from Supabase Auth."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _KEYS = msgspec.json.Decoder(_WireKeys)
 
 
 class Supabase(ServiceClient):
-    """The client of one project's Auth."""
+    """A client of Supabase Auth for one Supabase project."""
 
     service = Service.SUPABASE
 
     @staticmethod
     def translate(rejected: UpstreamRejected) -> Exception:
         """Return the error for a refusal. The JWK Set is public, so a refusal means that SUPABASE_URL is wrong."""
-        message = f"Supabase answers with status {rejected.status} to the request for its JWKS. Check SUPABASE_URL."
+        message = f"Supabase answered with status {rejected.status} instead of the JWKS. Check SUPABASE_URL."
         return UpstreamError(message, reason=Reason.STATUS, service=Service.SUPABASE, can_retry=False)
 
     async def keys(self, scope: CallScope) -> list[object]:

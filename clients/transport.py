@@ -93,8 +93,8 @@ class _Body(httpx.AsyncByteStream):
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """An httpx transport that sends requests with aiohttp.
 
-    ``tls`` replaces the default TLS context. One of its two sessions keeps connections alive. Each session is created
-    in the event loop that first uses it.
+    ``tls`` replaces the default TLS context. One of the transport's two sessions keeps connections alive. Each session
+    is created in the event loop that first uses it.
     """
 
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:

@@ -94,7 +94,7 @@ class StreamedCall:
 class Upstream:
     """Makes calls to one service. Bulkheads and circuit breakers limit the calls.
 
-    ``translate`` makes the error for a refusal, unless the call has its own translation. ``Wire`` documents the other
+    ``translate`` makes the error for a refusal, unless the call has a translation. ``Wire`` documents the other
     arguments.
     """
 

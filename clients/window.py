@@ -20,7 +20,7 @@ class Outcome(IntEnum):
 
 
 _OK_AFTER_FAILURE = len(Outcome)
-"""The index at which a bucket counts successes after a failure in the window."""
+"""In a bucket's counts, the index of the successes that followed a failure in the window."""
 
 
 @dataclass(slots=True)

@@ -112,7 +112,7 @@ class Wire:
             raise
 
     async def _events_or_whole(self, response: httpx.Response, size: AnswerSize) -> AsyncIterator[bytes] | bytes:
-        """Return the body as it arrives if it is a stream of events, else the whole body.
+        """Return a stream of events while it arrives, or read any other body completely.
 
         Some proxies relay a stream as ``text/plain`` or ``application/json``, so the body's first bytes also decide.
         """
@@ -201,7 +201,7 @@ def headers_of(response: httpx.Response) -> dict[str, str]:
     """Return a response's headers.
 
     The names are in lower case, and repeated headers are joined. Values are decoded as Latin-1 (RFC 9110, 5.5), so that
-    their bytes can be passed on unchanged.
+    the bytes can be passed on unchanged.
     """
     headers: dict[str, str] = {}
     for raw_name, raw_value in response.headers.raw:

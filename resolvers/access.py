@@ -96,7 +96,7 @@ class Access:
         return key
 
     async def _read_claimed(self, kind: str, prefix: str, claimed: str, loader: Loader[K, R]) -> R:
-        """Read an object before its owner is checked. For a user without agents, nothing is read."""
+        """Read an object whose owner has not been checked. If the user has no agents, nothing is read."""
         if not is_letta_id(claimed, prefix) or not await self.agents():
             raise not_found(kind)
         try:

@@ -79,7 +79,10 @@ async def _agent_model(context: RequestContext, name: str) -> ModelRecord:
 async def _merged(
     context: RequestContext, agent_id: OwnedAgentId, tags: list[str] | None, model: ModelRecord | None
 ) -> dict[str, Any]:
-    """Return the changes for Letta: new tags with the platform's tags, and a new model with the current endpoint."""
+    """Return the changes to send to Letta.
+
+    New tags are sent with the platform's tags. A new model is sent with the agent's current endpoint.
+    """
     before = await context.resources.letta.agent_to_change(context.scope, agent_id)
     changes: dict[str, Any] = {}
     if tags is not None:

@@ -25,7 +25,7 @@ _KINDS = {"block": "memory block", "tool": "tool"}
 
 
 class _AgentCursor(msgspec.Struct, array_like=True):
-    """A position in the list of agents. The cursor stays valid after the agent is deleted."""
+    """An agent's position in the list of agents. The cursor stays valid after the agent is deleted."""
 
     created_at: Moment
     agent_id: str

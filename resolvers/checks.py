@@ -36,7 +36,7 @@ _HEADER = re.compile(r"[\x20-\x7e]*")
 
 
 def key(key: str) -> str:
-    """Check a stream key or an idempotency key that the gateway stores."""
+    """Check the length of a stream key or an idempotency key that the gateway stores."""
     if not 1 <= len(key) <= MAX_KEY:
         raise BadUserInput(
             f"The stream key or idempotency key has {len(key)} characters: 1 to {MAX_KEY} characters are allowed.",
@@ -46,7 +46,7 @@ def key(key: str) -> str:
 
 
 def header_key(key: str | None) -> str | None:
-    """Check an idempotency key that the gateway sends to AMS in a header."""
+    """Check the characters of an idempotency key that the gateway sends to AMS in a header."""
     if key is not None and not (1 <= len(key) <= MAX_KEY and key == key.strip() and _HEADER.fullmatch(key)):
         raise BadUserInput(
             f"`idempotencyKey` must have 1 to {MAX_KEY} printable ASCII characters, and must not begin or end with a "
@@ -81,11 +81,11 @@ def text(text: str | None, field: str, most: int) -> str | None:
 
 
 def session_id(text: str) -> str:
-    """Check the id of a sign-in session, and return the id in the form that tokens have."""
+    """Check a sign-in session's id. Return the id in the spelling that access tokens use."""
     try:
         return str(uuid.UUID(text.strip()))
     except ValueError as error:
-        message = "`sessionId` must be a UUID: the `session_id` claim of the session's access tokens."
+        message = "`sessionId` must be a UUID. Use the claim `session_id` of an access token."
         raise BadUserInput(message, reason=Reason.TEXT) from error
 
 

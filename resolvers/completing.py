@@ -88,14 +88,16 @@ async def start_completion(
 
 
 def payable(context: RequestContext, body: Vetted, key: str) -> dict[str, Any]:
-    """Return the request with the parameters for streaming and for token usage."""
+    """Return a copy of the request that asks for streaming and token usage."""
     return {**naming(context, body, key), "stream": True, "stream_options": {"include_usage": True}}
 
 
 def naming(context: RequestContext, body: Vetted, key: str) -> dict[str, Any]:
-    """Add the signed-in user's id to a model request that names a user or uses the platform's key.
+    """Add the signed-in user's id to certain model requests.
 
-    LiteLLM charges the user whom a request names.
+    These requests contain a user's id, or are paid with the platform's key.
+
+    LiteLLM charges the user whose id a request contains.
     """
     named = [name for name in _USERS if name in body]
     if key != context.resources.platform_key and not named:

@@ -14,7 +14,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CHOICES = ("none", "auto", "required")
 _FORMATS = ("text", "json_object", "json_schema")
 _RANGES = {"temperature": ("temperature", 2), "top_p": ("topP", 1)}
-"""The fields whose values range from 0 to a maximum, with their names in GraphQL."""
+"""Numeric fields of a request, with their GraphQL names and maximum values. The minimum is 0."""
 
 
 def checked(body: dict[str, Any]) -> Vetted:
@@ -48,7 +48,7 @@ def _check_message(index: int, message: dict[str, Any]) -> None:
     if role == "tool" and not message.get("tool_call_id"):
         raise _wrong(
             Reason.MESSAGE,
-            f"{where} is a TOOL message without `toolCallId`. Set `toolCallId` to the id of the answered tool call.",
+            f"{where} is a TOOL message without `toolCallId`. Set `toolCallId` to the id of the tool call.",
         )
     if calls is not None:
         if role != "assistant":
@@ -56,7 +56,7 @@ def _check_message(index: int, message: dict[str, Any]) -> None:
                 Reason.MESSAGE, f"{where} has `toolCalls`, which only ASSISTANT messages can have. Remove `toolCalls`."
             )
         if not calls:
-            raise _wrong(Reason.MESSAGE, f"{where} has an empty list `toolCalls`. Remove the field.")
+            raise _wrong(Reason.MESSAGE, f"{where} has an empty list `toolCalls`. Remove `toolCalls`.")
     elif message["content"] is None:
         raise _wrong(Reason.MESSAGE, f"{where} is empty. Set `content` or `parts`.")
 

@@ -24,7 +24,7 @@ V = TypeVar("V")
 
 
 class RequestContext:
-    """The context in which one user's operation runs.
+    """The data with which an operation runs: the signed-in user, the loaders and the shared objects.
 
     Attributes:
         scope: the scope of the operation's upstream calls, with their deadline.
@@ -85,7 +85,7 @@ class RequestContext:
         self.reset_loaders()
 
     def model_scope(self) -> CallScope:
-        """Return the call scope for a model call. The scope's timeout is ``llm_total``."""
+        """Return a ``CallScope`` for a model call. The scope's timeout is ``llm_total``."""
         deadline = time.monotonic() + self.resources.timeouts.llm_total
         return replace(self._scope(), deadline=deadline, timeout_reason=Reason.TOTAL)
 

@@ -80,11 +80,11 @@ _UNCONFIRMED = (
     "with a new key."
 )
 _NEWEST = 50
-"""The number of newest conversations that are searched for a new conversation."""
+"""The number of newest conversations among which the gateway searches for an earlier attempt's conversation."""
 
 
 async def _created_since(context: RequestContext, agent_id: OwnedAgentId, since: datetime) -> list[ConversationRecord]:
-    """Return the agent's new conversations, except conversations that this process has created.
+    """Return the agent's conversations that are newer than ``since``. Omit conversations that this process has created.
 
     Raises:
         Conflict: reason ``OUTCOME_UNKNOWN``, if there are too many new conversations, or this process may have created
@@ -122,7 +122,10 @@ async def update(context: RequestContext, conversation_id: str, summary: str) ->
 
 
 async def fork(context: RequestContext, conversation_id: str, key: str | None) -> Edge[OwnedConversation]:
-    """Copy the user's conversation, once per idempotency key. A retry succeeds even if the original was deleted."""
+    """Copy the user's conversation, once per idempotency key.
+
+    A retry succeeds even if the original conversation was deleted.
+    """
 
     async def forked() -> ConversationRecord:
         agent_id, owned_id = await _stored(context, conversation_id)
@@ -169,9 +172,9 @@ async def by_ref_or_none(context: RequestContext, ref: ConversationRef) -> Owned
 
 
 async def _stored(context: RequestContext, conversation_id: str) -> tuple[OwnedAgentId, OwnedConversationId]:
-    """Return the ids of the user's conversation and of its agent. Refuse a default conversation.
+    """Return the conversation's id and the agent's id. Raise BadUserInput for a default conversation.
 
-    After a fork of a default conversation, Letta lists its messages only in the fork (tried on 0.16.8).
+    After a fork of a default conversation, Letta lists the conversation's messages only in the fork (tried on 0.16.8).
     """
     ref = ref_of(await context.access.conversation(conversation_id))
     if ref.conversation_id is None:

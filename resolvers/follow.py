@@ -1,7 +1,7 @@
 """Follows a conversation: sends each of the conversation's turns to the subscriber.
 
-A turn that this gateway has started is read from its stream. Other turns are found in Letta's list of runs (see
-``watch``). All of a user's subscriptions to such a turn share one stream.
+A turn that this gateway has started is read from the turn's stream. Other turns are found in Letta's list of runs (see
+``watch``). All of a user's subscriptions to one of these turns share one stream.
 """
 
 from __future__ import annotations
@@ -115,11 +115,11 @@ class _Following:
                 self._whole.add(stream.run_id)
 
     def broke_off(self, run_id: str | None) -> bool:
-        """Return whether a stream of the run failed or was cancelled. Letta may continue the run."""
+        """Return whether one of the run's streams failed or was cancelled. Even then, Letta may continue the run."""
         return run_id is not None and any(one.broke_off and one.run_id == run_id for one in self._local_streams())
 
     async def resumed(self, after: str | None) -> tuple[Stream | None, str | None]:
-        """Split a subscription's cursor into a stream and the stream's cursor. Mark earlier streams as read."""
+        """Split a subscription's cursor into a stream and a cursor in the stream. Mark earlier streams as read."""
         if not after:  # a reader that was detached before its first event has an empty cursor
             return None, None
         resumed = decode_cursor(after, _FollowCursor)
@@ -141,7 +141,7 @@ class _Following:
         return stream, resumed.cursor
 
     async def begin(self, resumed: Stream | None) -> None:
-        """Mark ended runs as read, except runs that began after the resumed turn. Raises UpstreamFailure."""
+        """Mark ended runs as read, except runs after the turn at which reading resumes. Raises UpstreamFailure."""
         runs = await self._watch.fresh(self._conversation)
         ids: list[str] = [run.id for run in runs]
         if resumed is not None and resumed.run_id in ids:
@@ -153,7 +153,7 @@ class _Following:
         """Wait for the next turn, and attach to its stream.
 
         Returns:
-            The stream, or ``None`` if the reader is detached. Also, whether the stream began before this follow.
+            The stream, or ``None`` if the reader is detached. Also, whether the stream began before the subscription.
         """
         leave = self._context.leave
         wakers = [self._watch.polled] if leave is None else [self._watch.polled, leave]
@@ -186,7 +186,7 @@ class _Following:
         )
 
     def _repeats(self, stream: Stream) -> bool:
-        """Return whether a stream only repeats a turn that was read, or that ended before the reader attached."""
+        """Return whether to skip a stream, because the reader has already received the run."""
         if stream.run_id in self._whole:
             return True
         return stream.restarted and stream.run_id in self._runs and not self.broke_off(stream.run_id)
@@ -195,13 +195,16 @@ class _Following:
         return any(not stream.begun and stream.log.ended is None for stream in self._local_streams())
 
     def _next_run(self, poll: Poll) -> OwnedRun | None:
-        """Return the oldest unread run. Raise the poll's error unless the error is temporary."""
+        """Return the oldest unread run. If the poll failed, raise the poll's error unless the error is temporary."""
         if poll.failure is not None and not isinstance(poll.failure, UpstreamFailure | RateLimited):
             raise copy_of(poll.failure)
         return next((run for run in reversed(self._watch.runs(self._conversation)) if self._is_unread(run)), None)
 
     def _is_unread(self, run: OwnedRun) -> bool:
-        """Return whether a run is new and has no stream, or is still active after its stream broke off."""
+        """Return whether the reader must still read a run.
+
+        Such a run is new and has no stream, or is active although its stream broke off.
+        """
         if any(stream.run_id == run.id and not stream.broke_off for stream in self._local_streams()):
             return False
         if self.broke_off(run.id):

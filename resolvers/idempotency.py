@@ -54,11 +54,11 @@ def fingerprint(*parts: object) -> str:
 
 @dataclass(eq=False, kw_only=True)
 class _Done:
-    """An action that was started with a key.
+    """An action that a request with an idempotency key has started.
 
     Attributes:
         task: the task that returns the answer; ``None`` after the answer was evicted.
-        only_once: whether the action must not be repeated. Its key is then kept longer than its answer.
+        only_once: whether the action must not be repeated. The key is then kept longer than the answer.
         attempted: the earlier attempts, if the outcome is unknown.
     """
 
@@ -73,7 +73,7 @@ class _Done:
 class IdempotencyKeys:
     """Stores this process's answers to mutations by owner and idempotency key.
 
-    If an owner is over its quota, its oldest answers are evicted.
+    If an owner is over the quota, the owner's oldest answers are evicted.
 
     Args:
         retention: how long an answer is kept, in seconds.
@@ -113,7 +113,7 @@ class IdempotencyKeys:
 
         Raises:
             Conflict: reason ``KEY_REUSED``, ``OUTCOME_UNKNOWN``, or ``ANSWER_DROPPED`` if the answer was evicted.
-            RateLimited: reason ``KEYS``, if the owner has too many actions in flight, or its answers fill its quota.
+            RateLimited: reason ``KEYS``, if the owner has too many actions in flight, or the answers fill the quota.
             Overloaded: reason ``KEYS``, if all owners' answers fill the memory.
         """
         self._expire()
@@ -152,7 +152,8 @@ class IdempotencyKeys:
     def _check_room(self, owner_id: str) -> None:
         if not self._slots.has_room(owner_id):
             message = (
-                f"You have {self._slots.each} requests with idempotency keys in progress. Wait until a request ends."
+                f"You have {self._slots.each} running requests with idempotency keys, which is the limit. "
+                "Wait until a request ends."
             )
             raise RateLimited(message, reason=Reason.KEYS, retry_after_seconds=1.0)
         self._ended.fit(owner_id, more=OVERHEAD_BYTES)
@@ -216,16 +217,14 @@ class IdempotencyKeys:
 
 _DROPPED = (
     "The request with this key was executed, but the gateway no longer has the answer. Check whether the result "
-    "exists. A new key executes the request again."
+    "exists. To execute the request again, use a new key."
 )
-_OVER_QUOTA = (
-    "The gateway keeps answers for your idempotency keys, and these answers fill your share of memory. Retry later."
-)
-_NO_ROOM = "The gateway keeps answers for all users' idempotency keys, and these answers fill the memory. Retry later."
+_OVER_QUOTA = "The stored answers for your idempotency keys fill your share of the gateway's memory. Retry later."
+_NO_ROOM = "The stored answers for all users' idempotency keys fill the gateway's memory. Retry later."
 
 
 def _evict_answer(one: _Done) -> int:
-    """Evict an answer, and return the memory of the answer's key."""
+    """Evict an answer. Return the bytes that the answer's key still uses."""
     if one.attempted is not None:
         return OVERHEAD_BYTES
     if not one.only_once:

@@ -118,7 +118,7 @@ class Loaders:
         return await self._resources.litellm.usage(self._scope, *key)
 
     async def _agent_states(self, agent_ids: list[OwnedAgentId]) -> list[AgentState | Exception]:
-        """Read agents in pages by the user's tag, and agents without the tag one by one."""
+        """Read the agents with the user's tag in pages, and the agents without the tag one by one."""
         found: dict[str, AgentState] = await self._tagged(set(agent_ids)) if len(agent_ids) > 1 else {}
         missing = [agent_id for agent_id in agent_ids if agent_id not in found]
         letta, scope = self._resources.letta, self._scope

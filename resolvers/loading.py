@@ -1,7 +1,7 @@
 """A loader loads each key once per operation. Keys from one event loop tick form a batch.
 
-In aiodataloader, cancelling one waiter of a key cancels all its waiters, and the cancelled future stays cached. Here,
-cancelling one waiter does not affect the others, and a failed key is removed.
+In aiodataloader, cancelling one waiter of a key cancels all waiters of the key, and the cancelled future stays cached.
+Here, cancelling one waiter does not affect the others, and a failed key is removed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ MAX_BATCH = 100
 
 
 class _Abandoned(Exception):
-    """The result for a key for which no task waits any longer."""
+    """The result for a key that no task awaits any longer."""
 
 
 @dataclass(eq=False, slots=True)
 class _Pending(Generic[V]):
-    """A key that is loading, and its number of waiters. ``batch`` is set after the key's batch has begun."""
+    """A key that is loading, and the number of tasks that await the key.
+
+    ``batch`` is set when the key's batch begins.
+    """
 
     shared: asyncio.Future[V]
     waiters: int = 0

@@ -1,7 +1,7 @@
 """Cursors of messages.
 
 A message has the same cursor in a stream, a mutation and a query, so clients can add streamed messages to cached pages.
-A cursor has only fields that never change. The position is found when a page is requested (decision 0011).
+A cursor has only fields that never change. The gateway finds the position when a page is requested (decision 0011).
 """
 
 import msgspec
@@ -22,8 +22,8 @@ _SCANS = 10
 class MessageCursor(msgspec.Struct, array_like=True):
     """A message's position in a conversation. Messages that share one Letta id have different positions.
 
-    A user message has no Letta id at first, so its cursor has its run and ``otid``. ``ordinal`` is a message's index in
-    the group, and ``last`` marks the group's last message.
+    A user message has no Letta id at first, so the cursor has the message's run and ``otid``. ``ordinal`` is a
+    message's index in the group, and ``last`` marks the group's last message.
     """
 
     letta_id: str = ""
@@ -73,7 +73,9 @@ async def sent_message(context: RequestContext, conversation: ConversationRef, o
 async def _found(
     context: RequestContext, conversation: ConversationRef, cursor: MessageCursor
 ) -> tuple[MessageRecord, bool]:
-    """Find a user message by its run, or else by a scan. Also return whether the message is surely in the conversation.
+    """Find a user message among the run's messages, or else among the conversation's messages.
+
+    The second result says whether the message certainly belongs to the conversation.
 
     A copied message in a fork belongs to a run of the original conversation.
     """

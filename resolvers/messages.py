@@ -13,7 +13,7 @@ from resolvers.paging import Edge, Page, Window, not_of_this_list, page
 PREFIX = "message:"
 _LETTA = "message-"
 _NEAR = 3
-"""The number of messages that are read to find one message, because Letta's lists omit some messages."""
+"""Letta's lists omit some messages, so the gateway reads this many messages to find one message."""
 
 
 def message_node_id(message: MessageRecord) -> str:
@@ -95,7 +95,10 @@ async def _backward(
 async def _forward(
     context: RequestContext, conversation: ConversationRef, size: int, cursor: MessageCursor | None
 ) -> list[MessageRecord]:
-    """Read the messages after a cursor. If the cursor points into a group, the rest of the group comes first."""
+    """Read the messages after a cursor.
+
+    Messages with the same Letta id form a group. If the cursor points into a group, the rest of the group comes first.
+    """
     load = context.loaders.messages.load
     if cursor is None or (cursor.last and _is_shown(context, conversation, cursor)):
         after = Position(cursor.letta_id) if cursor else None
@@ -112,7 +115,7 @@ def _is_shown(context: RequestContext, conversation: ConversationRef, cursor: Me
 
 
 def _group(near: list[MessageRecord], cursor: MessageCursor) -> list[MessageRecord]:
-    """Return the messages at a cursor. Raise BadUserInput (``CURSOR``) if they are not in this conversation.
+    """Return the messages at a cursor. Raise BadUserInput (``CURSOR``) if the conversation has no such messages.
 
     Letta accepts any user's message as a position in a default conversation, and ignores unknown ids in other
     conversations (tried on 0.16.8).

@@ -14,7 +14,9 @@ from clients.outcome import is_unconfirmed, outcome_unknown
 V = TypeVar("V")
 
 SETTLE_SECONDS, BRIEF_SECONDS = 5.0, 1.0
-"""The seconds for which an attempt's request may still arrive. Until then, an empty search result is not final.
+"""How long an attempt's request may still reach the service, in seconds.
+
+Until then, an empty search result is not final.
 
 The longer time is for an attempt that the gateway gave up. The shorter time is for an attempt that was answered or
 whose connection was cut.
@@ -30,7 +32,7 @@ class OutcomeUnknown:
 
     Attributes:
         message: the message of the Conflict (``OUTCOME_UNKNOWN``).
-        find: returns the result of an attempt that was made after a time, or ``None``. Raises GatewayError if the
+        find: returns the result of an attempt that began after a given time, or ``None``. Raises GatewayError if the
             search is not conclusive. Without ``find``, the key cannot be used again.
     """
 
@@ -47,7 +49,7 @@ class Attempted:
 
 
 def settled_at(error: GatewayError | None) -> float:
-    """Return when a search for an ended attempt's result will be final (``time.monotonic``)."""
+    """Return the time from which a search for an ended attempt's result is final (``time.monotonic``)."""
     answered = error is not None and error.details.get("cause", error.reason) in {
         Reason.CUT,
         Reason.STATUS,
@@ -102,7 +104,7 @@ async def confirmed(
 
 
 async def _found(on_unknown: OutcomeUnknown, attempted: Attempted) -> Any:
-    """Search for an earlier attempt's result. If there is none, search again when no request can still arrive."""
+    """Search for an earlier attempt's result. If nothing is found, search again after ``settled_at``."""
     if on_unknown.find is None:
         return None
     since = attempted.began - CLOCK_SKEW

@@ -62,7 +62,10 @@ async def passage_page(
 async def _is_valid(
     context: RequestContext, agent_id: OwnedAgentId, cursor: _PassageCursor, older: PassageRecord
 ) -> bool:
-    """Return whether a cursor belongs to the agent's list. Letta accepts any passage's id, even another user's."""
+    """Return whether a cursor belongs to the agent's list of passages.
+
+    Letta accepts any passage's id, even another user's.
+    """
     if context.resources.shown_ids.has(context.principal.user_id, agent_id, cursor.passage_id):
         return True
     window = PassageWindow(agent_id, _SCAN, newest_first=False, after=Position(older.id))
@@ -72,7 +75,10 @@ async def _is_valid(
 async def _after_a_gap(
     context: RequestContext, agent_id: OwnedAgentId, limit: int, cursor: _PassageCursor
 ) -> list[PassageRecord]:
-    """Read the page after a cursor whose passage is the last one or was deleted. Search the newest 1,000 passages."""
+    """Read the page after a cursor whose passage is the last one or was deleted.
+
+    The gateway searches the newest 1,000 passages for the cursor's position.
+    """
     load = context.loaders.passages.load
     oldest = await load(PassageWindow(agent_id, 1, newest_first=False))
     if not oldest or oldest[0].id == cursor.passage_id or _created(oldest[0]) > cursor.created_at:
@@ -88,13 +94,16 @@ async def _after_a_gap(
 
 
 async def passage_by_id(context: RequestContext, node_id: str) -> PassageRecord:
-    """Read the passage with the given id in the graph. Raises NotFound."""
+    """Read the passage with the given GraphQL id. Raises NotFound."""
     _, passage = await _owned(context, node_id)
     return passage
 
 
 async def _owned(context: RequestContext, node_id: str) -> tuple[OwnedAgentId, PassageRecord]:
-    """Read a passage and its agent's id. Letta has no call for one passage, so two adjacent pages are read."""
+    """Read a passage and its agent's id.
+
+    Letta cannot read a single passage, so the gateway reads two adjacent pages.
+    """
     claimed, _, uuid = node_id.removeprefix(PREFIX).partition(":")
     passage_id = f"{_LETTA}{uuid}"
     if not node_id.startswith(PREFIX) or not is_letta_id(passage_id, "passage"):

@@ -16,8 +16,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """A signed-in user. Only ``app.signin`` and ``app.rest.secrets`` create instances, from a verified token or secret.
 
     ``user_id`` is the token's ``sub``, and ``expires_at`` its ``exp`` in seconds since the epoch. Secrets never expire.
-    ``session_id`` identifies the sign-in session, and ``key_id`` the public key that verified the token. Each is empty
-    if there is none.
+    ``session_id`` identifies the sign-in session, and ``key_id`` the public key that verified the token. Both can be
+    empty.
     """
 
     user_id: str

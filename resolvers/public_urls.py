@@ -1,8 +1,8 @@
 """Protection against SSRF: checks that a URL is a public https URL.
 
 LiteLLM, Letta and the model's provider fetch a URL from inside their own networks. A URL is parsed as WHATWG specifies.
-Its host must be spelled as the parser returns it, so that every parser reads the same host. The service that fetches
-the URL must check the IP addresses of a public host name.
+The URL's host must be spelled as the parser returns the host, so that every parser reads the same host. The service
+that fetches the URL must check the IP addresses of a public host name.
 """
 
 import re
@@ -34,7 +34,7 @@ _AZURE_HOST = IPv4Address("168.63.129.16")
 
 _GLOBAL_UNICAST = ip_network("2000::/3")
 _CARRIES_IPV4 = (ip_network("2001::/32"), ip_network("2002::/16"))
-"""Teredo and 6to4 addresses contain an IPv4 address, possibly a private one. NAT64's prefix is outside 2000::/3."""
+"""Networks of Teredo and 6to4, whose addresses contain an IPv4 address. The IPv4 address can be private."""
 
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]+")
 _ADDRESS = re.compile(
@@ -62,7 +62,7 @@ def is_public(url: str) -> bool:
 
 
 def looks_like_address(text: str) -> bool:
-    """Return whether a service might read a text as a URL. Invisible characters in the scheme are ignored."""
+    """Return whether a service might read a text as a URL. The function ignores invisible characters in the scheme."""
     return _ADDRESS.match(_INVISIBLE.sub("", text[:_HEAD]).lstrip()) is not None
 
 
@@ -71,7 +71,7 @@ def _is_allowed_port(port: str) -> bool:
 
 
 def _is_canonical(authority: str, hostname: str) -> bool:
-    """Return whether a host is spelled as parsed, except for capitals, a trailing dot and Punycode."""
+    """Return whether parsing keeps a host's spelling. Capitals, a trailing dot and Punycode may change."""
     written = _PORT.sub("", authority).removesuffix(".")
     read = hostname.removesuffix(".")
     if written.isascii():

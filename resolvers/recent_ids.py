@@ -16,7 +16,7 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 class ShownIds:
-    """Caches the Letta ids that each user has read. The gateway does not check cursors with these ids."""
+    """Caches the Letta ids that each user has read. The gateway does not check a cursor that contains such an id."""
 
     def __init__(self, in_all: int = 20_000, each: int = 2_500) -> None:
         self._ids: OwnerCache[str] = OwnerCache(in_all, each)
@@ -43,7 +43,7 @@ class ShownIds:
 
 @dataclass(slots=True)
 class _Created:
-    """The ids that one user's requests have created, with their times, and the time of the newest evicted id."""
+    """The ids of objects that one user's requests have created, with the creation times."""
 
     ids: dict[str, datetime] = field(default_factory=dict)
     last: datetime = _LONG_AGO

@@ -18,7 +18,10 @@ from resolvers.watch import Watches
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """The objects that all operations share. ``max_calls`` is the maximum number of upstream calls per operation."""
+    """The objects that all operations share, such as the services' clients.
+
+    ``max_calls`` is the maximum number of upstream calls per operation.
+    """
 
     ams: Ams
     letta: Letta

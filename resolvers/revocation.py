@@ -10,7 +10,7 @@ from resolvers.principal import Role
 
 
 def revoke(context: RequestContext, session_id: str) -> str:
-    """Revoke a session, as an admin, and return its id.
+    """Revoke a sign-in session, and return the session's id.
 
     Raises:
         Forbidden: the user is not an admin.

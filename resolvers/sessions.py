@@ -1,4 +1,4 @@
-"""Sign-in sessions: which are revoked, and the connections of live ones."""
+"""Stores which sign-in sessions are revoked, and the connections of the other sessions."""
 
 from __future__ import annotations
 
@@ -36,12 +36,18 @@ class Sessions:
         self._end(_session(session_id))
 
     def end_keys(self, key_ids: Iterable[str]) -> None:
-        """End the connections whose tokens were verified with keys that the issuer has removed."""
+        """End each connection whose token was verified with one of the given keys.
+
+        The issuer has removed these keys.
+        """
         for key_id in key_ids:
             self._end(_key(key_id))
 
     def watched(self, principal: Principal, end: Callable[[], None]) -> Watch:
-        """Call ``end`` if the user's session is revoked, or the token's key removed, within the context."""
+        """Return a context manager that calls ``end`` if the user's session is revoked.
+
+        ``end`` is also called if the issuer removes the key that verified the user's token.
+        """
         return Watch(self, principal, end)
 
     def add(self, watch: Watch) -> None:
@@ -65,7 +71,10 @@ class Sessions:
 
 
 class Watch:
-    """A watched connection, as a context manager. It is a class with slots, because every stream has one."""
+    """A context manager that watches a connection.
+
+    The class has slots to save memory, because every stream has an instance.
+    """
 
     __slots__ = ("_sessions", "end", "names", "session_id")
 

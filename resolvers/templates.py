@@ -16,7 +16,7 @@ from resolvers.principal import Role
 
 
 async def by_slug(context: RequestContext, slug: str) -> TemplateRecord:
-    """Return a template by its slug. If AMS does not serve templates, find only templates of the user's agents."""
+    """Return a template by its slug. If AMS does not serve templates, find only the templates of the user's agents."""
     record = await context.loaders.template.load(slug)
     if record is not None and not record.described and slug not in await _used(context):
         record = None
@@ -101,7 +101,7 @@ async def published_template(context: RequestContext, published: PublishedVersio
 
 
 async def published_version(context: RequestContext, published: PublishedVersion, source: str) -> TemplateVersionRecord:
-    """Read a published version from AMS. If AMS does not serve versions, create the version from ``published``."""
+    """Read a published version from AMS. If AMS does not serve versions, make the version from ``published``."""
     try:
         version_key = VersionKey(published.template_id, published.version, exists=True)
         found = await context.loaders.template_version.load(version_key)

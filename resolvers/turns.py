@@ -75,7 +75,10 @@ def _start(
     charged: bool,
     reads: bool,
 ) -> AbstractAsyncContextManager[Stream]:
-    """Start a turn with a key. If an earlier attempt's outcome is unknown, the stream first searches Letta."""
+    """Start a turn with a stream key.
+
+    If an earlier attempt's outcome is unknown, the stream first searches Letta for the attempt's run.
+    """
     request = StreamRequest(
         owner=context.owner,
         kind="turn",
@@ -182,7 +185,7 @@ async def wait_started(context: RequestContext, stream: Stream) -> Started:
 
 
 def _ran(ended: Ended) -> bool:
-    """Return whether a stream had a run although its first event had no run id."""
+    """Return whether an ended turn had a run in Letta, even if the first event had no run id."""
     return ended.run_id is not None or ended.outcome is StreamOutcome.COMPLETED
 
 

@@ -37,7 +37,8 @@ _PARTS = frozenset({
     "input_text", "input_image", "input_file", "guarded_text", "content", "server_tool_use", "web_search_tool_result",
     "web_search_result", "compaction",
 })  # fmt: skip
-"""The types of parts that OpenAI, Anthropic and LiteLLM define. A part of another type must not contain a URL."""
+"""The types of content parts that OpenAI, Anthropic and LiteLLM define. A part of another type must not contain a URL.
+"""
 
 _WORDS = frozenset({
     "text", "content", "definition", "refusal", "name", "role", "type", "id", "arguments", "description", "title",
@@ -98,13 +99,16 @@ def vet_embeddings(body: dict[str, Any]) -> Vetted:
     for index, text in enumerate(inputs if isinstance(inputs, list) else [inputs]):
         if isinstance(text, str) and _STORED.match(text):
             path: Path = (("input",), index) if isinstance(inputs, list) else ("input",)
-            message = f"{_written(path)} is the address of stored data, which is not allowed. Send the text instead."
+            message = f"{_written(path)} is a storage URL, which is not allowed. Send the text."
             raise _refused(Reason.ADDRESS, path, message)
     return Vetted(body)
 
 
 def _check_model(model: str) -> None:
-    """Check the model's name, in which LiteLLM would accept a URL, or several models separated by commas."""
+    """Refuse a model name that contains a URL or a comma.
+
+    LiteLLM would use the URL, or would call several models.
+    """
     if "," in model or "://" in model:
         raise _refused(
             Reason.MODEL, ("model",), "`model` must be the name of one model. Choose a model from the list of models."
@@ -124,7 +128,7 @@ def _check_tool_types(tools: list[dict[str, Any]]) -> None:
 
 
 def _without_functions(tools: Any) -> list[Any]:
-    """Return the tools, with ``None`` for plain functions, which need no check."""
+    """Replace plain function tools with ``None``, because these tools need no check."""
     return [None if _is_plain_function(tool) else tool for tool in tools]
 
 
@@ -147,7 +151,7 @@ def _is_plain_call(call: dict[str, Any]) -> bool:
 
 
 class _Visit:
-    """Checks all texts of one request that a service may fetch, at any depth."""
+    """Checks all texts in one request, at any depth, because a service may fetch a text that is a URL."""
 
     def __init__(self) -> None:
         self.opaque = _ECHOED
@@ -196,10 +200,10 @@ class _Visit:
             raise _refused(
                 Reason.ADDRESS,
                 path,
-                f"{_written(path)} is an address, but not a public https URL. Use a public https URL.",
+                f"{_written(path)} is not a public https URL. Use a public https URL.",
             )
         if not known:
-            message = f"{_written(path)} is an address in a part of an unknown type. Remove the part."
+            message = f"{_written(path)} is a URL in a content part of an unknown type. Remove the content part."
             raise _refused(Reason.ADDRESS, path, message)
         self._addresses += not text.startswith("data:")
         if self._addresses > MAX_ADDRESSES:
@@ -220,7 +224,7 @@ def _type(value: dict[str, Any]) -> str:
 
 
 def _check_references(value: Any, path: Path) -> None:
-    """Refuse JSON schema references that do not begin with ``#``, because validators fetch them."""
+    """Refuse JSON schema references that do not begin with ``#``, because validators fetch such references."""
     try:
         text = msgspec.json.encode(value)
     except RecursionError as error:

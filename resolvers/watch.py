@@ -60,7 +60,10 @@ class AgentReads(Protocol):
 
 
 class Poll(NamedTuple):
-    """The result of one poll. ``began`` is a value of ``time.monotonic()``. ``runs`` has the newest run first."""
+    """The result of one poll of Letta. ``runs`` has the newest run first.
+
+    ``began`` is a value of ``time.monotonic()``.
+    """
 
     began: float
     runs: list[OwnedRun]
@@ -169,7 +172,10 @@ class Watch:
                 self._task = None
 
     async def fresh(self, conversation: ConversationRef) -> list[OwnedRun]:
-        """Return the conversation's runs from a poll that is at most ``FRESH_SECONDS`` old. Raises the poll's error."""
+        """Return the conversation's runs from a poll that is at most ``FRESH_SECONDS`` old.
+
+        If the poll failed, the poll's error is raised.
+        """
         since = time.monotonic() - min(FRESH_SECONDS, self._interval)
         with self.waiting():
             while self.newest is None or self.newest.began < since:
@@ -217,7 +223,7 @@ class Watch:
         self.due = began + self._interval * slowdown * spread
 
     async def _read(self, began: float) -> list[OwnedRun]:
-        """Read the agent's runs. Check a conversation's owner if its runs have changed."""
+        """Read the agent's runs. If a conversation's runs have changed, check the conversation's owner."""
         reads = self._reads.renewed()
         runs = runs_of(reads.agent_id, await reads.runs(NEWEST_RUNS))
         have_changed = False

@@ -1,1 +1,1 @@
-"""GraphQL types, one module per entity. No I/O and no resolver bodies."""
+"""The GraphQL types, with one module for each entity. The modules have no I/O and no resolver bodies."""

@@ -1,4 +1,4 @@
-"""Agents, and the types that only fields of agents return."""
+"""The GraphQL types for agents, and types that only fields of agents return."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class AgentFilter:
     )
 
     def criteria(self) -> agents.Criteria:
-        """Return the filter in the form that the resolver takes."""
+        """Convert the filter to the resolver's ``Criteria``."""
         slug = None if self.template_id is None else template_slug(self.template_id)
         return agents.Criteria(template_slug=slug, tag=self.tag, search=self.search)
 
@@ -272,7 +272,7 @@ class Agent(Node):
 
 @strawberry.type(description="A page of agents, newest first.")
 class AgentConnection(CountedConnection[Agent]):
-    """Relay connection."""
+    """A Relay connection of agents."""
 
 
 AgentEdge = TwoWayEdge[Agent]

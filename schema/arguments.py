@@ -1,4 +1,4 @@
-"""Arguments that several fields share."""
+"""GraphQL arguments that several fields share."""
 
 from typing import Annotated
 

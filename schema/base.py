@@ -1,4 +1,4 @@
-"""Declarations of types, fields and enums, and the directive ``@semanticNonNull``.
+"""Functions that declare GraphQL types, fields and enums, and the directive ``@semanticNonNull``.
 
 Resolvers return records, and never instances of GraphQL types. A type declares its record classes. A field is an
 attribute of the record, or has one resolver.
@@ -16,7 +16,7 @@ from strawberry.schema_directive import Location
 T = TypeVar("T", bound=type)
 
 LEVELS = "The list depths that the directive covers: 0 is the field itself, 1 is each item of its list."
-"""The description of ``levels`` of ``@semanticNonNull``."""
+"""The description of the argument ``levels`` of ``@semanticNonNull``."""
 
 
 @strawberry.schema_directive(
@@ -29,7 +29,10 @@ class SemanticNonNull:
 
 
 def reads(*records: type) -> Callable[[T], T]:
-    """Return a class decorator that binds a type to its record classes. It goes below ``strawberry.type``."""
+    """Return a class decorator that sets which record classes a GraphQL type represents.
+
+    The decorator goes below ``strawberry.type``.
+    """
 
     def bind(cls: T) -> T:
         cls.records = records  # type: ignore[attr-defined]
@@ -40,12 +43,12 @@ def reads(*records: type) -> Callable[[T], T]:
 
 
 def shows(description: str, *records: type, name: str | None = None) -> Callable[[T], T]:
-    """Declare an object type with its record classes. Replaces ``strawberry.type``."""
+    """Declare an object type that represents the given record classes. Use this instead of ``strawberry.type``."""
     return lambda cls: strawberry.type(reads(*records)(cls), name=name, description=description)
 
 
 def entity(description: str, *records: type) -> Callable[[T], T]:
-    """Declare an Apollo Federation entity with its record classes. Replaces ``strawberry.type``.
+    """Declare an Apollo Federation entity that represents the given record classes.
 
     ``schema.node.resolve`` reads an entity by its id.
     """
@@ -96,7 +99,7 @@ def _explained(field: Any, arguments: Mapping[str, str]) -> Any:
 
 
 def described(description: str, *, costs: Sequence[object] = ()) -> Any:
-    """Declare a field that is an attribute of the record, or a required input field."""
+    """Declare a field that is a record's attribute, or a required input field."""
     return strawberry.field(description=description, directives=costs)
 
 

@@ -1,4 +1,4 @@
-"""The budget of the user's LiteLLM key."""
+"""The GraphQL type for the budget of the user's LiteLLM key."""
 
 from datetime import datetime
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Builds the schema."""
+"""Builds the GraphQL schema."""
 
 from collections.abc import Iterator
 from copy import copy
@@ -57,7 +57,7 @@ def build_schema() -> strawberry.Schema:
 
 
 def _leave_costs_to_objects(kind: GraphQLInterfaceType) -> None:
-    """Remove ``@cost`` from an interface's fields: composers accept the directive only on objects."""
+    """Remove ``@cost`` from an interface's fields, because composers accept the directive only on objects."""
     for field in kind.fields.values():
         shown = copy(field.extensions["strawberry-definition"])
         shown.directives = [one for one in shown.directives if not isinstance(one, Cost)]
@@ -65,7 +65,7 @@ def _leave_costs_to_objects(kind: GraphQLInterfaceType) -> None:
 
 
 def _arguments(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInputField]:
-    """Yield the arguments of all fields and directives, and all input fields."""
+    """Yield the schema's input fields, and the arguments of the schema's fields and directives."""
     yield from chain.from_iterable(directive.args.values() for directive in schema.directives)
     for kind in schema.type_map.values():
         if isinstance(kind, GraphQLInputObjectType):
@@ -75,7 +75,7 @@ def _arguments(schema: GraphQLSchema) -> Iterator[GraphQLArgument | GraphQLInput
 
 
 def _normalize(one: GraphQLArgument | GraphQLInputField) -> None:
-    """Remove a null default, and describe an undescribed argument by its input type."""
+    """Remove an argument's null default. If the argument has no description, use the input type's description."""
     if one.default_value is None:
         one.default_value = Undefined  # the resolver's own default is None
     if one.description is None and isinstance(kind := get_named_type(one.type), GraphQLInputObjectType):

@@ -1,4 +1,4 @@
-"""The input of a completion."""
+"""The GraphQL input types for completions."""
 
 from enum import StrEnum
 from typing import Any
@@ -45,7 +45,7 @@ class ToolCallInput:
     arguments: str = described("The arguments, as the JSON text that the model wrote.")
 
     def openai(self) -> dict[str, Any]:
-        """Return the call in OpenAI's format."""
+        """Convert the tool call to OpenAI's format."""
         called = {"name": self.name, "arguments": self.arguments}
         return {"id": self.tool_call_id, "type": "function", "function": called}
 
@@ -64,7 +64,7 @@ class ChatMessageInput:
     )
 
     def message(self) -> dict[str, Any]:
-        """Return the message in OpenAI's format. Raises BadUserInput."""
+        """Convert the message to OpenAI's format. Raises BadUserInput."""
         message: dict[str, Any] = {"role": self.role.value, "content": self._said()}
         calls = None if self.tool_calls is None else [call.openai() for call in self.tool_calls]
         optional = {"name": self.name, "tool_call_id": self.tool_call_id, "tool_calls": calls}
@@ -103,11 +103,11 @@ class CompletionInput:
     )
 
     def when_left(self) -> OnDisconnect:
-        """Return ``on_disconnect``, or its default if it is null."""
+        """Return ``on_disconnect``, or ``CANCEL`` if the client sent null."""
         return self.on_disconnect or OnDisconnect.CANCEL
 
     def body(self) -> Vetted:
-        """Return OpenAI's request body. Raises BadUserInput if it is invalid."""
+        """Convert the input to the body of an OpenAI request. Raises BadUserInput if the input is invalid."""
         names = ("temperature", "top_p", "max_tokens", "stop", "seed", "tools", "tool_choice", "response_format")
         options = {name: getattr(self, name) for name in names}
         body = {"model": self.model, "messages": [message.message() for message in self.messages]}

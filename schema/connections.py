@@ -1,4 +1,4 @@
-"""Generic connections and edges (Relay's GraphQL Cursor Connections Specification)."""
+"""Generic types for Relay's connections and edges (GraphQL Cursor Connections Specification)."""
 
 from typing import Generic, TypeVar
 
@@ -27,7 +27,7 @@ class Edge(Generic[T]):
 
 @shows("A node of a connection with its cursor.", paging.Edge, name="Edge")
 class TwoWayEdge(Edge[T]):
-    """An edge of a connection that is also paged backwards."""
+    """An edge of a connection that clients can page forwards and backwards."""
 
     cursor: str = described("The node's position in the list, for the arguments `after` and `before`.")
 
@@ -42,13 +42,13 @@ class Connection(Generic[T]):
 
 @strawberry.type
 class TwoWayConnection(Connection[T]):
-    """Base of connections that are also paged backwards."""
+    """The base class of connections that clients can page forwards and backwards."""
 
     edges: list[TwoWayEdge[T]] = described("The page's nodes with their cursors.")  # type: ignore[assignment]
 
 
 @strawberry.type
 class CountedConnection(TwoWayConnection[T]):
-    """Base of connections whose length the upstream reports."""
+    """The base class of connections for which the service reports the total number of items."""
 
     total_count: int | None = described("Number of nodes on all pages, after filtering.")

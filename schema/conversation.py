@@ -1,4 +1,4 @@
-"""Conversations."""
+"""The GraphQL types for conversations."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Conversation(Node):
 
 @strawberry.type(description="A page of conversations, newest first.")
 class ConversationConnection(Connection[Conversation]):
-    """Relay connection."""
+    """A Relay connection of conversations."""
 
 
 ConversationEdge = Edge[Conversation]

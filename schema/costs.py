@@ -19,13 +19,16 @@ from strawberry.federation.schema_directives import Cost, ListSize
 from resolvers.paging import DEFAULT_PAGE
 
 CALL = 50
-"""The weight of one upstream call per object."""
+"""The cost of one upstream call."""
 
 SHARED = Cost(weight=2)
 """The cost of a field if one upstream call serves all objects of an operation."""
 
 SIZED_BY = "sized_by"
-"""The metadata key for the argument whose length is the size of the list. ``@listSize`` cannot express it."""
+"""The metadata key for an argument that has one item for each item of the field's list.
+
+``@listSize`` cannot express such a size.
+"""
 
 
 DEFINITIONS = '''
@@ -52,7 +55,7 @@ directive @listSize(
   requireOneSlicingArgument: Boolean = true
 ) on FIELD_DEFINITION
 '''
-"""The directives, as IBM's specification defines them. Apollo's composers require weights that are numbers instead."""
+"""IBM's definitions of ``@cost`` and ``@listSize``. In Apollo's definitions, weights are numbers."""
 
 _WEIGHT = re.compile(r"(?<=@cost\(weight: )\d+(?=\))")
 
@@ -63,12 +66,12 @@ def with_text_weights(sdl: str) -> str:
 
 
 def calls(number: int = 1) -> Cost:
-    """Return the cost of upstream calls per object."""
+    """Return the cost of a field that makes upstream calls for each object."""
     return Cost(weight=number * CALL)
 
 
 def assumed(size: int) -> ListSize:
-    """Return the size of a list that no argument bounds."""
+    """Return the assumed size of a list whose length no argument limits."""
     return ListSize(assumed_size=size, slicing_arguments=UNSET, sized_fields=UNSET, require_one_slicing_argument=UNSET)
 
 
@@ -79,13 +82,13 @@ def _paged(arguments: list[str], fields: list[str] | Any) -> ListSize:
 
 
 PAGE = _paged(["first"], ["edges", "nodes"])
-"""The size of a connection that is paged forwards."""
+"""The ``@listSize`` of a connection that clients page only forwards."""
 
 TWO_WAY_PAGE = _paged(["first", "last"], ["edges", "nodes"])
-"""The size of a connection that is paged forwards or backwards."""
+"""The ``@listSize`` of a connection that clients page forwards or backwards."""
 
 LIMITED = _paged(["limit"], UNSET)
-"""The size of a list whose length is the argument ``limit``."""
+"""The ``@listSize`` of a list whose length is the argument ``limit``."""
 
 _NONE: Mapping[str, int] = MappingProxyType({})
 
@@ -116,7 +119,7 @@ class FieldCost:
 
 
 Costs = Mapping[tuple[str, str], FieldCost]
-"""Costs by the names of type and field. Input fields have only a weight."""
+"""The costs of all fields, by type name and field name. Input fields have only a weight."""
 
 
 @cache

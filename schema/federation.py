@@ -1,7 +1,7 @@
 """The schema as an Apollo Federation 2.9 subgraph: the fields ``_entities`` and ``_service``, and the SDL.
 
-``_entities`` reads all representations in one batch and checks who owns them, as ``nodes`` does. A failed
-representation does not affect the others.
+``_entities`` reads all representations in one batch and checks the owners, like ``nodes``. A failed representation does
+not affect the others.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +37,7 @@ from schema.base import SemanticNonNull, described, shows
 from schema.node import MAX_NODES, Node, at_most, resolve_each
 
 VERSION: Literal["2.9"] = "2.9"
-"""The Federation version. Composers refuse a subgraph that is newer than they are."""
+"""The Federation version. A composer refuses a subgraph whose version is newer than the composer's."""
 
 _DIRECTIVES = frozenset({"key", "shareable"})
 _MACHINERY = frozenset({"_Any", "_Entity", "_Service"})
@@ -64,7 +64,7 @@ class _Representation(NamedTuple):
 
 
 def _represented(value: Any, kinds: dict[str, Any]) -> _Representation | BadUserInput:
-    """Parse a representation; return an error if it is invalid."""
+    """Parse an entity's representation. If the representation is invalid, return an error."""
     if not isinstance(value, dict):
         return BadUserInput(
             "A representation must be an object with `__typename` and `id`.",
@@ -82,7 +82,7 @@ def _represented(value: Any, kinds: dict[str, Any]) -> _Representation | BadUser
 
 
 async def _resolved(context: RequestContext, values: Sequence[Any], kinds: dict[str, Any]) -> list[object]:
-    """Return the records of representations, in order, with exceptions for failed ones."""
+    """Return the record of each representation, in order. For a failed representation, return the exception."""
     at_most(values)
     parsed = [_represented(value, kinds) for value in values]
     valid = [one for one in parsed if isinstance(one, _Representation)]
@@ -91,7 +91,7 @@ async def _resolved(context: RequestContext, values: Sequence[Any], kinds: dict[
 
 
 def _of_its_kind(record: object, kind: Any) -> object:
-    """Return the record, or ``NotFound`` if the record is not of the representation's type."""
+    """Return the record, or ``NotFound`` if the record's type is not the representation's type."""
     if isinstance(record, Exception) or type(record) in kind.records:
         return record
     return not_found("entity")
@@ -111,7 +111,7 @@ def _service(info: Info) -> _Sdl:
 
 
 def federated(query: type) -> type:
-    """Return ``query`` with the fields ``_entities`` and ``_service``.
+    """Add the fields ``_entities`` and ``_service`` to the type ``query``.
 
     Strawberry's own ``_entities`` takes any number of representations, and fails if one ``__typename`` is unknown.
     """
@@ -157,7 +157,7 @@ def federated(query: type) -> type:
 
 @cache
 def subgraph_sdl(schema: strawberry.Schema) -> str:
-    """Return the SDL for composition, without the definitions that are in every subgraph."""
+    """Return the SDL for composition. The SDL omits the definitions that every subgraph has."""
     return _without(schema.as_str(), _is_machinery)
 
 
@@ -181,7 +181,7 @@ def _is_for_composers(node: AstNode) -> bool:
 
 
 def _without(text: str, dropped: Callable[[AstNode], bool]) -> str:
-    """Remove nodes from SDL, and leave the other text unchanged."""
+    """Remove syntax nodes from SDL, and leave the other text unchanged."""
     found: list[AstNode] = []
 
     class Find(Visitor):

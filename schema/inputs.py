@@ -1,4 +1,4 @@
-"""The input of a message, and the check of required idempotency keys."""
+"""The GraphQL input types for messages, and the check of required idempotency keys."""
 
 from typing import Any
 
@@ -50,11 +50,11 @@ class SendMessageInput:
     )
 
     def when_left(self) -> OnDisconnect:
-        """Return ``on_disconnect``, or its default if it is null."""
+        """Return ``on_disconnect``, or its default if the client sent null."""
         return self.on_disconnect or OnDisconnect.CONTINUE
 
     def parts(self) -> list[dict[str, Any]]:
-        """Return the content in Letta's format. Raises BadUserInput."""
+        """Convert the message's content to Letta's format. Raises BadUserInput."""
         said = [part.text or "" for part in self.content]
         if not any(text.strip() for text in said) and not any(part.image for part in self.content):
             raise BadUserInput("The message is empty. Write a text or add an image.", reason=Reason.EMPTY)
@@ -71,7 +71,7 @@ class SendMessageInput:
 
 
 def required_key(key: str | None) -> str:
-    """Return a required key. Raises BadUserInput if the key is missing."""
+    """Return a mutation's idempotency key. Raises BadUserInput if the client sent no key."""
     if key is None:
         raise BadUserInput("This mutation requires an `idempotencyKey`. Set a unique key.", reason=Reason.KEY)
     return key

@@ -1,4 +1,4 @@
-"""Messages: an interface, and one type per kind of message."""
+"""The GraphQL types for messages: an interface, and one type for each kind of message."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class UserMessage(Message):
 
 @entity("An answer from the agent.", records.AssistantMessage)
 class AssistantMessage(Message):
-    """Shows ``records.AssistantMessage``."""
+    """The GraphQL type for ``records.AssistantMessage``."""
 
 
 @entity(
@@ -118,7 +118,7 @@ class AssistantMessage(Message):
     records.ReasoningMessage,
 )
 class ReasoningMessage(Message):
-    """Shows ``records.ReasoningMessage``."""
+    """The GraphQL type for ``records.ReasoningMessage``."""
 
 
 @entity(
@@ -126,7 +126,7 @@ class ReasoningMessage(Message):
     records.SystemMessage,
 )
 class SystemMessage(Message):
-    """Shows ``records.SystemMessage``."""
+    """The GraphQL type for ``records.SystemMessage``."""
 
 
 @entity("Tool calls that the agent makes.", records.ToolCallMessage)
@@ -187,7 +187,7 @@ class OpaqueMessage(Message):
 
 @strawberry.type(description="A page of messages, oldest first.")
 class MessageConnection(TwoWayConnection[Message]):
-    """Relay connection."""
+    """A Relay connection of messages."""
 
 
 MessageEdge = TwoWayEdge[Message]

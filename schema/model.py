@@ -1,4 +1,4 @@
-"""Models."""
+"""The GraphQL types for models."""
 
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
@@ -78,7 +78,7 @@ async def _dimensions(record: Parent[ModelRecord], info: Info) -> int | None:
 
 
 def called_model(description: str) -> Any:
-    """Declare a field for the model with the record's ``model_name``."""
+    """Declare a field that returns the model with the name in the record's ``model_name``."""
     permission = "Null if the user's LiteLLM key does not permit calls to the model."
     return answered_by(_called, f"{description} {permission}", optional=True, costs=[SHARED])
 

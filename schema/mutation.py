@@ -25,4 +25,4 @@ class Mutation(
     MemoryMutations,
     SessionMutations,
 ):
-    """The fields have the order of the base classes."""
+    """The root type of mutations. Its fields have the order of the base classes."""

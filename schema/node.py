@@ -1,7 +1,7 @@
-"""Global ids.
+"""Converts records to global ids, and reads records by their global ids.
 
-If an upstream id is globally unique and shows the object's type, it is the global id. Other upstream ids get a prefix,
-so that other subgraphs can compute the global ids.
+If an upstream id is globally unique and shows the object's type, the upstream id is the global id. Other upstream ids
+get a prefix, so that other subgraphs can compute the global ids.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ MAX_NODES = 100
 
 
 def global_id(record: Parent[Any]) -> ID:
-    """Return the global id of a record."""
+    """Return a record's global id."""
     match record:
         case MessageRecord():
             value = messages.message_node_id(record)
@@ -67,7 +67,7 @@ class Node:
 
 
 async def resolve(context: RequestContext, node_id: str) -> object:
-    """Return the record of a global id. Raises NotFound if the user has no such object."""
+    """Return the record with the given global id. Raises NotFound if the user has no such object."""
     access = context.access
     kind = node_id.split(":", 1)[0] if ":" in node_id else node_id.split("-", 1)[0]
     match kind:
@@ -104,7 +104,7 @@ async def _template(context: RequestContext, slug: str) -> object:
 
 
 async def resolve_each(context: RequestContext, node_ids: Sequence[str]) -> list[object | Exception]:
-    """Return the records of global ids, in order, with exceptions for failed ones.
+    """Return the records with the given global ids, in order. For an id that fails, return the exception.
 
     Raises:
         BadUserInput: there are more than ``MAX_NODES`` ids.
@@ -123,7 +123,7 @@ def at_most(items: Sequence[object]) -> None:
 
 
 def template_slug(node_id: str) -> str:
-    """Return the slug in a template's id. Raises NotFound for any other id."""
+    """Return the slug in a template's global id. Raises NotFound for any other id."""
     slug = node_id.removeprefix(TEMPLATE)
     if not node_id.startswith(TEMPLATE) or not checks.is_slug(slug):
         raise not_found("node")

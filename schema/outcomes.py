@@ -1,4 +1,4 @@
-"""Mutation payloads and their ``errors``: failures that the user can resolve."""
+"""The GraphQL types for mutation payloads, and for expected errors that the user can resolve."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -21,7 +21,7 @@ T = TypeVar("T", bound=type)
 
 
 class PayloadRecord(msgspec.Struct, kw_only=True):
-    """Base of payload records. All fields have defaults, because a payload with errors has no other values."""
+    """The base class of payload records. All fields have defaults, because a payload can have only errors."""
 
     errors: list[Outcome] = []
 
@@ -51,7 +51,10 @@ def done_by(
 
 
 def payload(record: type) -> Callable[[T], T]:
-    """Declare a payload type with its record class. The class is named for its mutation."""
+    """Declare the payload type of a mutation. ``record`` is the class of the payload's records.
+
+    The type is named after the mutation.
+    """
 
     def declare(cls: T) -> T:
         name = cls.__name__.removesuffix("Payload")
@@ -98,12 +101,12 @@ class BudgetExceeded(UserError):
     outcomes.VersionExists,
 )
 class VersionExists(UserError):
-    """The type for a ``Conflict`` with the reason ``VERSION_EXISTS``."""
+    """The GraphQL type for a ``Conflict`` with the reason ``VERSION_EXISTS``."""
 
 
 @shows("The template has no migrations from the agent's version to the requested version.", outcomes.NoMigrationPath)
 class NoMigrationPath(UserError):
-    """The type for a ``Conflict`` with the reason ``NO_MIGRATION_PATH``."""
+    """The GraphQL type for a ``Conflict`` with the reason ``NO_MIGRATION_PATH``."""
 
 
 @shows("The Agent File is invalid and was not published.", outcomes.BadTemplate)

@@ -35,7 +35,7 @@ class ImageInput:
     )
 
     def image(self) -> images.Image:
-        """Return the image. Raises BadUserInput."""
+        """Convert the input to an ``Image``. Raises BadUserInput."""
         return images.image(self.url, None if self.detail is None else self.detail.value)
 
 
@@ -45,9 +45,9 @@ class ContentPartInput:
     image: ImageInput | None = optional("An image.", default=UNSET)
 
     def openai(self) -> dict[str, Any]:
-        """Return the part in OpenAI's format. Raises BadUserInput."""
+        """Convert the part to OpenAI's format. Raises BadUserInput."""
         return self.image.image().openai() if self.image else {"type": "text", "text": self.text or ""}
 
     def letta(self) -> dict[str, Any]:
-        """Return the part in Letta's format. Raises BadUserInput."""
+        """Convert the part to Letta's format. Raises BadUserInput."""
         return self.image.image().letta() if self.image else {"type": "text", "text": self.text or ""}

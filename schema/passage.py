@@ -1,4 +1,4 @@
-"""Archival memory."""
+"""The GraphQL types for archival memory."""
 
 from datetime import datetime
 
@@ -19,7 +19,7 @@ class Passage(Node):
 
 @strawberry.type(description="A page of passages, newest first.")
 class PassageConnection(Connection[Passage]):
-    """Relay connection."""
+    """A Relay connection of passages."""
 
 
 PassageEdge = Edge[Passage]

@@ -1,4 +1,4 @@
-"""The gateway and the services behind it."""
+"""The GraphQL types for the gateway and for the services behind the gateway."""
 
 from clients.breaker import BreakerState
 from clients.errors import Service

@@ -1,4 +1,4 @@
-"""The user's rate limits."""
+"""The GraphQL types for the user's rate limits."""
 
 from datetime import datetime
 

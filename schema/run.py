@@ -1,4 +1,4 @@
-"""Runs."""
+"""The GraphQL types for runs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def _conversation(record: Parent[OwnedRun], info: Info) -> OwnedConversati
 
 
 async def run_of(record: Parent[Any], info: Info) -> OwnedRun | None:
-    """Return the run with the record's ``run_id``."""
+    """Return the run whose id is the record's ``run_id``."""
     return await turns.run_of(info.context, record.run_id)
 
 
@@ -100,7 +100,7 @@ class Run(Node):
 
 @strawberry.type(description="A page of runs, newest first.")
 class RunConnection(Connection[Run]):
-    """Relay connection."""
+    """A Relay connection of runs."""
 
 
 RunEdge = Edge[Run]

@@ -1,4 +1,7 @@
-"""Marks the subscriptions that only read. GET, a safe method (RFC 9110, section 9.2.1), can request only these."""
+"""Marks the subscriptions that change nothing. A GET request can start only these subscriptions.
+
+GET is a safe method (RFC 9110, section 9.2.1).
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +11,7 @@ from graphql import GraphQLField
 _KEY = "reads"
 
 READS: Mapping[Any, Any] = {_KEY: True}
-"""Metadata of a subscription that only reads. All other subscriptions require POST or a WebSocket."""
+"""The metadata of a subscription that changes nothing. Other subscriptions require POST or a WebSocket."""
 
 
 def only_reads(field: GraphQLField) -> bool:

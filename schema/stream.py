@@ -1,4 +1,4 @@
-"""Streams and their events."""
+"""The GraphQL types for streams and their events."""
 
 from __future__ import annotations
 
@@ -92,20 +92,20 @@ class StreamFailure:
 
 
 class EventField(StrawberryField):
-    """A field that is an attribute of a delivery's event."""
+    """A GraphQL field whose value is an attribute of the delivered event."""
 
     def get_result(self, source: events.Delivery[events.Event], *_: object, **__: object) -> object:
-        """Return the event's attribute."""
+        """Return the event's attribute with the field's name."""
         return getattr(source.event, self.python_name)
 
 
 def _of_event(description: str) -> Any:
-    """Declare a field that is an attribute of a delivery's event."""
+    """Declare a GraphQL field whose value is an attribute of the delivered event."""
     return EventField(description=description)
 
 
 def _delivers(*events: type[events.Event]) -> Callable[[T], T]:
-    """Return a class decorator that binds a type to the deliveries of event classes."""
+    """Return a class decorator that sets which event classes a GraphQL type represents."""
 
     def bind(cls: T) -> T:
         cls.records = events  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Enums of streams. Import them from this module, which adds them to the schema."""
+"""The GraphQL enums for streams. Import the enums from this module, which adds them to the schema."""
 
 from clients.codes import ErrorCode
 from resolvers.streams.events import DetachReason, FinishReason, OnDisconnect, StreamOutcome, StreamStatus

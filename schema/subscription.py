@@ -47,7 +47,7 @@ class Subscription:
     async def message(
         self, info: Info, input: SendMessageInput, stream_key: StreamKey
     ) -> AsyncGenerator[StreamEvent, None]:
-        """Start a turn, or attach to its stream."""
+        """Start an agent's turn, or attach to the turn's stream."""
         context = info.context
         attached = await turns.send_message(
             context,
@@ -67,7 +67,7 @@ class Subscription:
     async def completion(
         self, info: Info, input: CompletionInput, stream_key: StreamKey
     ) -> AsyncGenerator[StreamEvent, None]:
-        """Start a completion, or attach to its stream."""
+        """Start a completion, or attach to the completion's stream."""
         context = info.context
         attached = await completing.start_completion(
             context, body=input.body(), on_disconnect=input.when_left(), key=stream_key

@@ -1,4 +1,4 @@
-"""Templates, from which agents are created."""
+"""The GraphQL types for templates, from which agents are created."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Template(Node):
 
 @strawberry.type(description="A page of templates, in AMS's order.")
 class TemplateConnection(Connection[Template]):
-    """Relay connection."""
+    """A Relay connection of templates."""
 
 
 TemplateEdge = Edge[Template]

@@ -1,4 +1,4 @@
-"""Usage reports of the user's LiteLLM key."""
+"""The GraphQL types for usage reports of the user's LiteLLM key."""
 
 from datetime import date
 from decimal import Decimal
@@ -42,7 +42,7 @@ class _Group:
 
 @shows("Usage of one day, of one model, or of one model on one day, depending on `groupBy`.", records.UsageRow)
 class UsageRow(_Group, UsageTotals):
-    """Group fields, then sums."""
+    """A row of a usage report: the fields by which calls are grouped, and then the totals."""
 
 
 @shows(

@@ -1,4 +1,4 @@
-"""The signed-in user."""
+"""The GraphQL types for the signed-in user."""
 
 from __future__ import annotations
 

@@ -8,14 +8,14 @@ from clients.codes import ErrorCode, Reason
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Describes a maximum for ``docs/limits.md``, such as a request body's maximum size.
+    """Describes one limit for ``docs/limits.md``, such as a request body's maximum size.
 
     Attributes:
-        key: identifies the bound in tests. The tests of a bound are marked ``bound(key)``.
-        what: the bounded quantity.
-        past: what happens beyond the bound.
-        amount: the bound with its unit. ``{}`` stands for the default of ``setting``.
-        setting: the field of ``Settings`` that sets the bound.
+        key: identifies the limit in tests. The tests of a limit are marked ``bound(key)``.
+        what: the limited quantity.
+        past: what happens if the limit is exceeded.
+        amount: the limit with its unit. ``{}`` stands for the default of ``setting``.
+        setting: the field of ``Settings`` that sets the limit.
     """
 
     key: str
@@ -25,7 +25,7 @@ class Bound:
     setting: str | None = None
 
     def most(self) -> str:
-        """Format the maximum, and the name of the setting that changes the maximum."""
+        """Return the limit as text. If a setting changes the limit, the text contains the setting's name."""
         if self.setting is None:
             return self.amount
         default = f"{Settings.model_fields[self.setting].default:,}".removesuffix(".0")
@@ -33,7 +33,10 @@ class Bound:
 
 
 def shared(what: str, past: str, **amounts: str) -> tuple[Bound, ...]:
-    """Return several bounds on one quantity. Each keyword argument gives one bound's key and amount."""
+    """Return one ``Bound`` for each keyword argument. The argument's name is the key, and its value is the amount.
+
+    The bounds have the same ``what`` and ``past``.
+    """
     return tuple(Bound(key.replace("_", "-"), what, past, amount) for key, amount in amounts.items())
 
 

@@ -42,7 +42,7 @@ async def _serve(options: argparse.Namespace, settings: Settings) -> signal.Sign
 
 
 def _first_signal() -> asyncio.Future[signal.Signals]:
-    """Return a future for the first SIGINT or SIGTERM. A second signal has its default action."""
+    """Return a future that resolves at the first SIGINT or SIGTERM. A second signal has its default action."""
     loop = asyncio.get_running_loop()
     first: asyncio.Future[signal.Signals] = loop.create_future()
     handled = (signal.SIGINT, signal.SIGTERM)

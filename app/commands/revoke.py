@@ -23,17 +23,20 @@ _MINUTE_IN_HOURS = 1 / 60
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Refuses redirects, which would send the token to another address."""
+    """Makes urllib refuse redirects, because a redirect would send the token to another address."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Return no request."""
+        """Return ``None``, so that urllib does not follow the redirect."""
 
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Revoke a session with the admin's token in AGENTGRAPH_TOKEN, or with a development token."""
+    """Revoke a sign-in session with an admin's token.
+
+    The token is in the environment variable ``AGENTGRAPH_TOKEN``. If the variable is empty, use a development token.
+    """
     if not is_url(options.url, {"http", "https"}):
         raise UsageError("--url must be the gateway's http:// or https:// URL")
     answer = _answer(f"{options.url.rstrip('/')}/graphql", _token(), options.session)
@@ -56,7 +59,10 @@ def _token() -> str:
 
 
 def _answer(url: str, token: str, session_id: str) -> dict[str, Any]:
-    """Send the mutation. Raise UsageError if the server does not answer as a gateway. No message has the token."""
+    """Send the mutation ``revokeSession``, and return the response.
+
+    Raise UsageError if the server is not a gateway. The error's message does not contain the token.
+    """
     body = json.dumps({"query": _MUTATION, "variables": {"id": session_id}}).encode()
     headers = {"authorization": f"Bearer {token}", "content-type": "application/json", "accept": "application/json"}
     request = urllib.request.Request(url, body, headers)  # noqa: S310 - the scheme is checked

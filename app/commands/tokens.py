@@ -17,7 +17,7 @@ def token(options: argparse.Namespace) -> None:
 
 
 def password(_: argparse.Namespace) -> None:
-    """Print the password with which supabase-js signs development users in."""
+    """Print the password with which development users sign in through supabase-js."""
     _check_development()
     print(devtokens.password())
 
@@ -30,7 +30,7 @@ def _check_development() -> None:
 
 
 def development_token(user: str, *, hours: float = devtokens.LIFETIME_SECONDS / 3600, admin: bool = False) -> str:
-    """Return a development token for a user. ``user`` is a name or id. Raise UsageError if no such user exists."""
+    """Return a development token for the user with this name or id. Raise UsageError if no such user exists."""
     user_id, email = _person(user)
     key = devtokens.signing_key()
     return devtokens.make_token(key, user_id=user_id, email=email, lifetime_seconds=hours * 3600, admin=admin)

@@ -1,4 +1,4 @@
-"""Fault injection into the embedded services, and the log of the requests that they receive."""
+"""Injects faults into the embedded services, and logs the requests to the services."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from app.embedded.state import State
 
 MAX_CALLS = 5000
 TRANSPORT = "agentgraph.transport"
-"""The ASGI scope extension with the connection's transport."""
+"""The name of the ASGI scope extension that has the connection's transport."""
 
 
 @dataclass
 class Fault:
-    """A fault of a service.
+    """A fault that an embedded service simulates.
 
     Attributes:
         latency: seconds before the response.
@@ -39,7 +39,7 @@ class Fault:
 
 
 class FaultSwitch:
-    """A service with fault injection and a log of its requests."""
+    """Adds fault injection and a log of requests to a service."""
 
     def __init__(self, app: ASGIApp, service: str, faults: dict[str, Fault], state: State) -> None:
         self._app = app
@@ -48,7 +48,7 @@ class FaultSwitch:
         self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, with the service's fault."""
+        """Serve one request. If the service has a fault, simulate the fault."""
         if scope["type"] != "http":
             return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
@@ -106,7 +106,7 @@ PAGE_HEADERS = {
 
 
 def routes(path: str, faults: dict[str, Fault], services: frozenset[str], state: State) -> list[Route]:
-    """Return the routes of the fault page and of its endpoints, whose ``path`` contains a secret."""
+    """Return the routes of the fault page and the page's endpoints. The prefix ``path`` contains a secret."""
 
     async def page(_: Request) -> Response:
         text = files("app.embedded").joinpath("page.html").read_text("utf-8")
@@ -130,7 +130,10 @@ def routes(path: str, faults: dict[str, Fault], services: frozenset[str], state:
 
 
 def _control(faults: dict[str, Fault], services: frozenset[str]) -> Any:
-    """Return the endpoint for faults: GET lists, PUT ``{"service": …, "down": true, …}`` sets, DELETE clears faults."""
+    """Return the endpoint for faults.
+
+    GET lists the faults, PUT ``{"service": …, "down": true, …}`` sets a fault, and DELETE removes all faults.
+    """
 
     async def switch(request: Request) -> Response:
         if request.method == "DELETE":

@@ -21,7 +21,7 @@ class OwnNameOnly:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or refuse it."""
+        """Serve one request, or refuse the request."""
         if scope["type"] == "http" and not _is_by_own_name(scope):
             refusal = PlainTextResponse("The embedded services can only be reached as 127.0.0.1 or localhost.\n", 421)
             await refusal(scope, receive, send)

@@ -16,5 +16,5 @@ def _tls() -> ssl.SSLContext:
 
 
 def client(**options: Any) -> httpx.AsyncClient:
-    """Make an HTTP client that reads no settings from the environment."""
+    """Make an HTTP client that ignores environment variables."""
     return httpx.AsyncClient(verify=_tls(), trust_env=False, **options)

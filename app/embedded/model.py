@@ -71,7 +71,10 @@ class Answer:
         return _WORDS.findall(self.text)
 
     def after(self, tool: str, *, approve: bool) -> Answer:
-        """Return the answer after the decision about a tool call. A text from ``tokens`` is not changed."""
+        """Return the answer that follows a decision about a tool call.
+
+        An answer that the directive ``tokens`` defines is not changed.
+        """
         if self.text.startswith("tok0"):
             return self
         opening = (
@@ -158,7 +161,7 @@ def results_of(messages: list[Json]) -> list[ToolResult]:
 
 
 def _without_result(tools: list[str], results: list[ToolResult]) -> tuple[str, ...]:
-    """Return the tools that have no result. A result without a name counts as the first tool's."""
+    """Return the tools that have no result. A result without a name counts as the first tool's result."""
     remaining = list(tools)
     for result in results:
         if result.name in remaining:
@@ -174,7 +177,7 @@ def prompt_of(messages: list[Json]) -> str:
 
 
 def instance_of(schema: Any, text: str) -> Any:
-    """Return an instance of a JSON schema, whose strings are ``text``."""
+    """Return an instance of a JSON schema. The instance's strings are ``text``."""
     return _instance(schema, text, schema, 0)
 
 
@@ -206,7 +209,10 @@ def _instance(schema: Any, text: str, root: Any, depth: int) -> Any:
 
 
 def _resolved(schema: Any, root: Any, depth: int) -> Any:
-    """Replace ``$ref`` by its target, and ``anyOf`` by its first schema, or by its last at the maximum depth."""
+    """Replace ``$ref`` by its target, and ``anyOf`` by its first schema.
+
+    At the maximum depth, replace ``anyOf`` by its last schema.
+    """
     for _ in range(_MAX_DEPTH):
         if not isinstance(schema, dict):
             break
@@ -249,7 +255,10 @@ def _reply(prompt: str) -> str:
 
 
 async def generate(answer: Answer, stats: ModelStats) -> AsyncIterator[str]:
-    """Yield an answer's words at the answer's pace. Raises ModelFailure first, or midway for the error ``cut``."""
+    """Yield an answer's words at the answer's pace. Raises ModelFailure for a failing model.
+
+    The error comes before the first word. For the kind ``cut``, the error comes midway.
+    """
     stats.total += 1
     stats.inflight += 1
     ended = False

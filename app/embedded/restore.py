@@ -9,7 +9,7 @@ from app.embedded.state import Agent, Json, Run, State, User, now
 
 
 def restore(state: State) -> None:
-    """Fill an empty state from its store. A run that was active when the process died becomes ``failed``."""
+    """Fill an empty state from the store. A run that was active when the process ended becomes ``failed``."""
     interrupted: list[Run] = []
     rows: dict[str, list[Json]] = {}
     loaders: dict[str, Callable[[str, Any], None]] = {

@@ -1,4 +1,4 @@
-"""The embedded platform's initial users, agents and conversations, which have the same ids in every store."""
+"""The embedded platform's initial users, agents and conversations. Their ids are the same in every store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TEMPLATES = (
     *(("researcher", version) for version in ("1.0.0", "2.0.0", "2.0.1")),
     ("concierge", "1.0.0"),
 )
-"""The Agent Files in ``ams/seeds``, in the order in which they are published."""
+"""The Agent Files in ``ams/seeds``, in the order of their publication."""
 
 _AGENTS = {
     ADA: [
@@ -222,7 +222,7 @@ def _add_messages(state: State, agent: Agent, scope: str, lines: list[tuple[str,
 
 
 def _add_run(state: State, agent: Agent, scope: str, first: int, at: datetime, texts: list[str]) -> None:
-    """Add a run with one step, for the turn that begins with line ``first``."""
+    """Add a run with one step for a turn. ``first`` is the index of the turn's first line in the conversation."""
     counts = {"prompt_tokens": 200 + len(texts[0]), "completion_tokens": sum(len(text) // 4 for text in texts[1:])}
     counts["total_tokens"] = sum(counts.values())
     handle, began = str(agent.body["model"]), at.isoformat().replace("+00:00", "Z")

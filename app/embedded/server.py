@@ -1,4 +1,4 @@
-"""The embedded platform as a server on a loopback port, in the event loop that starts it."""
+"""The embedded platform's server. It listens on a loopback port, in the event loop that starts it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ from app.embedded.store import Store
 ALL = frozenset({"ams", "letta", "litellm"})
 
 ADOPT_SECONDS = 3.0
-"""The maximum wait for a real Letta's agents at the start, and the interval between later attempts."""
+"""The maximum wait for the agents of a separate Letta at the start, in seconds.
+
+This is also the interval between later attempts.
+"""
 
 
 def _key() -> str:
@@ -39,12 +42,12 @@ def _key() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddedOptions:
-    """The embedded services, and their keys.
+    """The options of the embedded platform: which services are embedded, and the services' keys.
 
     Attributes:
         gateway: the proxy to which agents send model calls.
-        letta_url: the URL of a real Letta, in which AMS makes agents.
-        letta_own_key: the key that the embedded Letta sends for agents without a secret. The real Letta sends its
+        letta_url: the URL of a separate Letta, in which AMS makes agents.
+        letta_own_key: the key that the embedded Letta sends for agents without a secret. A separate Letta sends its
             OPENAI_API_KEY.
     """
 
@@ -71,7 +74,7 @@ class StoppableServer(uvicorn.Server):
         self._wake = asyncio.Event()
 
     def stop(self) -> None:
-        """End the main loop before its next tick."""
+        """Make the main loop end before its next tick."""
         self.should_exit = True
         self._wake.set()
 
@@ -159,7 +162,10 @@ class LoopbackServer:
         await self._server.is_up.wait()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, and suppress a cancellation by ``stop``, which uvicorn would log as an error."""
+        """Serve one request. If ``stop`` cancels the task, suppress the cancellation.
+
+        uvicorn would log the cancellation as an error.
+        """
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:
@@ -177,8 +183,8 @@ class LoopbackServer:
 class EmbeddedPlatform:
     """The services at ``/ams``, ``/letta`` and ``/litellm`` of one port, each with fault injection.
 
-    The state, with its keys, is restored from ``store``. Without a store, the state is in memory only. ``page_url`` is
-    the fault page's address, which contains a secret of this process.
+    The data and the keys are restored from ``store``. Without a store, the data is in memory only. ``page_url`` is the
+    fault page's address, which contains a secret of this process.
     """
 
     def __init__(self, options: EmbeddedOptions | None = None, store: Store | None = None) -> None:
@@ -232,7 +238,7 @@ class EmbeddedPlatform:
         return FaultSwitch(self._apps[name], name, self.faults, self.state)
 
     def reach_gateway(self, gateway: ProxyTarget | None, letta_own_key: str | None = None) -> None:
-        """Set the proxy for new agents' model calls, and Letta's own key."""
+        """Set the proxy for the model calls of new agents, and set Letta's own key."""
         self.ams.agents.models.gateway = gateway
         if letta_own_key is not None:
             self._letta.model_calls.key = letta_own_key
@@ -243,7 +249,7 @@ class EmbeddedPlatform:
         self._to_letta.headers["authorization"] = f"Bearer {key}"
 
     async def start(self) -> None:
-        """Start the server. If Letta is real, each user gets the agents with the user's tag."""
+        """Start the server. If Letta is a separate server, give each user the agents with the user's tag."""
         await self._server.start()
         self.urls = {name: f"{self._server.url}/{name}" for name in self.options.services}
         self.page_url = f"{self._server.url}{self._page_path}"
@@ -255,7 +261,7 @@ class EmbeddedPlatform:
         await self.ams.agents.start()
 
     async def _adopt(self) -> None:
-        """Give the users their agents in a real Letta. If Letta does not answer, retry in the background."""
+        """Give the users their agents in a separate Letta. If Letta does not answer, retry in the background."""
         tries = [(user, asyncio.create_task(self._try_adopt(user))) for user in self.state.users.values()]
         if tries:
             await asyncio.wait([task for _, task in tries], timeout=ADOPT_SECONDS)
@@ -268,7 +274,7 @@ class EmbeddedPlatform:
             adopted = await self._try_adopt(user)
 
     async def _try_adopt(self, user: User) -> bool:
-        """Make rows for a user's agents in Letta, and return whether Letta has answered as expected."""
+        """Make AMS's rows for a user's agents in Letta. Return whether Letta has answered as expected."""
         try:
             await self.ams.agents.adopt(user)
         except (httpx.HTTPError, ValueError, TypeError, KeyError):
@@ -282,7 +288,7 @@ class EmbeddedPlatform:
         self.state.store.close()
 
     async def stop_runs(self) -> None:
-        """Stop the turns, the queued upgrades and AMS's client of Letta, which need no running server."""
+        """Stop the turns, the queued upgrades, and AMS's client of Letta."""
         for task in self._adopting:
             task.cancel()
         await asyncio.gather(*self._adopting, return_exceptions=True)
@@ -297,7 +303,7 @@ class EmbeddedPlatform:
 
 
 def _with_stored_keys(state: State, options: EmbeddedOptions) -> EmbeddedOptions:
-    """Return the options with the keys from the store, so that clients with these keys continue to work."""
+    """Return the options with the keys from the store. Clients with these keys can then continue to work."""
     names = ("ams_key", "letta_key", "user_key")
     keys = state.marks.get("keys")
     if keys is None:

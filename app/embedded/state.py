@@ -1,4 +1,4 @@
-"""The embedded platform's state in memory. Every change is also written to the store (``app.embedded.store``)."""
+"""The embedded platform's data in memory. Every change is also written to the store (``app.embedded.store``)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.embedded.store import Store
 Json = dict[str, Any]
 
 MAX_REPLAYABLE = 200
-"""The maximum number of finished background runs with frames. The real Letta drops frames after some hours."""
+"""The maximum number of finished background runs whose frames are kept. Letta drops frames after some hours."""
 
 
 def now() -> str:
@@ -126,7 +126,7 @@ class ModelStats:
 
 @dataclass
 class State:
-    """The state of all services.
+    """The data of all embedded services.
 
     Attributes:
         templates: AMS's templates, by id.
@@ -138,7 +138,7 @@ class State:
         upgrades: queued upgrades, by agent id.
         marks: the platform's own data, such as its keys.
         order: the position of each Letta message among all messages, by id.
-        letta: the URL of a real Letta; empty for the embedded Letta. A user has separate rows for each URL.
+        letta: the URL of a separate Letta; empty for the embedded Letta. A user has separate rows for each URL.
     """
 
     store: Store = field(default_factory=Store)
@@ -171,26 +171,26 @@ class State:
         return None
 
     def active_run(self, scope: str) -> Run | None:
-        """Return the run that is active in a scope."""
+        """Return a conversation's active run."""
         return next((run for run in self.runs.values() if run.scope == scope and not run.over), None)
 
     def mark(self, name: str, value: Any) -> None:
-        """Set and store one of ``marks``."""
+        """Set a value in ``marks``, and store the value."""
         self.marks[name] = value
         self.store.put("mark", name, value)
 
     def keep_user(self, user: User) -> None:
-        """Store a user, without the rows of the user's agents."""
+        """Store a user, but not AMS's rows for the user's agents."""
         self.users[user.id] = user
         body = {"id": user.id, "email": user.email, "name": user.name, "shape": user.shape}
         self.store.put("user", user.id, body)
 
     def keep_rows(self, user: User) -> None:
-        """Store the rows of a user's agents in the current Letta."""
+        """Store AMS's rows for a user's agents in the current Letta."""
         self.store.put("rows", f"{user.id} {self.letta}", user.rows)
 
     def keep_agent(self, agent: Agent) -> None:
-        """Store an agent, without its conversations and messages."""
+        """Store an agent, but not its conversations and messages."""
         self.agents[agent.id] = agent
         names = ("body", "block_ids", "tool_ids", "approvals", "pending")
         self.store.put("agent", agent.id, {name: getattr(agent, name) for name in names})
@@ -201,19 +201,19 @@ class State:
         self.store.put("conversation", conversation["id"], conversation, agent.id)
 
     def add_messages(self, agent: Agent, scope: str, groups: list[list[Json]]) -> None:
-        """Append groups of messages to a scope, and store the groups."""
+        """Append groups of messages to a conversation, and store the groups."""
         agent.messages.setdefault(scope, [])
         for group in groups:
             self.append_group(agent, scope, group)
             self.keep_group(agent, scope, group)
 
     def append_group(self, agent: Agent, scope: str, group: list[Json]) -> None:
-        """Append a group of messages to a scope, without storing the group."""
+        """Append a group of messages to a conversation, but do not store the group."""
         agent.messages.setdefault(scope, []).append(group)
         self.order.setdefault(group[0]["id"], len(self.order))
 
     def keep_group(self, agent: Agent, scope: str, group: list[Json]) -> None:
-        """Store a group of messages in a scope."""
+        """Store a group of messages of a conversation."""
         body = {"agent_id": agent.id, "scope": scope, "group": group}
         self.store.put("message", f"{scope} {group[0]['id']}", body, scope)
 

@@ -1,4 +1,4 @@
-"""The embedded platform's store: a SQLite file, or a store that keeps nothing.
+"""Stores the embedded platform's documents in a SQLite file, or nowhere.
 
 A document has a kind, a key and an owner. All documents of an owner can be deleted together. Each change is one small
 transaction. SQLite's write-ahead log makes acknowledged changes survive the end of the process. SQLite's exclusive
@@ -126,7 +126,9 @@ def open_store(path: Path) -> SqliteStore:
 
 
 def remove_store(path: Path) -> list[Path]:
-    """Delete a store's file, valid or not, and SQLite's files beside it. Return the path of a deleted file.
+    """Delete a store's file, even if it is damaged, and SQLite's files beside it.
+
+    Returns the path of the deleted file, if there was one.
 
     Raises:
         StoreError: a process uses the file.

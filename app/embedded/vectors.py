@@ -10,10 +10,14 @@ from bisect import bisect_left
 _WORD = re.compile(r"\w+")
 
 MAX_WORDS = 5_000
-"""How many distinct words of a text are embedded. A real model reads about as many."""
+"""The maximum number of a text's distinct words that affect the text's vector. Embedding models have a similar limit.
+"""
 
 COMPONENTS = 16
-"""How many components of a vector one word changes. With all components, a text of 60,000 words would take 14 s."""
+"""The number of vector components that one word changes.
+
+If a word changed all components, a text of 60,000 words would take 14 seconds.
+"""
 
 
 def words(text: str) -> list[str]:
@@ -22,7 +26,10 @@ def words(text: str) -> list[str]:
 
 
 def embed(text: str, dimensions: int) -> list[float]:
-    """Return a text's vector: the normalized sum of the vectors of its first ``MAX_WORDS`` distinct words."""
+    """Return a text's vector: the normalized sum of its words' vectors.
+
+    Only the first ``MAX_WORDS`` distinct words count.
+    """
     total = [0.0] * dimensions
     for word, count in _counted(text).items():
         digest = hashlib.shake_128(word.encode()).digest(3 * COMPONENTS)
@@ -34,7 +41,10 @@ def embed(text: str, dimensions: int) -> list[float]:
 
 
 def similarity(query: str, text: str) -> float:
-    """Return the share of a query's words that a text contains, from 0 to 1. A match with a prefix counts half."""
+    """Return the share of a query's words that a text contains, from 0 to 1.
+
+    If only a word's prefix matches, the word counts half.
+    """
     query_words, text_words = words(query), sorted(set(words(text)))
     if not query_words:
         return 0.0

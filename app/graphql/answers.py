@@ -32,7 +32,7 @@ PACED_FIELDS = 1_000
 """Maximum number of fields that one iteration of the event loop completes. 1,000 fields take about 7 ms."""
 
 _WOKEN = 16
-"""Maximum number of waiting answers that continue in one iteration of the event loop."""
+"""Maximum number of waiting answers that one iteration of the event loop resumes."""
 
 _VALUE_BYTES = 8
 """The assumed size of a value that is not a string, in bytes of JSON."""
@@ -44,7 +44,7 @@ _BRACES_BYTES = 3
 """The size of an object without its fields: two braces, and a comma in a list."""
 
 _PLAIN = {GraphQLString.name: str, GraphQLID.name: str, GraphQLBoolean.name: bool}
-"""Scalar types, each with the Python class whose values need no coercion."""
+"""Maps scalar types to Python classes. Values of the type's class need no coercion."""
 
 
 class AnswerAborted(Exception):
@@ -59,11 +59,11 @@ class Kind(NamedTuple):
     """Describes how the executor completes the values of a GraphQL type.
 
     Attributes:
-        declared: the type. Kinds are stored by the type's ``id``, which this reference keeps valid.
+        declared: the type. The reference prevents Python from reusing the type's ``id``.
         named: the type without its non-null.
         plain: for a leaf type, the class of values that need no coercion.
         coerce: for a leaf type, the function that coerces other values.
-        complete: for another type, the name of the executor's method that completes values.
+        complete: for an object, interface, union or list, the name of the executor's method.
         is_float: whether the type is a non-null float.
     """
 
@@ -84,7 +84,7 @@ class FieldPacer:
         self._is_scheduled = False
 
     def take(self, fields: int) -> None:
-        """Add ``fields`` to the number of fields that the current event loop iteration completes."""
+        """Count ``fields`` as completed in the current event loop iteration."""
         self._completed += fields
         self._schedule()
 

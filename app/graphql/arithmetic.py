@@ -26,17 +26,17 @@ class Program:
         self._steps: list[Callable[[list[int], Variables], int]] = []
 
     def of_variables(self, read: Callable[[Variables], int]) -> Amount:
-        """Add a step that calls ``read`` with a request's variables."""
+        """Add a step whose result is ``read(variables)``."""
         return self._step(lambda _, variables: read(variables))
 
     def sum(self, parts: Iterable[Amount]) -> Amount:
-        """Return the sum of ``parts``, or add a step that computes the sum."""
+        """Return the sum of ``parts`` if all parts are constants. Otherwise, add a step that computes the sum."""
         constants, steps = _split(parts)
         total = sum(constants)
         return self._step(lambda results, _: total + sum(results[at] for at in steps)) if steps else total
 
     def most(self, parts: Iterable[Amount]) -> Amount:
-        """Return the maximum of ``parts``, or add a step that computes the maximum.
+        """Return the maximum of ``parts`` if all parts are constants. Otherwise, add a step that computes the maximum.
 
         If ``parts`` is empty, the maximum is 0.
         """
@@ -45,7 +45,7 @@ class Program:
         return self._step(lambda results, _: max(least, *(results[at] for at in steps))) if steps else least
 
     def product(self, count: Amount, each: Amount) -> Amount:
-        """Return the product of two numbers, or add a step that computes the product."""
+        """Return the product of two numbers if both are constants. Otherwise, add a step that computes the product."""
         if isinstance(count, int):
             if isinstance(each, int):
                 return count * each
@@ -58,7 +58,7 @@ class Program:
         return self._step(lambda results, _: results[first] * results[second])
 
     def run(self, amount: Amount, variables: Variables) -> int:
-        """Compute ``amount`` from a request's variables."""
+        """Return ``amount`` if it is a constant. If it is a step, compute the step's number from ``variables``."""
         if isinstance(amount, int):
             return amount
         results: list[int] = []

@@ -36,7 +36,7 @@ MAX_STEPS = 10_000
 
 
 class Form(NamedTuple):
-    """Computes an operation's cost for one set of ``@skip`` and ``@include`` values."""
+    """A compiled program that computes an operation's cost for one set of ``@skip`` and ``@include`` values."""
 
     conditions: dict[str, bool]
     program: Program
@@ -44,7 +44,7 @@ class Form(NamedTuple):
 
 
 class _Sized(NamedTuple):
-    """List fields whose lengths an argument of the parent field determines (``sizedFields`` of ``@listSize``)."""
+    """The names of list fields whose length is an argument of the parent field (``sizedFields`` of ``@listSize``)."""
 
     fields: frozenset[str]
     length: Amount
@@ -157,7 +157,10 @@ class Compiler:
         return self._program.most({self._selected(one, sets, sized) for one in self._distinct_types(named, sets)})
 
     def _distinct_types(self, named: Any, sets: tuple[SelectionSetNode, ...]) -> Iterable[GraphQLObjectType]:
-        """Return the object types of an interface or union, without types whose selected fields have the same facts."""
+        """Return the object types of an interface or union for which selections can have different costs.
+
+        If several types have equal ``Facts`` for all selected fields, return one of these types.
+        """
         conditions, names = self._selected_names(sets)
         found: dict[tuple[Any, ...], GraphQLObjectType] = {}
         for kind in self._model.schema.get_possible_types(named):
@@ -214,7 +217,7 @@ class Compiler:
         return self._computed([arguments.get(path[0]) for path in paths], length)
 
     def _computed(self, nodes: list[ValueNode | None], of: Callable[[list[Any]], int]) -> Amount:
-        """Return the amount that the function ``of`` computes from arguments. Without variables, it is a constant."""
+        """Return the number that ``of`` computes from arguments, or a step if an argument has a variable."""
 
         def read(variables: Variables) -> int:
             return of([Undefined if one is None else value_of(one, variables) for one in nodes])
@@ -231,6 +234,6 @@ def _of_first(model: CostModel, kind: Any, weight: int, values: list[Any]) -> in
 def truth(value: Any) -> bool:
     """Return whether a variable in ``@skip`` or ``@include`` is ``True``.
 
-    Coercion refuses values that are not Boolean.
+    The value is not coerced yet. Coercion later refuses values that are not Boolean.
     """
     return value is True

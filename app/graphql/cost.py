@@ -1,9 +1,8 @@
 """Computes an operation's cost before execution (IBM's GraphQL Cost Directives specification).
 
 The cost is the specification's type cost plus its field cost. Every object counts 1. Every field counts its weight and
-its arguments' weights, for each object that has the field. Weights default to 1 even for scalars: 100 aliases of a
-scalar on a page of 100 messages are 10,000 values. An operation is compiled to a program, which each request runs
-with its variables.
+its arguments' weights, for each object that has the field. Even a scalar has the default weight 1: 100 aliases of a
+scalar on a page of 100 messages are 10,000 values.
 """
 
 from __future__ import annotations
@@ -32,7 +31,10 @@ from app.graphql.values import defaults
 from schema.costs import Costs, FieldCost
 
 _MAX_FORMS = 4
-"""Maximum number of cached forms of one operation. Each result of ``@skip`` and ``@include`` has its own form."""
+"""Maximum number of cached programs that compute one operation's cost.
+
+Each combination of ``@skip`` and ``@include`` values needs its own program.
+"""
 
 _DEFAULT = FieldCost()
 
@@ -57,7 +59,7 @@ class CostModel:
     Args:
         costs: the weights and sizes in the schema's directives.
         leaf_weight: the default weight of fields that return scalars and enums. The specification's default is 0.
-        longest: the maximum number of items that a list counts for. Fields refuse arguments that request more items.
+        longest: the maximum assumed length of a list. Fields refuse arguments that request more items.
     """
 
     def __init__(self, schema: GraphQLSchema, costs: Costs, *, leaf_weight: int = 1, longest: int = 100) -> None:

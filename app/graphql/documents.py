@@ -1,4 +1,4 @@
-"""Caches parsed and validated GraphQL documents. The keys are the documents' texts."""
+"""Caches parsed and validated GraphQL documents. The cache's keys are the documents' texts."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from clients.codes import ErrorCode, Reason
 
 _CACHE_BYTES = 32 * 2**20
 _MAX_CACHED_BYTES = 2 * 2**20
-"""Maximum memory of the cache, in bytes. One document can take all of it."""
+"""Maximum memory of one cached document, in bytes. Larger documents are not cached."""
 
 _TOKEN_BYTES, _ERROR_BYTES = 600, 1_500
-"""The measured memory that a cached document takes per token, and a refused document per error, in bytes."""
+"""The memory of a cached document for each token, and of a refused document for each error, in bytes."""
 
 _INTROSPECTION = frozenset({"__schema", "__type", "__typename", "_service"})
-"""The introspection fields. ``_service`` is Apollo Federation's."""
+"""The names of introspection fields. Apollo Federation defines ``_service``."""
 
 _MAX_MESSAGE = 500
 
@@ -56,7 +56,7 @@ class Operation:
 
 
 class _Refusal(NamedTuple):
-    """The errors of a refused document. A cached exception would keep its traceback's frames in memory."""
+    """The errors of a refused document. Cached exceptions would keep their traceback's frames in memory."""
 
     code: ErrorCode
     errors: list[dict[str, Any]]

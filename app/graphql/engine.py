@@ -47,7 +47,7 @@ class EngineLimits:
 
 
 class _Started(NamedTuple):
-    """An operation that is ready for execution. ``reported`` is its cost, if the request asks for the cost."""
+    """An operation that is ready for execution. ``reported`` is the operation's cost, or ``None`` if not requested."""
 
     executor: Executor
     reported: int | None
@@ -93,7 +93,10 @@ class Engine:
     async def _subscribe(
         self, operation: Operation, variables: RawVariables, context: RequestContext, *, report_cost: bool = False
     ) -> AsyncGenerator[Result, None]:
-        """Execute a subscription. Each event has its own result and loaders. An error ends the subscription."""
+        """Execute a subscription, and yield one result for each event. An error ends the subscription.
+
+        Each event has its own dataloaders.
+        """
         started = self._start(operation, variables, context, report_cost=report_cost)
         if isinstance(started, Refused):
             self._count(operation, failed=True)

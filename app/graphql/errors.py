@@ -18,8 +18,8 @@ class RequestError(Exception):
     Attributes:
         code: the code of all errors.
         errors: the errors as they are sent, without the request id.
-        http_status: the response's status, if its media type is not plain ``application/json``.
-        well_formed: whether the request is well-formed, so that a plain ``application/json`` response has status 200
+        http_status: the response's status, unless the response's media type is ``application/json``.
+        well_formed: whether the request is well-formed, so that an ``application/json`` response has status 200
             (GraphQL over HTTP, 6.4.1).
         headers: additional headers of the response.
     """

@@ -17,7 +17,7 @@ from clients.codes import Reason
 from clients.errors import QueryTooComplex
 
 _SHORT_CHARS = 256
-"""A shorter ASCII string is measured by its number of characters. Other strings are encoded to measure their size."""
+"""The size of a shorter ASCII string is its number of characters. Other strings are encoded to measure their size."""
 
 _QUOTES_BYTES = 3
 """The size of a string without its characters: two quotes, and a comma in a list."""
@@ -28,13 +28,13 @@ _FLOAT_BYTES = 20
 class Executor(StrawberryGraphQLCoreExecutionContext):
     """Executes an operation, and aborts the execution if the answer exceeds a limit.
 
-    graphql-core 3.3.2 collects the root fields for every event of a subscription, and caches their subfields by the
-    identity of that collection until the subscription ends. The cache grows with every event. All events of this
-    executor share the first event's collection.
+    graphql-core 3.3.2 collects the root fields again for every event of a subscription, and caches subfields for each
+    of these collections. The cache would grow with every event. Therefore, all events share the first event's
+    collection.
     """
 
     __slots__ = ("_answer", "_root_fields", "abort_signal", "hide_suggestions", "operation_extensions", "type_resolver")
-    """Includes graphql-core's attributes. If over 30 attributes have no slot, CPython makes a dict for each object."""
+    """Includes graphql-core's attributes, so that CPython makes no dict for an executor."""
 
     _answer: Answer
 
@@ -43,7 +43,10 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         self._root_fields: list[GroupedFieldSet] = []  # shared with the executors of events
 
     def bound(self, limits: AnswerLimits, *, paced: bool) -> Self:
-        """Set the answer's limits, and return this executor. A ``paced`` answer does not block the event loop."""
+        """Set the answer's limits, and return this executor.
+
+        If ``paced`` is true, a long answer does not block the event loop.
+        """
         self._answer = Answer(limits, paced=paced)
         return self
 
@@ -148,8 +151,8 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
     ) -> Any:
         """Complete a list value (GraphQL, 6.4.3).
 
-        Finite floats are completed in one step. One by one, the 150,000 numbers of a hundred embeddings would block
-        the event loop for most of a second.
+        A list of finite floats is completed in one step. One by one, the 150,000 numbers of a hundred embeddings would
+        block the event loop for most of a second.
         """
         answer = self._answer
         if type(result) is list:
@@ -164,7 +167,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
     async def _paced_list(
         self, item_type: Any, field_details_list: FieldDetailsList, info: Any, path: Path, items: list[Any]
     ) -> list[Any]:
-        """Complete a list of objects like ``complete_iterable_value``, but let other operations run between them."""
+        """Complete a list of objects like ``complete_iterable_value``. Let other operations run between the objects."""
         answer, done, awaited = self._answer, list[Any](), dict[int, asyncio.Future[Any]]()
         try:
             for index, item in enumerate(items):

@@ -46,7 +46,7 @@ MAX_QUERY_FIELDS = 100
 """Maximum number of parameters in a URL's query string."""
 
 COST_HEADER = b"graphql-cost"
-"""The request header that asks for ``extensions.cost``. Hot Chocolate defines the header's value ``report``."""
+"""The name of the request header that asks for ``extensions.cost``. Its value is ``report``, as in Hot Chocolate."""
 
 _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 
@@ -126,7 +126,7 @@ class GraphQLHttp:
         if scope["method"] == "GET" and not self._gateway.engine.is_safe(operation):
             mutates = operation.kind is OperationType.MUTATION
             kind = "Mutations" if mutates else "Subscriptions that start a turn or stream"
-            raise _not_allowed(f"{kind} require the method POST.", "POST")
+            raise _not_allowed(f"{kind} require POST.", "POST")
 
     async def _request(self, scope: Scope, receive: Receive) -> GraphQLRequest:
         if scope["method"] == "GET":
@@ -141,7 +141,7 @@ def parse_request(body: dict[str, Any]) -> GraphQLRequest:
     """Parse a GraphQL request from ``body``, and clear ``body`` to free memory.
 
     Raises:
-        BadUserInput: a part is missing or has the wrong type.
+        BadUserInput: a request parameter is missing or has the wrong type.
         RequestError: the request names a persisted document, or a variable contains NUL.
     """
     query, name, variables = body.get("query"), body.get("operationName"), body.get("variables")

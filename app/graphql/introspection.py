@@ -1,8 +1,8 @@
 """Answers introspection queries from caches.
 
-graphql-core resolves every field of every introspection query. The query that tools send takes 110 ms. A short query
-that nests types and fields takes seconds. This module caches the values of fields for the process, and the result of a
-selection on a type for the operation.
+graphql-core resolves every field of every introspection query. Tools' introspection query takes 110 ms. A short query
+that nests types and fields takes seconds. This module caches the values of fields until the process ends. Within one
+operation, it also caches the result of a selection on a type.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def with_schema(
     """Execute an operation's root fields. Return the values, or an awaitable of the values.
 
     Introspection fields are read from the cache. ``rest`` executes the other fields. An invalid argument, or more than
-    ``MAX_VALUES`` values, is an error of the introspection field.
+    ``MAX_VALUES`` values, causes an error of the introspection field.
     """
     introspection = {name: details for name, details in fields.items() if details[0].node.name.value in META_FIELDS}
     if not introspection:
@@ -86,7 +86,7 @@ class _Values:
         self._values: dict[tuple[int, str, tuple[Any, ...]], Any] = {}
 
     def value(self, source: Any, field: _Field) -> Any:
-        """Return the cached value of an introspection field for a schema element. Each call returns the same object."""
+        """Return an introspection field's value for a schema element. Each call returns the same object."""
         key = (id(source), field.name, field.key)
         try:
             return self._values[key]

@@ -1,7 +1,7 @@
 """Reads the tokens of GraphQL documents with regular expressions.
 
-graphql-core's lexer reads one character at a time, in Python. A document of 1 MB that is only spaces, one comment or
-one string takes 80 to 500 ms. This lexer raises graphql-core's errors.
+graphql-core's lexer reads one character at a time, and takes 80 to 500 ms for 1 MB of spaces or for a comment of 1 MB.
+This lexer raises the same errors.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _TEXT = re.compile(
     r"""(?:[^"\\\n\r\ud800-\udfff]++|\\(?:["\\/bfnrt]|u(?:[0-9A-Ca-cE-Fe-f][0-9A-Fa-f]{3}|[Dd][0-7][0-9A-Fa-f]{2}"""
     r"""|[Dd][89ABab][0-9A-Fa-f]{2}\\u[Dd][C-Fc-f][0-9A-Fa-f]{2})))*+"""
 )
-"""The part of a string that JSON and GraphQL decode to the same text."""
+"""Matches a string's prefix that JSON and GraphQL decode to the same text."""
 _BLOCK = re.compile(r"""(?:[^"\\\ud800-\udfff]++|"(?!"")|\\""\"|\\)*+""")
 
 _NAME, _PUNCTUATOR, _INT, _STRING = 2, 3, 4, 5

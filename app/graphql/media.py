@@ -19,14 +19,14 @@ WHOLE = (RESPONSE_JSON, PLAIN_JSON)
 """The media types of responses that contain one result (GraphQL over HTTP)."""
 
 _CACHED_CHARS = 256
-"""Maximum length of a cached ``Accept`` header. Clients repeat the same few headers."""
+"""``Accept`` headers of at most this many characters are cached. Clients repeat the same few headers."""
 
 _WILDCARDS = {"*/*": (PLAIN_JSON,), "application/*": (RESPONSE_JSON, PLAIN_JSON)}
 _SUPPORTED = frozenset({RESPONSE_JSON, PLAIN_JSON, EVENT_STREAM, MULTIPART})
 _RANKED = _SUPPORTED | _WILDCARDS.keys() | {HTML}
 
 MAX_ACCEPT_CHARS = 2048
-"""Maximum number of characters that the gateway reads of an ``Accept`` header."""
+"""The gateway reads at most this many characters of an ``Accept`` header."""
 
 
 def accepted(accept: str | None) -> list[str]:
@@ -55,7 +55,7 @@ def prefers_page(accept: str | None) -> bool:
 
 
 def _ranked(accept: str) -> list[tuple[str, dict[str, str]]]:
-    """Return the known media types of an ``Accept`` header with their parameters, the preferred one first."""
+    """Return an ``Accept`` header's known media types with their parameters, in the client's order of preference."""
     ranked: list[tuple[float, str, dict[str, str]]] = []
     for part in accept[:MAX_ACCEPT_CHARS].split(","):
         name, _, rest = part.partition(";")
@@ -81,7 +81,10 @@ def _quality(value: str | None) -> float:
 
 
 def _is_subscription_spec(parameters: dict[str, str]) -> bool:
-    """Return whether a client requests multipart for subscriptions, and not for incremental delivery (``@defer``)."""
+    """Return whether a client requests multipart for subscriptions.
+
+    A client can also request multipart for incremental delivery (``@defer``).
+    """
     incremental = {"deferspec", "incrementalspec"} & parameters.keys()
     return not incremental and parameters.get("subscriptionspec", "1.0") == "1.0"
 
@@ -117,7 +120,7 @@ class ServerSentEvents:
         return b"event: next\ndata: " + orjson.dumps(result.body()) + b"\n\n"
 
     def last(self, reason: str | None) -> bytes:
-        """Encode a ``complete`` event. A preceding comment contains ``reason``, unless ``reason`` is ``None``."""
+        """Encode a ``complete`` event. If ``reason`` is not ``None``, a comment before the event contains it."""
         return self.end if reason is None else f": {reason}\n".encode() + self.end
 
 

@@ -1,12 +1,12 @@
 """Checks whether fields can be merged (GraphQL, 5.3.2), and limits the number of fields.
 
-The specification compares fields pair by pair, even through fragments, in more than quadratic time. This module
-compares all fields with the same response name as a group, since equality is transitive:
+The specification's algorithm compares fields pair by pair, in more than quadratic time. This module compares all fields
+with the same response name together:
 
-- All fields of a group must have the same shape: equal list and non-null types, around one leaf type or around objects.
-- Fields of a group that one object can have must also be the same field with the same arguments.
+- The fields must have the same shape: equal lists and non-nulls, around one leaf type or around objects.
+- Fields that can be on the same object must also have the same name and the same arguments.
 
-The selections of a group are one selection set of the next level, which is visited once. The errors are those of
+Their subfields are then merged into one selection set, which is checked once. The errors are the same as from
 graphql-core's ``OverlappingFieldsCanBeMergedRule``, except that a selection set reports each name once.
 """
 
@@ -54,7 +54,7 @@ MAX_MERGES = 5_000
 """Maximum number of fields and fragment spreads that one merge check visits."""
 
 MAX_ALIASES_OF = {"__schema": 1, "_service": 1, "sdl": 1, "__type": 10}
-"""Maximum number of aliases for certain fields, by field name. These fields' values are large."""
+"""Maximum number of aliases for certain fields, by field name. The values of these fields are large."""
 MAX_INTROSPECTION_ALIASES = 3
 """Maximum number of aliases of one field below ``__schema`` or ``__type``."""
 _MAX_NODES = 20
@@ -119,8 +119,8 @@ class _Merger:
 
         Args:
             parts: the selection sets that are merged.
-            strict: whether the selection sets are on one object, not on objects of different types.
-            at_root: whether the selection sets are an operation's own.
+            strict: whether all selection sets are on the same object.
+            at_root: whether the merged selection set is an operation's root.
         """
         one = id(parts[0].selections) if len(parts) == 1 else frozenset(id(part.selections) for part in parts)
         key = one, strict
@@ -170,7 +170,7 @@ class _Merger:
         return groups
 
     def _of_set(self, part: _Part) -> _OwnSelections:
-        """Return the fields of a selection set and of its inline fragments, and the fragments that the set spreads."""
+        """Return a selection set's fields and the names of its fragment spreads. Inline fragments are included."""
         own = self._own.get(id(part.selections))
         if own is None:
             own = self._own[id(part.selections)] = _OwnSelections([], [])
@@ -197,7 +197,7 @@ class _Merger:
                 return
 
     def _check_equal(self, name: str, group: list[_Field]) -> bool:
-        """Check that selections on one object with the same response name have the same field and arguments."""
+        """Check that selections with the same response name select the same field with equal arguments."""
         first = group[0]
         for field in group[1:]:
             one, other = first.node.name.value, field.node.name.value
@@ -272,7 +272,7 @@ def _check_names(groups: dict[str, list[_Field]], *, at_root: bool) -> None:
 
 
 def _classes(group: list[_Field]) -> list[list[_Field]]:
-    """Divide a group of fields into classes by object type. A field of an interface or union is in every class."""
+    """Group fields by their object type. A field of an interface or union is in every group."""
     objects: dict[str, list[_Field]] = {}
     for field in group:
         if isinstance(field.parent, GraphQLObjectType):
@@ -308,7 +308,7 @@ def _shape(kind: Any) -> tuple[str, ...]:
 
 
 def _comparable(value: ValueNode) -> object:
-    """Convert a literal to a form for comparison, which ignores the order of an object's fields."""
+    """Convert a literal to a value for comparison. The order of an object's fields does not matter."""
     if isinstance(value, VariableNode):
         return "$", value.name.value
     if isinstance(value, ObjectValueNode):

@@ -1,6 +1,6 @@
 """Searches a document and its variables for the character NUL.
 
-Some services' databases fail on NUL, as in Letta 0.16.8, and others drop NUL silently.
+Some services' databases fail on NUL, such as Letta 0.16.8's. Others drop NUL silently.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _MAX_PATH = 200
 
 
 def nul_in_variables(variables: dict[str, Any] | None) -> str | None:
-    """Find a string with NUL. Return the string's path, such as ``input.tags[0]``, or ``None``.
+    """Return the path of a string that contains NUL, such as ``input.tags[0]``, or ``None`` if no string does.
 
-    If a name contains NUL, return the path of its object, which is empty for ``variables`` itself.
+    If a name contains NUL, return its object's path. The path of ``variables`` itself is empty.
     """
     if not variables or not _may_have_nul(variables):
         return None
@@ -59,7 +59,7 @@ def _path(steps: list[str]) -> str:
 
 
 def _may_have_nul(value: dict[str, Any]) -> bool:
-    """Return whether a value may contain NUL. JSON encoding finds NUL fast, but fails if nesting is too deep."""
+    """Return whether a value may contain NUL. If the value is nested too deeply for JSON encoding, return ``True``."""
     try:
         return b"\\u0000" in orjson.dumps(value)
     except TypeError:

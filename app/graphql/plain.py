@@ -1,8 +1,7 @@
 """Completes subscription events without graphql-core's executor if the selected fields are event attributes.
 
-graphql-core's executor takes 100 µs for an event with a text delta. This path takes 3 µs: it reads the fields that the
-executor has collected, and coerces each by its type. The executor completes events with a resolver, a nested object, an
-error, or a size near the limit.
+graphql-core's executor takes 100 µs for an event with a text delta. This module takes 3 µs. The executor completes all
+other events: those with a resolver, a nested object, an error, or a size near the limit.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from resolvers.streams.events import Delivery, Event
 from schema.stream import EventField
 
 _MAX_CHAR_BYTES = 6
-"""Maximum size of a character in JSON, in bytes: the size of an escape sequence."""
+"""Maximum size of one character in JSON, in bytes. An escape sequence has this size."""
 
 _FIELD_CHARS = 32
-"""An upper bound for the characters of a field in JSON, without its name and without a text value."""
+"""Maximum size of a field in JSON, in characters. The field's name and a text value are not counted."""
 
 _SCALARS = frozenset({str, bool, int})
 

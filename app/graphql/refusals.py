@@ -18,7 +18,7 @@ async def refuse(scope: Scope, send: Send, accepts: list[str], error: GatewayErr
     """Refuse a request. ``accepts`` lists the media types that the client accepts, in order of preference.
 
     A client that requests a stream receives the error in a stream with status 200. At any other status, such clients'
-    libraries drop the body and retry. The status 405 is kept, because GraphQL over HTTP requires it.
+    libraries drop the body and retry. The status 405 is not replaced, because GraphQL over HTTP requires it.
     """
     result, status = Refused.by(error, scope["state"]["request_id"]), error.http_status
     headers = refusal_headers(error) if isinstance(error, GatewayError) else error.headers

@@ -42,10 +42,10 @@ MAX_OPERATIONS = 100
 """Maximum number of concurrent operations of one socket."""
 
 SMALL_CHARS = 128 * 1024
-"""Maximum length of a small result, in characters. Unread larger results count against a user's limit."""
+"""Maximum length of a small result, in characters. Larger unread results count against the user's limit."""
 
 DETACH_SECONDS = 1.0
-"""After a token expires, readers detach. The socket closes this number of seconds later."""
+"""Streams detach when a token's grace period ends. This many seconds later, the gateway closes the socket."""
 
 
 class Session:
@@ -106,8 +106,8 @@ class Session:
     async def _close(self, closed: Closed) -> None:
         """Close the socket.
 
-        If the process is stopping, running operations receive an error first. A ping then carries the reason for the
-        close, because few clients show the reason of a close frame.
+        If the process is stopping, running operations receive an error first. Then a ping contains the reason, because
+        few clients show a close frame's reason.
         """
         if closed.code is Close.GOING_AWAY:
             for operation_id, task in list(self._operations.items()):
@@ -118,10 +118,10 @@ class Session:
         await self._send({"type": "websocket.close", "code": int(closed.code), "reason": closed.reason})
 
     def _make_room(self) -> None:
-        """Close this socket, which has not signed in, because a newer socket needs a slot."""
+        """Close this socket before sign-in, so that a newer socket gets a slot."""
         if not self._over.done():
             self._over.set_result(
-                Closed(Close.INIT_TIMEOUT, "Too many connected clients have not sent connection_init. Connect again.")
+                Closed(Close.INIT_TIMEOUT, "Too many clients have not sent connection_init. Connect again.")
             )
 
     def _draining(self, stage: Stage) -> None:
@@ -201,7 +201,7 @@ class Session:
         await self._send_message({"type": "connection_ack"})
 
     def _admit(self, principal: Principal) -> None:
-        """After sign-in, exchange the anonymous slot for a slot of the user. Raise Closed if no slot is free."""
+        """After sign-in, take one of the user's slots instead of the anonymous slot. Raise Closed if none is free."""
         try:
             self._sockets.slots.take(principal.user_id)
         except RateLimited as error:
@@ -220,7 +220,7 @@ class Session:
             frames.admit(meter, Holding(self._gateway.slots.pools[Origin.USER].bodies, principal.user_id))
 
     def _expire(self) -> None:
-        """Refuse new operations, because the token has expired. Close the socket when no operation runs."""
+        """Refuse new operations, because the token has expired. Close the socket when no operation is running."""
         self._expired = True
         if self._operations:
             self._expiry = asyncio.get_running_loop().call_later(self._grace, self._detach)
@@ -248,7 +248,7 @@ class Session:
         elif self._expired:
             await self._fail(operation_id, token_expired())
         elif len(self._operations) >= MAX_OPERATIONS:
-            message = f"The WebSocket already runs {MAX_OPERATIONS} operations, the limit. Complete an operation first."
+            message = f"The WebSocket already runs {MAX_OPERATIONS} operations. Complete an operation first."
             await self._fail(
                 operation_id, RateLimited(message, reason=Reason.OPERATIONS, retry_after_seconds=RETRY_SECONDS)
             )
@@ -329,7 +329,7 @@ class Session:
         await self._send_message({"id": operation_id, "type": "error", "payload": errors})
 
     async def _put_result(self, text: str) -> None:
-        """Send a result. A large result counts against its user's limit until the socket has sent it."""
+        """Send a result. Until a large result is sent, the result counts against the user's limit."""
         if len(text) <= SMALL_CHARS or self._principal is None:
             await self._send_text(text)
             return

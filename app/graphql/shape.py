@@ -65,7 +65,7 @@ def fragments_of(document: DocumentNode) -> dict[str, FragmentDefinitionNode]:
 
 
 class _Levels(NamedTuple):
-    """The depth of a selection set, counted in fields, in nested selection sets, and in introspection fields."""
+    """The depth of a selection set: levels of fields, of selection sets, and of introspection fields."""
 
     fields: int = 0
     nested: int = 0
@@ -90,11 +90,12 @@ class _Measure:
         if any(level.fields > max_depth or level.nested > max_depth * 4 for level in levels):
             return Excess(f"The document has more than {max_depth} levels of fields. Reduce the nesting.", Reason.DEPTH)
         if any(level.introspection > MAX_INTROSPECTION_DEPTH for level in levels):
-            message = f"The introspection has more than {MAX_INTROSPECTION_DEPTH} levels. Reduce the nesting."
+            message = f"The introspection query has more than {MAX_INTROSPECTION_DEPTH} levels. Reduce the nesting."
             return Excess(message, Reason.INTROSPECTION)
         if self._directives > MAX_DIRECTIVES:
             return Excess(
-                f"One location has more than {MAX_DIRECTIVES} directives. Use fewer directives.", Reason.DIRECTIVES
+                f"A location in the document has more than {MAX_DIRECTIVES} directives. Use fewer directives.",
+                Reason.DIRECTIVES,
             )
         for name, count in self._aliases.most_common(1):
             if count > MAX_ALIASES_IN_DOCUMENT:

@@ -45,7 +45,7 @@ def message_of(text: str | bytes) -> dict[str, Any]:
     except InvalidJson as error:
         raise Closed(Close.INVALID_MESSAGE, f"The message is not valid JSON: {error}.") from error
     except TooManyContainers as error:
-        reason = f"The message has more than {MAX_CONTAINERS:,} objects and arrays. Send fewer values."
+        reason = f"The message has more than {MAX_CONTAINERS:,} objects and arrays. Reduce their number."
         raise Closed(Close.TOO_BIG, reason) from error
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise Closed(Close.INVALID_MESSAGE, "The message must be a JSON object with a string field `type`.")
@@ -61,12 +61,12 @@ def id_of(message: dict[str, Any]) -> str:
 
 
 def payload_of(message: dict[str, Any]) -> dict[str, Any]:
-    """Copy a message's ``payload``, if any, into a dict for the reply."""
+    """Return a dict with the message's ``payload``, or an empty dict if the message has none."""
     return {"payload": message["payload"]} if "payload" in message else {}
 
 
 def authorization_of(payload: object, header: str | None) -> str | None:
-    """Return the ``authorization`` in the payload of a ``connection_init`` message, or ``header`` if it has none.
+    """Return the ``authorization`` from a ``connection_init`` message's payload, or else ``header``.
 
     Raises:
         Closed: the payload is not an object.

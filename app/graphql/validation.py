@@ -2,9 +2,9 @@
 
 The rules and messages are graphql-core's. These differences make the validation linear:
 
-- A node is passed only to the rules for its kind. Names are passed to no rule.
-- One walk collects the uses of variables. In graphql-core, each of three rules walks the document for them.
-- The number of errors that take more than linear time (suggestions, printed literals) is bounded.
+- A rule visits only the nodes that the rule is for. No rule visits names.
+- One walk collects the uses of variables. In graphql-core, three rules each walk the document.
+- The number of errors that take more than linear time (suggestions, printed literals) is limited.
 - ``app.graphql.merging`` replaces the rule that compares fields pair by pair.
 """
 
@@ -51,7 +51,10 @@ MAX_ERRORS = 20
 """Maximum number of validation errors that are reported for one document."""
 
 _MAX_SEARCHED, _CHARS_PER_LINE = 250_000, 50
-"""Maximum number of characters that are searched for line numbers of errors. A line counts as 50 characters."""
+"""Maximum number of characters that graphql-core searches for the line numbers of errors.
+
+Each line counts as ``_CHARS_PER_LINE`` additional characters.
+"""
 
 _MAX_SUGGESTIONS = 5
 """Maximum number of errors with a "Did you mean". Each such error compares a name with many others."""
@@ -61,10 +64,11 @@ _MAX_NEAR = 12
 
 _MAX_ERRORS_OF_A_VALUE = 3
 _LONG_VALUE = 2_000
-"""A literal with more characters gets only one error, because each error prints the literal."""
+"""A literal with more characters than this gets only one error, because each error prints the literal."""
 
 _MAX_FRAGMENT_WORK = 10_000
-"""Maximum number of steps through shared fragments in one validation. graphql-core's default is 50,000."""
+"""Maximum number of fragments, spreads and variable uses that one validation visits. graphql-core's default is 50,000.
+"""
 
 _NOTHING = EnterLeaveVisitor(None, None)
 
@@ -97,7 +101,10 @@ def most_errors(document: DocumentNode) -> int:
 
 
 def _check_variables(context: _Context, operation: OperationDefinitionNode) -> None:
-    """Check equal uses of a variable once. If one use is invalid, check all uses to report each error."""
+    """Check an operation's variables. Equal uses of a variable are checked once.
+
+    If one use is invalid, check all uses again, so that each has an error.
+    """
     errors = len(context.errors)
     uses = context.get_recursive_variable_usages(operation)
     distinct = {(use.node.name.value, id(use.type), id(use.parent_type), id(use.default_value)): use for use in uses}
@@ -191,7 +198,7 @@ class _Usages(Visitor):
 
 
 class _UniqueDirectives(UniqueDirectivesPerLocationRule):
-    """graphql-core's rule, called only for kinds of nodes that can have directives."""
+    """graphql-core's rule against repeated directives, called only for nodes that can have directives."""
 
     def __init__(self, context: ValidationContext) -> None:
         super().__init__(context)
@@ -203,7 +210,7 @@ class _UniqueDirectives(UniqueDirectivesPerLocationRule):
 
 
 class _KnownTypeNames(KnownTypeNamesRule):
-    """graphql-core's rule, which here compares an unknown name only with the nearest type names."""
+    """graphql-core's rule against unknown types. An unknown name is compared only with the most similar names."""
 
     def enter_named_type(self, node: NamedTypeNode, *rest: Any) -> None:
         name = node.name.value
@@ -221,7 +228,7 @@ class _ErrorLimitReached(Exception):
 
 
 class _Values(ValuesOfCorrectTypeRule):
-    """graphql-core's rule for literals, which here reports a limited number of errors for each literal."""
+    """graphql-core's rule for literals, but with a limited number of errors for each literal."""
 
     def is_valid_value_node(self, node: ValueNode, input_type: GraphQLInputType | None) -> VisitorAction:
         if input_type is None:

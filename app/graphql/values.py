@@ -46,7 +46,7 @@ def value_of(node: ValueNode, variables: Mapping[str, Any]) -> Any:
 
 
 def value_at(value: Any, path: list[str]) -> Any:
-    """Return the input field at ``path``, or ``None`` if the field is missing."""
+    """Return the value of the input field at ``path``, or ``None`` if the field is missing."""
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return None if value is Undefined else value

@@ -1,4 +1,4 @@
-"""A faster ``graphql.visit`` for validation rules. The rules must change no node and visit no names."""
+"""A faster ``graphql.visit`` for validation rules. The rules must not change nodes or visit names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KEYS = {kind: tuple(key for key in keys if key not in _UNVISITED) for kind, key
 
 
 class _Calls(NamedTuple):
-    """The rules' callbacks for one kind of node, and the node's attributes with child nodes, in the order of use."""
+    """The rules' callbacks for one kind of node, and the node's attributes that contain child nodes."""
 
     enter_type: Callable[[Any], None] | None
     enters: tuple[tuple[int, Callable[..., Any]], ...]
@@ -52,9 +52,9 @@ class Walk:
         return found
 
     def field(self, node: FieldNode, parent: Any) -> None:
-        """Visit a field, unless an equal field on the same type was valid.
+        """Visit a field. If an equal field on the same type was valid, do nothing.
 
-        Only a field without arguments, directives and subfields can be skipped.
+        Fields with arguments, directives or subfields are always visited.
         """
         if node.selection_set or node.arguments or node.directives:
             self.walk(node, parent)

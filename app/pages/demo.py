@@ -40,7 +40,7 @@ def demo_routes(settings: Settings, dist: Path = DIST) -> list[BaseRoute]:
 
 
 class _Built(StaticFiles):
-    """Serves the built files. Assets are immutable, because Vite puts a hash of the content in their names."""
+    """Serves the chat example's built files. Browsers may cache assets, whose names contain a hash of the content."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Serve one file."""
@@ -61,7 +61,7 @@ async def _token(request: Request) -> Response:
 
 
 def _is_same_origin(scope: Scope) -> bool:
-    """Return whether this machine sent a request, from a page of this origin or from the address bar (Fetch Metadata).
+    """Return whether a request comes from this machine, and from a page of this origin or the address bar.
 
     Local pages of other origins are refused, because CORS would let them read the response.
     """

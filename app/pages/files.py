@@ -1,4 +1,4 @@
-"""Serves the files under ``/pages``. The files are the output of Vite, and the sources of the pages."""
+"""Serves files under ``/pages``: the pages' source files and the files that Vite builds."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
 """Decides whether a page may contain a development token.
 
 Only a page for a browser on this machine may contain a token. A request must have a loopback name as ``Host`` (against
-DNS rebinding), a loopback address as client, and no proxy's header. To exclude scripts of other local pages, which CORS
-lets read responses, a request must have no ``Origin`` and no ``Sec-Fetch-Dest`` except ``document`` (Fetch Metadata).
+DNS rebinding), a loopback address as client, and no header that proxies add. CORS lets other local pages read
+responses. Therefore, a request must have no ``Origin``, and no ``Sec-Fetch-Dest`` except ``document``.
 """
 
 import re
@@ -22,7 +22,7 @@ _PROXIED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x
 def local_token(scope: Scope, settings: Settings) -> str | None:
     """Return a development token for a local request, or ``None`` for any other request.
 
-    The token belongs to the user Ada. The request must be local, and the gateway must accept development tokens.
+    The token belongs to the user Ada. The gateway must accept development tokens.
     """
     if not settings.development_tokens or not is_local(scope):
         return None

@@ -1,4 +1,4 @@
-"""The routes of the pages: ``/``, ``/docs`` and the files under ``/pages``, and of sign-in during development.
+"""The routes of ``/``, ``/docs``, the files under ``/pages``, and the development sign-in.
 
 ``GraphiQL`` serves ``/graphql``.
 """

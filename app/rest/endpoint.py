@@ -57,13 +57,14 @@ class RestEndpoint:
     async def _sign_in(self, scope: Scope, send: CountedSend) -> tuple[RequestContext, bool]:
         """Authenticate a request and count it against rate limits, before any upstream call.
 
-        A request is not counted as model work if an earlier request with its idempotency key answers it.
+        If an earlier request with the same idempotency key provides the answer, the request does not count as model
+        work.
 
         Returns:
             The context, and whether the request was counted as model work.
 
         Raises:
-            Unauthenticated: the secret is wrong, or AMS does not have the user. The two errors are equal.
+            Unauthenticated: the secret is wrong, or AMS does not have the user. The errors are equal.
             RateLimited: the request exceeds one of the user's rate limits.
         """
         context = self._opened(scope)

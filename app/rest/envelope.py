@@ -38,7 +38,7 @@ _CODES: dict[str, str] = {
     Reason.CONTENT_FILTER: "content_filter",
 }
 _PATIENCE_SECONDS = 120
-"""The longest delay that OpenAI's SDKs cover by default, in seconds, with two retries after a minute each."""
+"""How long OpenAI's SDKs retry by default, in seconds: twice, each time after at most a minute."""
 
 
 def envelope(error: GatewayError) -> dict[str, Any]:
@@ -56,9 +56,9 @@ def envelope(error: GatewayError) -> dict[str, Any]:
 
 
 def failure_event(ended: Ended) -> bytes:
-    """Encode a stream's failure as an error event.
+    """Encode a stream's failure as an error event, which replaces ``[DONE]``.
 
-    The client receives the event instead of ``[DONE]``. For a completed stream, the result is empty.
+    For a completed stream, the result is empty.
     """
     if ended.outcome is StreamOutcome.COMPLETED:
         return b""

@@ -1,6 +1,6 @@
 """Handles ``Idempotency-Key``: a repeated request receives the first request's answer.
 
-A key belongs to one user. The key names a stream, to which the repeated request attaches, or a stored answer. A failed
+A key belongs to one user and names a stream or a stored answer. A repeated request attaches to the stream. A failed
 request frees its key.
 """
 
@@ -26,7 +26,7 @@ from resolvers.outcome_unknown import OutcomeUnknown
 def key_of(scope: Scope, row: Row) -> str | None:
     """Return a request's idempotency key, or ``None`` if there is no key.
 
-    A request from Letta has no key. Raise BadUserInput if the header's value is malformed.
+    The key of a request from Letta is ignored. Raise BadUserInput if the header's value is malformed.
     """
     value = header(scope, b"idempotency-key")
     if value is None or row.origin is Origin.LETTA:
@@ -50,7 +50,7 @@ def is_repeated(context: RequestContext, scope: Scope, row: Row) -> bool:
 async def counted_start(context: RequestContext, key: str | None, *, counted: bool) -> bool:
     """Count a request against the rate limit for model calls.
 
-    If the request was counted before or receives the answer to an earlier request, do nothing.
+    If the request was already counted or receives an earlier request's answer, do nothing.
 
     Return whether the request is counted. Raise RateLimited if the limit is exceeded.
     """
@@ -74,15 +74,15 @@ async def keyed_answer(
     If the answer was stored, the request does not count against the rate limit for model calls.
 
     Args:
-        context: the context of the request.
+        context: the request's context.
         key: the key, from ``key_of``.
         digest: the request's fingerprint.
         act: requests the answer from LiteLLM.
         counted: whether the request was counted as model work.
-        on_unknown: given if the answer must not be paid twice. Without it, every failure frees the key.
+        on_unknown: how to handle a first request with an unknown outcome. If ``None``, every failure frees the key.
 
     Raises:
-        Conflict: the key was used with different input, or the outcome of its request is unknown.
+        Conflict: the key was used with different input, or its request's outcome is unknown.
     """
     counted = await counted_start(context, key, counted=counted)
     if _is_streamed(context, key):

@@ -44,7 +44,7 @@ _ID_LINE = re.compile(rb"(?:\A|[\r\n])id:")
 class Relay:
     """Answers an authenticated REST request.
 
-    If ``counted`` is true, the rate limit for model calls includes the request.
+    ``counted`` is whether the request was counted against the rate limit for model calls.
     """
 
     def __init__(self, gateway: Gateway, row: Row, context: RequestContext, *, counted: bool) -> None:
@@ -158,7 +158,7 @@ def _by_body(body: dict[str, Any]) -> Work:
     if "input" in body:
         return Work.EMBEDDINGS
     raise BadUserInput(
-        "The request body has neither `messages` (for chat completions) nor `input` (for embeddings). Add one of them.",
+        "The request body has neither `messages` (for chat completions) nor `input` (for embeddings). Add one field.",
         reason=Reason.REQUEST,
     )
 

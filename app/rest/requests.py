@@ -138,7 +138,7 @@ def check(body: dict[str, Any], shape: type[Chat | Embeddings]) -> Vetted:
     """Check the types and values of the parameters in a request body.
 
     Returns:
-        The body without unknown parameters that are null, and without an empty ``metadata``.
+        The body. Unknown parameters that are null, and an empty ``metadata``, are removed.
 
     Raises:
         BadUserInput: a parameter is unknown or invalid.

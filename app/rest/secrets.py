@@ -32,7 +32,7 @@ def is_user_id(text: str) -> bool:
 
 def refused() -> Unauthenticated:
     """Return the error for an invalid secret. The error does not show whether the user exists."""
-    message = "The agent secret is not valid. Update the agent secret in Letta's provider."
+    message = "The agent secret is not valid. Update the agent secret of the user's provider in Letta."
     return Unauthenticated(message, reason=Reason.TOKEN_INVALID)
 
 

@@ -26,8 +26,8 @@ class Work(StrEnum):
     NO_MODELS = "no models"
     """A request that is answered with an empty list of models.
 
-    Letta would store listed models for its base provider, and prefer them. Other users' agents would then call with the
-    first user's secret.
+    Letta would store listed models for its base provider, and prefer them. Other users' agents would then use the first
+    user's secret.
     """
 
 
@@ -35,12 +35,12 @@ class Work(StrEnum):
 class Row:
     """A REST route.
 
-    The user's LiteLLM key pays for requests from the user and for requests from Letta.
+    The user's LiteLLM key pays for requests from the user and from Letta.
 
     Attributes:
         path: the template of the path, which is also the route's name in metrics.
-        origin: the origin of requests. ``USER`` requires a user's token. ``LETTA`` requires an agent secret or Letta's
-            own key.
+        origin: who sends requests. ``USER`` requires a user's token. ``LETTA`` requires an agent secret or Letta's own
+            key.
     """
 
     method: str

@@ -1,5 +1,5 @@
-"""Sign-in: a bearer token becomes a principal.
+"""Sign-in: verifies a request's bearer token, and returns the token's user.
 
-``token`` reads the token and its header, ``keys`` and ``issuer`` have the keys that verify it, ``claims`` checks what
-a verified token contains, and ``authenticator`` combines these steps.
+``token`` reads the token and its header. ``keys`` and ``issuer`` provide the keys that verify the token. ``claims``
+checks the verified token's claims. ``authenticator`` combines these steps.
 """

@@ -1,4 +1,4 @@
-"""Verification of tokens: the key that the header names, its algorithm, the signature, and the claims."""
+"""Verifies tokens: their key, algorithm, signature and claims."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _CACHE_SIZE = 10_000
 
 
 class Authenticator:
-    """Verifies tokens of one issuer. A verified token is cached by its digest until it expires.
+    """Verifies one issuer's tokens. Verified tokens are cached by their digests.
 
     Args:
-        issuer: the ``iss`` of its tokens.
-        secret: verifies HS256, the algorithm of the project's legacy secret, whatever the ``kid``.
-        keys: verify ES256, RS256 and EdDSA.
-        sessions: have the revoked sessions.
+        issuer: the ``iss`` that tokens must have.
+        secret: the project's legacy secret, which verifies tokens with the algorithm HS256. Their ``kid`` is ignored.
+        keys: the issuer's public keys, which verify ES256, RS256 and EdDSA.
+        sessions: contain the revoked sessions.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Authenticator:
         self._verified: Lru[bytes, Principal] = Lru(_CACHE_SIZE)
 
     async def principal(self, authorization: str | None) -> Principal:
-        """Return the principal of an ``Authorization`` value.
+        """Verify the token in an ``Authorization`` header, and return the token's user.
 
         Raises:
             Unauthenticated: reason ``TOKEN_MISSING``, ``TOKEN_EXPIRED``, ``TOKEN_REVOKED`` or ``TOKEN_INVALID``.
@@ -71,7 +71,7 @@ class Authenticator:
             raise token_revoked()
 
     def _follow_keys(self) -> None:
-        """Refresh the keys if they are due, and evict the cached tokens if a key was removed."""
+        """Refresh the issuer's keys if they are old. If the issuer has removed a key, clear the cache of tokens."""
         if self._keys is None:
             return
         self._keys.refresh_if_due()
@@ -88,7 +88,7 @@ class Authenticator:
         return principal_of(claims, self._issuer, "" if algorithm == HS256 else key_id)
 
     async def _key(self, algorithm: str, key_id: str) -> VerifyingKey | None:
-        """Return the key for an algorithm. A public key is never used as an HMAC secret."""
+        """Return the key that verifies a token, or ``None``. A public key is never used as an HMAC secret."""
         if algorithm == HS256:
             return self._secret
         if self._keys is None or algorithm not in PUBLIC_ALGORITHMS or not key_id:

@@ -1,4 +1,4 @@
-"""Validation of claims, for a token whose signature is valid."""
+"""Checks the claims of a token whose signature is valid."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from resolvers.principal import Principal, Role
 AUDIENCE = "authenticated"
 
 SKEW_SECONDS = 60
-"""How far ``iat`` and ``nbf`` may lie in the future, in seconds: the issuer's clock may be ahead."""
+"""How many seconds ``iat`` and ``nbf`` may lie in the future, because the issuer's clock may be ahead."""
 
 MAX_EMAIL = 320
-"""The longest email address, in characters (RFC 5321, 4.5.3.1). A longer or unprintable address is ignored."""
+"""Maximum length of an email address, in characters (RFC 5321, 4.5.3.1). Longer or unprintable addresses are ignored.
+"""
 
 _END_OF_TIME = 253_402_300_799.0
-"""The end of the year 9999 in Unix time. Timers cannot represent a later expiry."""
+"""The latest expiry of a token: the end of the year 9999 in Unix time. Timers cannot represent later times."""
 
 
 def principal_of(claims: SignedClaims, issuer: str, key_id: str = "") -> Principal:
-    """Return the user whom verified claims describe. The token's expiry is not checked.
+    """Check a token's claims except its expiry, and return the token's user.
 
-    ``app_metadata`` is set by the server. ``user_metadata`` is set by the user, and grants no permission.
+    The server sets ``app_metadata``. The user sets ``user_metadata``, which grants no permission.
 
     Raises:
         Unauthenticated: a claim is invalid. The message names the claim.
@@ -61,7 +62,7 @@ def _check(name: str, rule: str, holds: bool) -> None:
 
 
 def _numeric_date(claims: SignedClaims, name: str, *, needed: bool = False) -> float:
-    """Return a NumericDate claim (RFC 7519, 2): seconds since 1970, or 0 if the claim is missing."""
+    """Return a NumericDate claim in seconds since 1970 (RFC 7519, 2), or 0 if the claim is missing."""
     value = claims.get(name)
     if value is None and not needed:
         return 0.0

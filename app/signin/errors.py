@@ -12,7 +12,7 @@ def token_missing() -> Unauthenticated:
 
 
 def token_expired() -> Unauthenticated:
-    """Return the error for a token that was valid."""
+    """Return the error for an expired token."""
     return Unauthenticated("The token has expired. Sign in again.", reason=Reason.TOKEN_EXPIRED)
 
 
@@ -22,7 +22,7 @@ def token_revoked() -> Unauthenticated:
 
 
 def invalid(why: str = "") -> Unauthenticated:
-    """Return the error for an invalid token. ``why`` may quote the token only if its signature is valid."""
+    """Return the error for an invalid token. ``why`` may quote the token only if the token's signature is valid."""
     return Unauthenticated(f"The token is not valid{why and ': '}{why}. Sign in again.", reason=Reason.TOKEN_INVALID)
 
 

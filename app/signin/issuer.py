@@ -1,8 +1,8 @@
-"""The public keys of the issuer, which rotate: a cache of its JWK Set.
+"""Caches the public keys from the token issuer's JWK Set.
 
-A known key never waits for the network: it is refreshed in the background, and verifies while the issuer is down. A key
-is removed only if two answers lack it, because a cache in front of the issuer can be behind. An unknown key causes one
-fetch, then none until the cool-down ends, so that invented key ids cannot load the issuer.
+The keys are refreshed in the background, so a request with a known key does not wait. If the issuer is down, the known
+keys stay valid. A key is removed only if two responses lack the key, because a cache in front of the issuer can be
+outdated. Unknown key ids cause at most one fetch per cool-down, so that invented ids do not overload the issuer.
 """
 
 from __future__ import annotations
@@ -17,26 +17,25 @@ from clients.codes import Reason
 from clients.errors import GatewayError, Overloaded, Service, UpstreamUnavailable
 
 REFRESH_SECONDS = 300.0
-"""The age at which keys are refreshed. Hosted Supabase caches its JWK Set for ten minutes at its edge."""
+"""The age at which keys are refreshed, in seconds. Hosted Supabase's CDN caches the JWK Set for ten minutes."""
 
 COOL_DOWN_SECONDS = 10.0
-"""The interval of fetches for unknown keys."""
+"""Minimum time between two fetches of the keys, in seconds."""
 
 MAX_WAITING = 1000
-"""Maximum number of requests that wait for a fetch."""
+"""Maximum number of requests that wait until the keys are fetched."""
 
 RETRY_SECONDS = 1.0
 
 Fetch = Callable[[], Awaitable[Mapping[str, VerifyingKey]]]
-"""Fetches the issuer's keys by id. Raises GatewayError."""
+"""A function that fetches the issuer's keys and returns them by id. Raises GatewayError."""
 
 
 class IssuerKeys:
-    """The keys of one issuer.
+    """The cached keys of one issuer.
 
     Attributes:
-        removals: how often the issuer has removed or replaced a key. Tokens that such a key has verified are not valid
-            any more.
+        removals: how often the issuer has removed or replaced keys. Tokens that these keys verified become invalid.
         fetches: the number of fetches.
 
     Args:
@@ -66,17 +65,17 @@ class IssuerKeys:
         self.fetches = 0
 
     def refresh_if_due(self) -> None:
-        """Refresh the keys in the background if they are old, or if one was missing from the last answer."""
+        """Refresh the keys in the background if they are old, or if the last response lacked a known key."""
         now = self._clock()
         if now - self._fetched_at >= (COOL_DOWN_SECONDS if self._missing else REFRESH_SECONDS) and self._is_cool(now):
             self.refresh()
 
     def known(self, key_id: str) -> VerifyingKey | None:
-        """Return a known key, without waiting."""
+        """Return the cached key with this id, or ``None``."""
         return self._keys.get(key_id)
 
     async def fetched(self, key_id: str) -> VerifyingKey:
-        """Return a key that ``known`` does not have, after a fetch.
+        """Return a key that is not cached. Unless the last fetch was too recent, fetch the keys first.
 
         Raises:
             Unauthenticated: the issuer has no such key.
@@ -88,14 +87,14 @@ class IssuerKeys:
         if (key := self._keys.get(key_id)) is not None:
             return key
         if self._is_down:
-            message = "The keys of the token's issuer cannot be fetched, so the token cannot be verified. Retry."
+            message = "The gateway cannot verify the token, because the issuer's keys are not available. Retry."
             raise UpstreamUnavailable(
                 message, reason=Reason.ISSUER, service=Service.SUPABASE, retry_after_seconds=COOL_DOWN_SECONDS
             )
-        raise invalid("its issuer has no key with the kid of its header")
+        raise invalid("the issuer has no key with the token's `kid`")
 
     def refresh(self) -> asyncio.Task[None]:
-        """Fetch the keys, unless a fetch is in flight."""
+        """Begin to fetch the keys, unless a fetch is in progress. Return the fetch's task."""
         if self._task is None:
             self._tried_at = self._clock()
             self._task = asyncio.create_task(self._fetch_keys())
@@ -103,7 +102,7 @@ class IssuerKeys:
         return self._task
 
     async def aclose(self) -> None:
-        """Cancel a fetch in flight."""
+        """Cancel the fetch in progress, if any."""
         if (task := self._task) is not None:
             task.cancel()
             await asyncio.wait([task])

@@ -1,4 +1,4 @@
-"""Keys that verify tokens, each bound to one algorithm (RFC 8725, 3.1)."""
+"""Keys that verify tokens. Each key is used with one algorithm only (RFC 8725, 3.1)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ from jwt.types import Options
 from app.signin.token import MAX_KEY_ID_CHARS, READ_ERRORS, Token
 
 MAX_KEYS = 32
-"""Maximum number of an issuer's keys. A project has one key, and a second key during a rotation."""
+"""Maximum number of an issuer's keys. A project has one key, or two keys during a rotation."""
 
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
-"""The shortest modulus of RS256 (RFC 7518, 3.3), and the longest one that is verified in about a millisecond."""
+"""The minimum (RFC 7518, 3.3) and maximum size of RSA keys for RS256, in bits.
+
+A signature by the largest key is verified in about a millisecond.
+"""
 
 HS256 = "HS256"
 _BY_KIND = {("EC", "P-256"): "ES256", ("RSA", None): "RS256", ("OKP", "Ed25519"): "EdDSA"}
-"""The algorithm of a key, by its type and curve. A symmetric key (``oct``) has no place in a public document."""
+"""Maps a key's type and curve to the key's algorithm.
+
+Symmetric keys (``oct``) are refused, because a JWK Set is public.
+"""
 
 PUBLIC_ALGORITHMS = frozenset(_BY_KIND.values())
 
@@ -31,25 +37,28 @@ _OPTIONS: Options = {
     "verify_aud": False,
     "verify_iss": False,
 }
-"""PyJWT accepts claims of wrong types, such as a time as text. ``claims`` checks all claims instead."""
+"""Options that turn off PyJWT's checks of claims. ``app.signin.claims`` checks all claims instead.
+
+PyJWT accepts claims of wrong types, such as a time as text.
+"""
 
 SignedClaims = NewType("SignedClaims", dict[str, Any])
-"""The claims of a token whose signature a ``VerifyingKey`` has verified."""
+"""The claims of a token whose signature has been verified."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyingKey:
-    """A key and the one algorithm that it is used with. The header of a token never selects the algorithm.
+    """A key that verifies tokens with one algorithm. A token's header cannot change this algorithm.
 
     Attributes:
-        material: the key as PyJWT takes it.
+        material: the key in PyJWT's format.
     """
 
     algorithm: str
     material: Any
 
     def claims(self, token: Token) -> SignedClaims | None:
-        """Return the claims of a token, or ``None`` if this key has not signed it."""
+        """Return a token's claims, or ``None`` if the token is not signed with this key."""
         try:
             read = jwt.decode_complete(token, self.material, algorithms=[self.algorithm], options=_OPTIONS)
         except READ_ERRORS:
@@ -58,12 +67,12 @@ class VerifyingKey:
 
 
 def secret_key(secret: str) -> VerifyingKey:
-    """Return the key of a project's legacy secret."""
+    """Return the ``VerifyingKey`` for a project's legacy secret."""
     return VerifyingKey(HS256, secret)
 
 
 def public_keys(jwks: Iterable[object]) -> Mapping[str, VerifyingKey]:
-    """Return the usable keys of a JWK Set by id. Ignore all other keys (RFC 7517, 5)."""
+    """Return a JWK Set's usable keys by id. Ignore all other keys (RFC 7517, 5)."""
     found: dict[str, VerifyingKey] = {}
     for jwk in jwks:
         if len(found) < MAX_KEYS and isinstance(jwk, dict) and (key := _public_key(jwk)) is not None:
@@ -72,7 +81,10 @@ def public_keys(jwks: Iterable[object]) -> Mapping[str, VerifyingKey]:
 
 
 def _public_key(jwk: dict[str, Any]) -> VerifyingKey | None:
-    """Return the key of a JWK, or ``None`` if it has no id, another use or another algorithm."""
+    """Convert a JWK to a ``VerifyingKey``. Return ``None`` if the gateway cannot use the JWK.
+
+    A usable JWK has an id, verifies signatures, and has a supported algorithm and size.
+    """
     key_id = jwk.get("kid")
     if not isinstance(key_id, str) or not 0 < len(key_id) <= MAX_KEY_ID_CHARS or not _is_for_signatures(jwk):
         return None
@@ -89,6 +101,6 @@ def _public_key(jwk: dict[str, Any]) -> VerifyingKey | None:
 
 
 def _is_for_signatures(jwk: dict[str, Any]) -> bool:
-    """Return whether a key may verify signatures (RFC 7517, 4.2 and 4.3)."""
+    """Return whether a JWK may be used to verify signatures (RFC 7517, 4.2 and 4.3)."""
     operations = jwk.get("key_ops", ["verify"])
     return jwk.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations

@@ -1,4 +1,4 @@
-"""The lifetime of a stream's readers: until the token expires, its session is revoked, or its key is removed."""
+"""Ends reading from a stream when the token expires, the session is revoked, or the token's key is removed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from resolvers.streams.log import Leave
 
 
 class WhileSignedIn:
-    """Detaches readers when the user is signed out, and when the grace period after the token's expiry ends.
+    """A context manager that detaches a stream's readers when the user is no longer signed in.
 
-    A context manager. It is a class with slots, because every stream has one.
+    After the token's expiry, readers remain for the grace period. The class has ``__slots__``, because every stream has
+    an instance.
     """
 
     __slots__ = ("_seconds", "_sign_out", "_timer", "_watch")

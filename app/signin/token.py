@@ -1,4 +1,4 @@
-"""The bearer token of a request, and the header of a token before its signature is verified."""
+"""Reads a request's bearer token, and the token's header before its signature is verified."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Token = NewType("Token", str)
 """A bearer token whose signature has not been verified."""
 
 _API_KEYS = ("sb_publishable_", "sb_secret_")
-"""The prefixes of Supabase's API keys. They identify an application, not a user."""
+"""The prefixes of Supabase's API keys. API keys identify an application, not a user."""
 
 READ_ERRORS = (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError)
-"""The errors that PyJWT raises for a token that it cannot read or verify."""
+"""The exceptions that PyJWT raises if it cannot read or verify a token."""
 
 
 class Header(NamedTuple):
-    """The part of a token's header that selects the verifying key.
+    """The fields of a token's header that select the verifying key.
 
     Attributes:
-        algorithm: the ``alg``, which the key must be bound to.
+        algorithm: the ``alg``. The key must belong to this algorithm.
         key_id: the ``kid``; empty if there is none.
     """
 
@@ -34,7 +34,7 @@ class Header(NamedTuple):
 
 
 def bearer(authorization: str | None) -> Token:
-    """Return the token of an ``Authorization`` value. Raises Unauthenticated (``TOKEN_MISSING``, ``TOKEN_INVALID``)."""
+    """Return the bearer token from an ``Authorization`` header. Raise Unauthenticated if it has none."""
     if not authorization:
         raise token_missing()
     scheme, _, token = authorization.strip().partition(" ")
@@ -45,7 +45,7 @@ def bearer(authorization: str | None) -> Token:
 
 
 def header_of(token: Token) -> Header:
-    """Read the header of a token. Raises Unauthenticated (``TOKEN_INVALID``)."""
+    """Read a token's header without verifying the token. Raise Unauthenticated if the header is invalid."""
     if token.startswith(_API_KEYS):
         raise invalid("it is an API key of a Supabase project. Send the access token of a signed-in user")
     try:
@@ -61,6 +61,6 @@ def header_of(token: Token) -> Header:
 
 
 def _is_jwt(header: dict[str, Any]) -> bool:
-    """Return whether a token's type is JWT. A token of another type is no access token (RFC 8725, 3.11)."""
+    """Return whether a token's type is JWT. Tokens of other types are not access tokens (RFC 8725, 3.11)."""
     kind = header.get("typ", "JWT")
     return isinstance(kind, str) and kind.upper() == "JWT"

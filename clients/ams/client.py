@@ -146,8 +146,8 @@ class Ams(ServiceClient):
         """Delete an agent in AMS.
 
         If AMS is known to lack the endpoint, the method makes no call and returns ``None``. Returns false if AMS
-        answers that the agent or the endpoint does not exist. If the caller knows that the agent exists, it then calls
-        ``deletes_no_agents``.
+        answers that the agent or the endpoint does not exist. If the caller knows that the agent exists, the caller
+        then calls ``deletes_no_agents``.
         """
         if self._is_absent("agent.delete"):
             return None
@@ -262,7 +262,7 @@ def _of_user(user_id: str, call: Call) -> Call:
 
 
 def _of_agents(operation: str, path: str, body: bytes | None, subject: str, *, method: str = "POST") -> Call:
-    """Return a call to AMS during which AMS calls Letta."""
+    """Describe a call to AMS during which AMS calls Letta."""
     headers = {} if body is None else {"content-type": "application/json"}
     call = Call(operation, path, method, content=body, headers=headers, subject=subject)
     return replace(call, is_refusal=refusals.has_a_reason)

@@ -1,4 +1,4 @@
-"""Reads problems from AMS's health report. AMS can answer 200 and report a problem."""
+"""Reads problems from AMS's health report. AMS can report a problem even with HTTP status 200."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """The client of Letta, the service that runs stateful agents.
 
-Each area of Letta's API has a module with its calls. The gateway's key can access every user's agents. So
-``resolvers.access`` checks the user's permission before each write, and before any part of an answer is used.
+Each area of Letta's API has one module. The gateway's key can access every user's agents. So ``resolvers.access``
+checks the user's permission before each write, and before any part of an answer is used.
 """
 
 import msgspec

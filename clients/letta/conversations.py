@@ -100,5 +100,5 @@ class ConversationCalls(ServiceClient):
 
 
 def _literal(text: str) -> str:
-    """Escape a text for SQL's ``LIKE``, by which Letta searches."""
+    """Escape the wildcards of SQL's ``LIKE`` in a text. Letta searches with ``LIKE``."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

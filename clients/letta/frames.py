@@ -42,7 +42,7 @@ class ErrorFrame(msgspec.Struct, frozen=True):
 
     Attributes:
         waits_for_approval: Letta did not process the message, since the agent waits for an approval (Letta 0.16.8).
-        lost_image: Letta did not process the message, since it cannot fetch an image.
+        lost_image: Letta did not process the message, since Letta cannot fetch an image.
         unpaid: the model's provider answered 402.
     """
 

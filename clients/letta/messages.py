@@ -36,7 +36,7 @@ class MessageRecord(msgspec.Struct, kw_only=True):
 
     Attributes:
         letta_id: the id ``message-…``, which all messages of a group share.
-        otid: distinguishes the messages of a group. The sender of a user message chooses its ``otid``.
+        otid: distinguishes the messages of a group. The sender of a user message chooses the ``otid``.
         read_in: the message's conversation, which Letta does not send.
         ordinal: the message's index in its group, which has ``group_size`` messages.
     """
@@ -284,7 +284,7 @@ def _opaque(body: dict[str, Any]) -> OpaqueMessage:
 
 
 def _system_alert(text: str | None) -> str | None:
-    """Return the text of the ``system_alert`` with which Letta reports a compaction, if any."""
+    """Return the text of a message's ``system_alert``, if any. Letta reports a compaction with such an alert."""
     if not text or "system_alert" not in text[:200] or not text.lstrip().startswith("{"):
         return None
     try:

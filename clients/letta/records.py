@@ -107,7 +107,7 @@ class AgentState(msgspec.Struct, kw_only=True):
 
 
 class AgentToChange(msgspec.Struct, kw_only=True):
-    """The fields of an agent that the gateway reads before changing the agent.
+    """The fields of an agent that the gateway reads before it changes the agent.
 
     ``llm_config`` configures the agent's model.
     """

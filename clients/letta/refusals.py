@@ -75,6 +75,6 @@ def _conflict(rejected: UpstreamRejected, wait: float | None) -> Conflict:
     if "locked" in text or wait is not None:
         return refusals.locked(Service.LETTA, wait)
     return Conflict(
-        "The request conflicts with the object's current state in Letta. Read the state, then retry the request.",
+        "The request conflicts with the object's current state in Letta. Read the object again, then retry.",
         service=Service.LETTA,
     )

@@ -27,7 +27,7 @@ MAX_ACTIVE = 1000
 
 
 class _RunSpent(Spent, kw_only=True):
-    """The tokens of a run, for which Letta always reports a total."""
+    """A run's token counts. Letta always reports a total for a run."""
 
     total_tokens: int | None
 
@@ -65,7 +65,7 @@ class RunCalls(ServiceClient):
         """Read the active runs of several agents, newest first.
 
         Letta also lists ended runs whose status is ``created`` (see ``RunRecord.is_active``). If such runs fill a page,
-        the client reads the runs that can be active by their statuses.
+        the client requests only runs with the statuses that an active run can have.
         """
         page = await self._of_agents(scope, agent_ids, _ACTIVE, MAX_PAGE)
         if len(page) < MAX_PAGE:
@@ -124,7 +124,7 @@ class RunCalls(ServiceClient):
 
 
 class _HasEnded(Exception):
-    """The run has ended, so Letta cannot cancel it."""
+    """Letta cannot cancel a run that has ended."""
 
 
 def _refused_cancel(rejected: UpstreamRejected) -> Exception:

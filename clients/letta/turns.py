@@ -18,7 +18,7 @@ from clients.sse import sse_events
 from clients.upstream import StreamedAnswer, StreamedCall, Upstream
 
 NO_REDIS_SECONDS = 60.0
-"""The seconds after which the gateway requests a background run again. The constant applies if Letta has no Redis."""
+"""The seconds after which the gateway requests a background run again, if Letta has no Redis."""
 
 
 class LettaTurn(NamedTuple):
@@ -49,8 +49,8 @@ class TurnCalls(ServiceClient):
         """Start an agent's turn, and open the turn's stream.
 
         The input is a message or a decision. The method requests a background run, whose stream can be opened again. If
-        Letta has no Redis, it refuses the request before the turn begins. The client then requests foreground runs for
-        ``NO_REDIS_SECONDS``. Raises Conflict (``RUN_BUSY``) with the active run's id in ``details``.
+        Letta has no Redis, Letta refuses the request before the turn begins. The client then requests foreground runs
+        for ``NO_REDIS_SECONDS``. Raises Conflict (``RUN_BUSY``) with the active run's id in ``details``.
         """
         body = {"messages": [sent.wire()], "streaming": True, "stream_tokens": True} | conversation.agent_parameter
         call = Call(
@@ -96,7 +96,7 @@ class TurnCalls(ServiceClient):
 
 
 class _NoRedis(Exception):
-    """Letta has no Redis, so it cannot run a turn in the background."""
+    """Letta cannot run a turn in the background, because Letta has no Redis."""
 
 
 def _refused_turn(rejected: UpstreamRejected) -> Exception:
@@ -108,7 +108,7 @@ def _lacks_redis(answer: Answer) -> bool:
 
 
 class _Seen:
-    """A set of frame numbers. Letta's consecutive numbers from 1 take no memory."""
+    """A set of frame numbers. Consecutive numbers from 1, as Letta sends them, take no memory."""
 
     def __init__(self) -> None:
         self._upto = 0
@@ -128,7 +128,7 @@ class _Seen:
 async def _frames(answer: StreamedAnswer, conversation: ConversationRef) -> AsyncIterator[Frame]:
     """Yield the readable frames of an answer, deduplicated by ``seq_id``.
 
-    Frames that cannot be read are dropped, since the gateway reads the turn's messages again at its end. Raises
+    Frames that cannot be read are dropped, since the gateway reads the turn's messages again at the turn's end. Raises
     UpstreamError (``DECODE``) if the answer has bytes and no readable frame.
     """
     seen, readable, number = _Seen(), False, 0

@@ -57,8 +57,8 @@ def model_of(body: bytes) -> str:
 def model_failed(answer: Answer) -> bool:
     """Return whether a 5xx response reports a failure of one model.
 
-    Other 5xx responses report a failure of LiteLLM. Such a 5xx has LiteLLM's error envelope, or ``llm_provider-*``
-    headers of the model's provider.
+    Other 5xx responses report a failure of LiteLLM. A model's failure has LiteLLM's error envelope, or
+    ``llm_provider-*`` headers of the model's provider.
     """
     if any(name.startswith("llm_provider-") for name in answer.headers):
         return True
@@ -70,7 +70,10 @@ def model_failed(answer: Answer) -> bool:
 
 
 def _checked(read: Callable[[bytes], object]) -> Callable[[Answer], Answer]:
-    """Return a function that checks whether a 2xx answer can be read. Error envelopes get the error's status."""
+    """Return a function that checks whether a 2xx answer can be read.
+
+    For an error envelope, the function replaces the answer's status with the error's status.
+    """
 
     def check(answer: Answer) -> Answer:
         answer = msgspec.structs.replace(answer, body=answer.body.removeprefix(_BOM))

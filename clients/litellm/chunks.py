@@ -39,7 +39,10 @@ LiteLLM sends the first and the last with equal text.
 
 
 class ChoiceDelta(msgspec.Struct, frozen=True, kw_only=True):
-    """What one chunk adds to one choice of a completion. The pieces in ``calls`` keep LiteLLM's indexes."""
+    """What one chunk adds to one choice of a completion.
+
+    ``calls`` has pieces of tool calls with LiteLLM's indexes.
+    """
 
     index: int
     text: str = ""
@@ -149,7 +152,7 @@ def _part(part: Object | str) -> str:
 
 
 def _refusal(delta: Object) -> str:
-    """Return the model's refusal, which LiteLLM 1.106 moves to the provider's fields."""
+    """Return the model's refusal, which LiteLLM 1.106 moves to ``provider_specific_fields``."""
     sent = delta.get("refusal") or as_object(delta.get("provider_specific_fields")).get("refusal")
     return joined_text(sent, _TEXT) if sent else ""
 

@@ -116,7 +116,7 @@ def error_in(body: bytes) -> WireError | None:
 
 
 def _object(body: bytes) -> Object | None:
-    """Return the object in a body. Google's OpenAI API sends an error in a list of one object."""
+    """Return the JSON object in a response's body. Google's OpenAI API sends an error in a list of one object."""
     if body.lstrip().startswith(b"["):
         body = body.strip()[1:-1]
     return json_object(body)
@@ -182,7 +182,10 @@ def _meaning(status: int, wire: WireError, retry_after: float | None) -> Gateway
 
 
 def _by_words(status: int, wire: WireError) -> GatewayError | None:
-    """Return the error that LiteLLM's types and phrases identify, for causes that share a status."""
+    """Identify an error by LiteLLM's error types and phrases.
+
+    The function is for errors that share an HTTP status.
+    """
     text = wire.text
     if wire.type == "no_db_connection":
         return bad_key()

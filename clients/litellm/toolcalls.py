@@ -12,7 +12,7 @@ from clients.decode import UNREADABLE
 
 _MAX_INDEX = 1000
 _MAX_KEPT = 64 * 1024
-"""The maximum number of characters to keep of a tool call's arguments. The characters are kept to deduplicate calls."""
+"""The maximum number of characters that are kept of a tool call's arguments, to deduplicate calls."""
 _RAW = msgspec.json.Decoder(msgspec.Raw)
 
 

@@ -31,13 +31,16 @@ _REASONS = {
     ),
     "no_tool_call": (Reason.NO_TOOL_CALL, "The model did not make a required tool call. Send the message again."),
     "invalid_tool_call": (Reason.INVALID_TOOL_CALL, "The model made an invalid tool call. Send the message again."),
-    "invalid_llm_response": (Reason.INVALID_LLM_RESPONSE, "Letta could not read the model's answer. Retry."),
+    "invalid_llm_response": (
+        Reason.INVALID_LLM_RESPONSE,
+        "Letta could not read the model's answer. Send the message again.",
+    ),
 }
 _UNKNOWN_STOP = Reason.STOP_REASON, "Letta stopped the turn for a reason that the gateway does not know."
 
 
 def failure_of(stop: str, failed: ErrorFrame | None) -> StreamFailure:
-    """Return a failed turn's error. Letta's error frame, if any, has more detail than the stop reason."""
+    """Return a failed turn's error, from Letta's error frame or else from the stop reason."""
     if failed is not None and (known := _by_frame(failed)) is not None:
         return known
     if (known := _BY_STOP.get(stop)) is not None:

@@ -67,12 +67,12 @@ async def run_of_attempt(
 
 
 BUSY = (
-    "It is not known yet whether Letta has the message, because a run in progress may belong to the message. Retry "
-    "with the same key after the run has ended."
+    "The gateway does not know yet whether Letta has stored the message. Wait until the conversation's run has ended, "
+    "then retry with the same key."
 )
 _AWAY = (
-    "It is not known whether Letta has the message. Retry with the same key: the gateway first searches for the "
-    "message."
+    "The gateway does not know whether Letta has stored the message. Retry with the same key: the gateway first "
+    "searches for the message."
 )
 
 
@@ -112,7 +112,7 @@ class _Search:
         return any(run.is_active and run.conversation_id == conversation_id and run.id not in others for run in runs)
 
     async def _stored(self) -> MessageRecord | None:
-        """Search for the message by its ``otid``, back to the first attempt. Raises Conflict (``OUTCOME_UNKNOWN``)."""
+        """Search for the message by its ``otid`` among the messages since the first attempt. Raises Conflict."""
         before: Position | None = None
         for _ in range(_PAGES):
             page = await self._letta.messages(
@@ -128,7 +128,7 @@ class _Search:
         raise outcome_unknown(_TOO_MANY)
 
 
-_NO_RUN = "Letta has the message, but not its run. Read the conversation's messages."
+_NO_RUN = "Letta has stored the message, but the message's run is missing. Read the conversation's messages."
 _TOO_MANY = (
     "The gateway did not find the message among the newest messages of the conversation. Search the conversation's "
     "older messages. If the message is missing, send the message with a new key."

@@ -49,13 +49,16 @@ POLL_SECONDS = 1.0
 """The time between two polls of a run, in seconds. Runs are polled if Letta does not replay the stream."""
 
 _STOP_OF = {RunStatus.COMPLETED: "end_turn", RunStatus.CANCELLED: "cancelled", RunStatus.FAILED: "error"}
-"""The stop reasons for ended runs without a stop reason from Letta."""
+"""The stop reason for each final run status. The gateway uses these reasons if Letta sends none."""
 
 READ_BACK_SECONDS = 5.0
 
 
 class LettaSource:
-    """Reads one turn's events from Letta. A message that Letta stored from an ``earlier`` attempt is not sent again."""
+    """Reads one turn's events from Letta.
+
+    If Letta stored the message from the attempt ``earlier``, the gateway does not send the message again.
+    """
 
     def __init__(
         self,
@@ -194,7 +197,7 @@ class LettaSource:
         return []
 
     def _read(self) -> list[Event]:
-        """Return the last step's messages if they have already been read. Deltas do not wait for this read."""
+        """Return the last step's messages if Letta has already sent them. Deltas do not wait for the messages."""
         reading = self._reading
         if reading is None or not reading.done():
             return []

@@ -10,10 +10,10 @@ from resolvers.streams.events import Entry, Event, Raw, ReasoningDelta, TextDelt
 from resolvers.streams.merging import MAX_FRAME_BYTES, merged
 
 BLOCK = 512
-"""The maximum number of entries in a block."""
+"""The maximum number of log entries in a block."""
 
 BLOCK_BYTES = MAX_FRAME_BYTES
-"""The maximum size of a block's text and upstream bytes. A larger entry gets a separate block."""
+"""The maximum size of a block's text and upstream bytes, in bytes. A larger entry gets a separate block."""
 
 ENTRY_BYTES = 256
 """The approximate overhead of an unpacked log entry, in bytes."""
@@ -22,14 +22,13 @@ PACKED_ENTRY_BYTES = 8
 """The overhead of a packed log entry outside its block, in bytes."""
 
 _LARGE_ENTRY_BYTES = 2048
-"""The average size from which entries stay unpacked, in bytes. Packing large entries saves little memory.
-"""
+"""The average entry size, in bytes, from which entries stay unpacked. Packing large entries saves little memory."""
 
 _SMALL_BYTES = 512
-"""The size up to which rows are not compressed, in bytes. Compression would cost more than it saves."""
+"""The maximum size of rows that are not compressed, in bytes. Compressing such rows would cost more than it saves."""
 
 _MERGED_PER_BLOCK = 32
-"""The maximum number of joined deltas that a block stores. Interleaved deltas cannot be joined."""
+"""The maximum number of joined deltas that a block stores."""
 
 _Piece = TextDelta | ReasoningDelta | ToolCallDelta | Raw
 _PIECES = (TextDelta, ReasoningDelta, ToolCallDelta, Raw)
@@ -39,7 +38,7 @@ _ZLIB = 0x78
 
 
 class _Row(msgspec.Struct, array_like=True):
-    """A packed entry. ``event`` is ``None`` for an event that the block keeps unpacked."""
+    """A packed log entry. ``event`` is ``None`` if the block stores the event unpacked."""
 
     event: _Piece | None
     raw: bytes
@@ -137,7 +136,7 @@ def whole_events(entries: Sequence[Entry]) -> Iterator[Event]:
 
 
 def _text_bytes(event: Event) -> int:
-    """Return the memory of a delta's text, in bytes, which is up to four times the text's size in UTF-8."""
+    """Return how many bytes of memory a delta's text uses. This is up to four times the text's size in UTF-8."""
     if isinstance(event, TextDelta):
         return sys.getsizeof(event.text)
     return sys.getsizeof(event.arguments_delta) if isinstance(event, ToolCallDelta) else 0

@@ -20,7 +20,7 @@ _UNPACKED = 8
 """The minimum number of newest entries that stay unpacked, for readers that are slightly behind."""
 
 _FRAME_ENTRIES = 16_384
-"""The maximum number of entries in a frame, so that joining them does not block the event loop."""
+"""The maximum number of entries in a frame. Joining more entries would block the event loop."""
 
 
 class _Text(str):
@@ -30,7 +30,7 @@ class _Text(str):
 
 
 class Entries:
-    """A log's entries. ``size`` is the answer's size in bytes. ``weight`` is the approximate memory in bytes."""
+    """A log's entries. ``size`` is the answer's size, and ``weight`` the entries' approximate memory, in bytes."""
 
     __slots__ = (
         "_blocks",
@@ -138,7 +138,7 @@ class Entries:
         yield from whole_events(self._recent)
 
     def after(self, position: int) -> list[Entry]:
-        """Return the entries after a position, up to the end of the position's block."""
+        """Return the entries after a position, at most to the end of the block at the position."""
         if position >= self._recent_start:
             return self._recent[position - self._recent_start :]
         block = self._block_at(position)
@@ -163,7 +163,7 @@ class Entries:
         return merged(entries), stop
 
     def _frame_stop(self, position: int) -> int:
-        """Return the end of a frame. A frame that contains a whole block ends at a block's end."""
+        """Return the position at which a frame ends. If possible, a frame ends at a block's end."""
         end = min(len(self), position + _FRAME_ENTRIES)
         full = bisect_right(self._sizes, self._sizes[position] + MAX_FRAME_BYTES, position, end + 1) - 1
         stop = max(full, min(position + 1, end))

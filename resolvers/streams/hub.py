@@ -22,7 +22,9 @@ from resolvers.streams.registry import StreamRegistry
 from resolvers.streams.stream import Stream, StreamRequest
 from resolvers.streams.waiters import Waiters
 
-_EVICTED = "The stream with this key has ended and was evicted from memory. A new key executes the request again."
+_EVICTED = (
+    "The stream with this key has ended and was evicted from memory. To execute the request again, use a new key."
+)
 
 
 class StreamHub:
@@ -52,7 +54,7 @@ class StreamHub:
         return self._registry.of(owner)
 
     def attaches(self, owner: Owner, key: str, *, restarts: bool = False) -> bool:
-        """Return whether the owner's key has a stream to attach to or an attempt to search for."""
+        """Return whether a request with the owner's key finds an earlier stream or an earlier attempt."""
         stream = self._registry.at_key(owner, key)
         return stream is not None and (stream.can_search or not stream.is_restarted_by(restarts=restarts))
 
@@ -63,7 +65,7 @@ class StreamHub:
     def start(self, request: StreamRequest) -> Starting:
         """Return a context manager that starts a stream or attaches to the stream with the request's key.
 
-        If the key's earlier stream was cancelled because its last reader detached, a new stream is started. The same
+        If the key's earlier stream was cancelled because the last reader detached, a new stream is started. The same
         applies if the outcome is unknown and the source can search for the earlier attempt.
 
         Entering the context raises:
@@ -92,7 +94,10 @@ class StreamHub:
         return stream, True
 
     async def opened(self, stream: Stream) -> None:
-        """Wait at most one heartbeat until the service accepts the request. After a later refusal, the stream fails."""
+        """Wait until the service accepts the request, for at most one heartbeat interval.
+
+        If the service refuses the request later, the stream fails.
+        """
         done, _ = await asyncio.wait({stream.opened}, timeout=self.limits.heartbeat)
         if done:
             stream.opened.result()
@@ -121,11 +126,11 @@ class StreamHub:
             self._last_detached(stream)
 
     async def turn_begun(self, owner: Owner, conversation: str, *others: Waiters) -> None:
-        """Wait until the owner's conversation begins a turn, or another task wakes one of the ``others``."""
+        """Wait until the owner's conversation begins a turn, or one of the ``others`` is woken."""
         await self._pump.begun.woken((owner, conversation), *others)
 
     def is_replay(self, stream: Stream, reader: object) -> bool:
-        """Return whether another operation started the stream or an earlier stream had the same key."""
+        """Return whether another operation started the stream, or an earlier stream had the same key."""
         return stream.restarted or stream.starter is None or stream.starter() is not reader
 
     def events(
@@ -172,7 +177,7 @@ class StreamHub:
             raise RateLimited(message, reason=Reason.READERS, retry_after_seconds=RETRY_SECONDS)
 
     def _last_detached(self, stream: Stream) -> None:
-        """Pack or cancel a stream without readers, or start its grace period.
+        """Pack or cancel a stream without readers, or start the stream's grace period.
 
         A running stream gets the grace period if it was never read, or if a reader that was detached may return.
         """
@@ -186,7 +191,7 @@ class StreamHub:
             stream.start_timer(self.limits.grace, self._abandon)
 
     def _abandon(self, stream: Stream) -> None:
-        """Cancel a stream without readers. A later request with its key starts a new stream."""
+        """Cancel a stream without readers. A later request with the stream's key starts a new stream."""
         if stream.readers == 0:
             stream.abandoned = not stream.cancelled
             self.cancel(stream)

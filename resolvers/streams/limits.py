@@ -1,4 +1,4 @@
-"""Limits on streams, and their metrics."""
+"""Limits on streams, and the metrics of streams."""
 
 from dataclasses import dataclass
 from typing import Protocol

@@ -49,7 +49,7 @@ class MemoryLog(StreamLog):
         return self._entries.text
 
     async def after(self, position: int) -> list[Entry]:
-        """Return the entries after a position, up to the end of the position's block."""
+        """Return the entries after a position, at most to the end of the block at the position."""
         return self._entries.after(position)
 
     async def frame(self, position: int) -> tuple[list[Entry], int]:

@@ -79,7 +79,9 @@ class Pump:
             if size > limits.max_lead and stream.on_disconnect is OnDisconnect.CANCEL:
                 await log.caught_up(limits.max_lead)
                 before = loop.time()
-        message = "The connection to the service broke. Retry the request with the same idempotency key or stream key."
+        message = (
+            "The connection to Letta or LiteLLM broke. Retry the request with the same idempotency key or stream key."
+        )
         raise UpstreamError(message, reason=Reason.CUT)
 
     def _append(self, stream: Stream, event: Event, raw: bytes = b"") -> None:
@@ -90,7 +92,7 @@ class Pump:
             stream.opened.set_result(None)
 
     def _fail(self, stream: Stream, error: GatewayError) -> None:
-        """End a failed stream. If the service refused the request, the key can be used again."""
+        """End a failed stream. If the service refused the request, another request can use the stream's key."""
         opened = stream.opened.done()
         stream.settled_at = settled_at(error)
         if stream.unknown is not None and stream.leaves_open(error):

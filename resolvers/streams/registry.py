@@ -13,24 +13,25 @@ STREAM_BYTES = 4096
 """The approximate memory of a stream without its log, in bytes."""
 
 WEIGHED_BYTES = 32 * 1024
-"""The bytes by which a running stream's log grows between two memory counts."""
+"""The growth of a running stream's log, in bytes, after which the gateway counts the log's memory again."""
 
 KEY_BYTES = 2048
 """The memory of an ended stream after its answer was evicted, in bytes."""
 
 _MEMORY_RETRY_SECONDS = 10.0
-_OVER_QUOTA = "Your streams fill your share of memory. End one of the streams first."
-_NO_MEMORY = "All users' streams fill the memory for streams. Retry later."
+_OVER_QUOTA = "Your streams fill your share of the gateway's memory. End one of your streams first."
+_NO_MEMORY = "All users' streams together fill the gateway's memory. Retry later."
 _TOO_LARGE = (
-    "Your streams exceed your share of memory, and this stream is among the largest. Run fewer streams at a time."
+    "Your streams exceeded your share of the gateway's memory, so the gateway ended this large stream. Run fewer "
+    "streams at a time."
 )
 
 
 class StreamRegistry:
     """Finds this process's streams by id, owner or key. ``quotas`` counts the streams' memory.
 
-    If an owner is over the quota, the answers of its oldest ended streams without readers are evicted. The keys of
-    these streams cannot be used again.
+    If an owner is over the quota, the answers of the owner's oldest ended streams without readers are evicted. The keys
+    of these streams cannot be used again.
     """
 
     def __init__(self, quotas: Quotas) -> None:
@@ -166,7 +167,10 @@ class StreamRegistry:
                 del self._running[stream.owner]
 
     def _evict(self, stream: Stream) -> int | None:
-        """Evict an ended stream's answer. Return the memory of its key, or ``None`` if the stream has readers."""
+        """Evict an ended stream's answer. Return the bytes that the stream's key still uses.
+
+        If the stream has readers, evict nothing and return ``None``.
+        """
         if stream.readers:
             return None
         self._unlist(stream)

@@ -95,13 +95,13 @@ class Stream(StreamTerms):
         source: the source while the stream runs.
         opened: done when the service has begun to answer, or has refused.
         begun: whether the source has yielded an event.
-        weight: the memory of the running stream as last counted; ``weighed`` is the log's part of it.
+        weight: the memory of the running stream as last counted; ``weighed`` is the log's memory.
         evicted: whether the answer was evicted after the end. The key cannot be used again.
-        cancelled: whether the stream was cancelled; ``abandoned`` if its last reader had detached.
+        cancelled: whether the stream was cancelled; ``abandoned`` if the last reader had detached.
         unsure: whether the stream failed with an unknown outcome.
-        restarted: whether an earlier stream was started with the key; ``first_began`` is when the first one began.
+        restarted: whether an earlier stream was started with the key; ``first_began`` is the first stream's start time.
         late: whether a reader began before the stream opened.
-        settled_at: when a search for its request is final, see ``resolvers.outcome_unknown`` (``time.monotonic``).
+        settled_at: when a search for the request is final, see ``resolvers.outcome_unknown`` (``time.monotonic``).
         pump: the task that copies the source into the log.
         timer: ends the grace period or, after the end, the retention.
     """
@@ -183,7 +183,7 @@ class Stream(StreamTerms):
         return Ended(outcome=outcome, error=error, usage=usage, run_id=self.run_id, conversation=self.conversation)
 
     def leaves_open(self, error: GatewayError) -> bool:
-        """Return whether the service may still execute the request although the stream failed.
+        """Return whether the service may still execute the request of a failed stream.
 
         If the run is known, the answer can be read again unless the answer is too large.
         """

@@ -74,7 +74,7 @@ class _Alarm:
         self._rang = False
 
     def set(self, limit: float) -> None:
-        """Set the current task's deadline, which is a time of the event loop's clock."""
+        """Set the current task's deadline, as a time of the event loop's clock."""
         self._limit, self._task = limit, asyncio.current_task()
         self._cancelling = 0 if self._task is None else self._task.cancelling()
         if self._timer is None or limit < self._timer_at:

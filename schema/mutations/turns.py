@@ -27,7 +27,7 @@ from schema.stream_enums import OnDisconnect
 
 
 class ApprovalDecision(StrEnum):
-    """A decision."""
+    """The user's decision on tool calls."""
 
     APPROVE = "approve"
     DENY = "deny"

@@ -123,7 +123,7 @@ async def test_a_get_starts_no_turn_or_completion(stack: Stack, begins: str, acc
     assert ((await stack.model_stats())["total"], stack.calls("letta")) == before
     if method == "GET":
         [error] = answer.json()["errors"]
-        assert error["message"] == "Subscriptions that start a turn or stream require the method POST."
+        assert error["message"] == "Subscriptions that start a turn or stream require POST."
 
 
 async def test_a_get_attaches_to_a_stream(stack: Stack) -> None:

@@ -258,7 +258,7 @@ async def test_a_key_with_an_unknown_outcome_is_not_free(can_search: bool) -> No
     with pytest.raises(Conflict) as unknown:
         await attempt()
     assert unknown.value.reason == "OUTCOME_UNKNOWN"
-    assert unknown.value.message == "The outcome of the request is unknown. The cause: Lost. Ask again."
+    assert unknown.value.message == "The outcome of the request is unknown, because of this error: Lost. Ask again."
     assert streams.attaches(USER, "k")
     if not can_search:
         for _ in range(2):

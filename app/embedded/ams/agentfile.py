@@ -73,20 +73,20 @@ class AgentFile:
 
     @property
     def template(self) -> Json:
-        """The ``template`` section."""
+        """The Agent File's ``template`` section."""
         template: Json = self.content["template"]
         return template
 
     @property
     def checksum(self) -> str:
-        """The source's checksum."""
+        """The checksum of the Agent File's text."""
         return checksum_of(self.source)
 
 
 MAX_NODES = 100_000
 MAX_DEPTH = 100
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The safe YAML loader, in C if PyYAML has it, because the loader in Python is many times slower."""
+"""PyYAML's safe loader, in C if available. The loader in Python is many times slower."""
 
 
 def checksum_of(source: str) -> str:
@@ -109,7 +109,7 @@ def read(source: str) -> AgentFile:
 
 
 def _yaml(source: str) -> Any:
-    """Parse YAML. Raises yaml.YAMLError, also if the depth, or the size with expanded aliases, exceeds its bound."""
+    """Parse YAML. Raises yaml.YAMLError if the text is invalid, too deep, or too large after aliases are expanded."""
     sizes: dict[str, int] = {}
     opened: list[tuple[str | None, int]] = []
     size = 0
@@ -137,7 +137,7 @@ def required_variables(content: Json) -> list[str]:
 
 
 def prompt_of(content: Json, *, agent_name: str, variables: Json) -> str:
-    """Return the system prompt, in which values replace the known variables."""
+    """Return an Agent File's system prompt. Known variables are replaced by their values."""
     values = {"agent_name": agent_name, **variables}
     prompt = str(content["persona"]["system_prompt"])
     return _VARIABLE.sub(lambda match: str(values.get(match[1], match[0])), prompt)

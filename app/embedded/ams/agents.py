@@ -1,4 +1,4 @@
-"""AMS's routes for agents, which AMS makes, upgrades and deletes in Letta. AMS has a row for each agent."""
+"""AMS's routes for agents. AMS creates, upgrades and deletes the agents in Letta, and has a row for each agent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LETTA_FAILED = 500
 
 
 class Agents:
-    """AMS's routes for agents. ``letta`` is a client of the embedded or real Letta."""
+    """AMS's routes for agents. ``letta`` is an HTTP client of Letta."""
 
     def __init__(
         self, state: State, templates: Templates, *, letta: httpx.AsyncClient, model_prefix: str, embedding: str
@@ -47,7 +47,10 @@ class Agents:
     async def make(
         self, user: User, template: Json, name: str | None, *, version: str | None = None, variables: Json | None = None
     ) -> Json:
-        """Make an agent in Letta from a template, and its row. A ``model`` in ``template`` overrides the file's."""
+        """Create an agent in Letta from a template, and create AMS's row for the agent.
+
+        A ``model`` in ``template`` overrides the Agent File's model.
+        """
         version, variables = version or template["latest_version"], variables or {}
         file, name = self._templates.file(template, version), name or template["name"]
         model = template.get("model") or file.content["engine"]["model"]
@@ -70,7 +73,7 @@ class Agents:
         return self._model_prefix + str(model).split("/", 1)[-1]
 
     async def adopt(self, user: User) -> None:
-        """Make rows for the Letta agents that have the user's tag and no row. Raises HTTPError."""
+        """Make AMS's rows for the Letta agents that have the user's tag but no row. Raises HTTPError."""
         params = {"tags": f"user:{user.id}", "limit": "100"}
         answer = await self._letta.get("/v1/agents/", params=params)
         answer.raise_for_status()
@@ -79,7 +82,7 @@ class Agents:
         self._state.keep_rows(user)
 
     async def start(self) -> None:
-        """Start to apply the queued upgrades that a previous process has left."""
+        """Start to apply the upgrades that a previous process has queued but has not applied."""
         for agent_id in list(self._state.upgrades):
             self._apply_soon(agent_id)
 
@@ -148,7 +151,7 @@ class Agents:
             raise Refused(400, str(error)) from error
 
     async def _prompt_warnings(self, agent_row: Json, template: Json) -> list[str]:
-        """Return a warning if the agent's prompt differs from the template's: an upgrade can overwrite the prompt."""
+        """Return a warning if an upgrade would overwrite a system prompt that was changed by hand."""
         agent = await self._call_letta("GET", f"/v1/agents/{agent_row['agent_id']}")
         content = self._templates.file(template, agent_row["version"]).content
         variables = agent_row.get("variables", {})
@@ -232,7 +235,7 @@ class Agents:
 
 
 def row(agent_id: str, at: str, template_id: str | None, version: str | None, variables: Json) -> Json:
-    """Make the row of an agent."""
+    """Make AMS's row for an agent."""
     return {
         "agent_id": agent_id,
         "template_id": template_id,

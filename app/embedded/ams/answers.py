@@ -26,7 +26,7 @@ class Refused(Exception):
 
 
 async def text_of(request: Request) -> str:
-    """Read the body as text. Raises Refused."""
+    """Read a request's body as text. Raises Refused."""
     raw = await request.body()
     if len(raw) > MAX_BODY_BYTES:
         raise Refused(400, "The body is too large")
@@ -37,7 +37,7 @@ async def text_of(request: Request) -> str:
 
 
 async def body_of(request: Request) -> Json:
-    """Read the body as a JSON object. An empty body counts as ``{}``. Raises Refused."""
+    """Read a request's body as a JSON object. An empty body counts as ``{}``. Raises Refused."""
     try:
         body = orjson.loads(await text_of(request) or "{}")
     except orjson.JSONDecodeError as error:

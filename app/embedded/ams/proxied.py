@@ -1,4 +1,4 @@
-"""Model configurations of agents whose model calls go through the gateway's proxy (AMS contract).
+"""Makes model configurations for agents that call models through the gateway's proxy (AMS contract).
 
 Letta 0.16.8 sends its own key, except to a provider that was added ("bring your own key"). Each user therefore has a
 provider with the secret of the user's agents. For embeddings, Letta always sends its own key. An agent's embeddings
@@ -22,24 +22,27 @@ _EMBEDDING = ("embedding_endpoint_type", "embedding_model", "embedding_dim", "em
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyTarget:
-    """The proxy for Letta's model calls. ``takes_lettas_key`` says whether the proxy accepts Letta's own key."""
+    """The gateway's proxy for Letta's model calls.
+
+    ``takes_lettas_key`` says whether the proxy accepts Letta's own key.
+    """
 
     url: str
     master_key: str
     takes_lettas_key: bool = False
 
     def proxy(self, user_id: str) -> str:
-        """Return the base URL for model calls of a user's agents."""
+        """Return the proxy's base URL for the model calls of a user's agents."""
         return f"{self.url}/api/v1/agents/{user_id}/proxy"
 
     def secret(self, user_id: str) -> str:
-        """Return the secret of a user's agents."""
+        """Return the secret with which a user's agents call the proxy."""
         digest = hmac.new(self.master_key.encode(), f"agent-secret:v1:{user_id}".encode(), hashlib.sha256)
         return f"ag-{user_id}-{digest.hexdigest()}"
 
 
 def provider_name(user_id: str) -> str:
-    """Return the name of a user's provider in Letta."""
+    """Return the name of a user's model provider in Letta."""
     return f"agentgraph-{user_id}"
 
 
@@ -52,7 +55,7 @@ class ProxiedModels:
         self.gateway: ProxyTarget | None = None
 
     async def of(self, user: User, model: str, embedding: str | None = None) -> Json:
-        """Return the model fields of an agent's body. Without a gateway, these are handles only."""
+        """Return an agent's model fields for a request to Letta. Without a gateway, these are only model handles."""
         plain: Json = {"model": model} | ({"embedding": embedding} if embedding else {})
         gateway = self.gateway
         if gateway is None:
@@ -79,7 +82,7 @@ class ProxiedModels:
         return {"embedding": None, "embedding_config": {**config, "embedding_endpoint": gateway.proxy(user.id)}}
 
     async def _provide(self, gateway: ProxyTarget, user: User) -> None:
-        """Ensure that Letta has the user's provider with the current secret."""
+        """Ensure that Letta has a model provider for the user, with the current secret."""
         if user.id in self._provided:
             return
         name, secret = provider_name(user.id), gateway.secret(user.id)

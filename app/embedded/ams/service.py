@@ -22,7 +22,7 @@ _SINCE = "2026-01-05T09:00:00Z"
 
 
 class EmbeddedAms:
-    """The embedded AMS. ``letta`` is a client of the embedded or real Letta."""
+    """The embedded AMS. ``letta`` is an HTTP client of Letta."""
 
     def __init__(self, state: State, *, key: str, letta: httpx.AsyncClient, model_prefix: str, embedding: str) -> None:
         self._state = state
@@ -32,7 +32,7 @@ class EmbeddedAms:
         self._locks: dict[str, asyncio.Lock] = {}
 
     def app(self) -> Starlette:
-        """Return the service."""
+        """Return the ASGI application."""
         routes = [("GET", "/me", self._me), *self._templates.routes(), *self.agents.routes()]
         guarded = [Route(path, self._guarded(handler), methods=[method]) for method, path, handler in routes]
         return Starlette(routes=[Route("/health", self._health), *guarded])
@@ -52,7 +52,7 @@ class EmbeddedAms:
         return guarded
 
     async def _idempotent(self, request: Request, handler: Handler, user: User | None) -> Response:
-        """Handle a request. A mutation with an idempotency key runs once, and its response is stored."""
+        """Handle a request. A mutation with an idempotency key runs once, and the response is stored."""
         key = request.headers.get("idempotency-key")
         if key is None or request.method == "GET":
             return await handler(request, user)

@@ -49,7 +49,7 @@ class Templates:
         return ok(answer)
 
     def publish(self, file: AgentFile, *, by: str | None) -> None:
-        """Publish a valid file as its template's latest version."""
+        """Publish a valid Agent File as the latest version of the file's template."""
         section, earlier = file.template, self._state.templates.get(file.template["id"], {})
         template = {
             "id": section["id"],

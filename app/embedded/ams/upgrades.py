@@ -14,7 +14,10 @@ class UpgradeError(Exception):
 
 
 def plan(migrations: Iterable[Json], start: str, target: str) -> list[Json]:
-    """Return the chain of migrations between two versions. Raise UpgradeError if there is no chain or a cycle."""
+    """Return the chain of migrations between two versions.
+
+    Raises UpgradeError if there is no chain, or if the migrations form a cycle.
+    """
     by_start: dict[str, Json] = {}
     for migration in migrations:
         by_start.setdefault(migration["from"], migration)
@@ -39,7 +42,7 @@ def difference(chain: list[Json]) -> list[Json]:
 
 
 def warnings(chain: list[Json]) -> list[str]:
-    """Return a warning for each script, which an upgrade does not run."""
+    """Return a warning for each script in a chain of migrations. An upgrade does not run scripts."""
     return [
         f"The script of {one['from']} to {one['to']} is not run here."
         for one in chain
@@ -49,7 +52,10 @@ def warnings(chain: list[Json]) -> list[str]:
 
 
 def patched(content: Json, operations: list[Json]) -> Json:
-    """Return a copy with JSON Patch operations (RFC 6902: add, replace, remove) applied. Raises UpgradeError."""
+    """Copy a document, and apply JSON Patch operations to the copy. Raises UpgradeError.
+
+    The operations are ``add``, ``replace`` and ``remove`` (RFC 6902).
+    """
     result = copy.deepcopy(content)
     for operation in operations:
         try:

@@ -1,4 +1,4 @@
-"""The embedded Letta, which answers like Letta 0.16.8. "Measured" and "recorded" refer to that version."""
+"""The embedded Letta, which answers like Letta 0.16.8. In comments, "measured" refers to that version."""
 
 from app.embedded.letta.service import EmbeddedLetta
 

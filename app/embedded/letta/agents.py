@@ -1,4 +1,4 @@
-"""The routes of agents and of their tools."""
+"""The routes of Letta's agents and the agents' tools."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Agents:
         ]
 
     def make(self, body: Json) -> Agent:
-        """Make an agent from a body of ``POST /v1/agents/``, which can also contain ids. Raises Refused."""
+        """Make an agent from the body of a ``POST /v1/agents/``. The body may contain an id. Raises Refused."""
         _check(body)
         at, model, embedding = now(), _model(body), _embedding(body)
         agent = Agent(
@@ -105,7 +105,7 @@ class Agents:
         return ok(view(self._state, self.make(body)))
 
     def _check_model(self, body: Json) -> None:
-        """Raise Refused for a handle that is not listed, unless the body has an ``llm_config``."""
+        """Raise Refused for an unknown model handle, unless the body has an ``llm_config``."""
         handle = body.get("model")
         if isinstance(body.get("llm_config"), dict) or not isinstance(handle, str):
             return
@@ -139,7 +139,7 @@ class Agents:
         return ok(view(self._state, agent))
 
     def _rewrite_system(self, agent: Agent) -> None:
-        """Write the new system prompt to the first message of the default conversation, as Letta does."""
+        """Replace the system prompt in the first message of the default conversation, as Letta does."""
         head = agent.messages[agent.id][0]
         head[0]["content"] = agent.body["system"]
         self._state.keep_group(agent, agent.id, head)
@@ -153,7 +153,10 @@ class Agents:
         return ok({"message": f"Agent id={agent.id} successfully deleted"})
 
     def _existing(self, request: Request) -> Agent:
-        """Return the agent for a mutation. The text of Letta's 404 is different for a read. Raises Refused."""
+        """Return the agent that a request changes. Raises Refused.
+
+        Letta's 404 has a different text for a change than for a read.
+        """
         agent_id = request.path_params["id"]
         if agent_id not in self._state.agents and agent_id.startswith("agent-"):
             raise missing("Agent", agent_id)

@@ -1,4 +1,4 @@
-"""Helpers for Letta's routes: request bodies, refusals and pages. Refusals have recorded statuses and texts."""
+"""Helpers for Letta's routes: request bodies, refusals and pages. The statuses and texts of refusals are Letta's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Refused(Exception):
 
 
 def refused(status: int, text: str) -> Refused:
-    """Make a refusal with a text as its detail."""
+    """Make a refusal whose detail is the given text."""
     return Refused(status, {"detail": text})
 
 
@@ -50,7 +50,7 @@ NUL = "A database error occurred."
 
 
 async def body_of(request: Request) -> Json:
-    """Read the request's JSON object. An empty body counts as ``{}``. Raises Refused."""
+    """Read a request's body as a JSON object. An empty body counts as ``{}``. Raises Refused."""
     raw = await request.body()
     try:
         body = orjson.loads(raw or b"{}")
@@ -86,14 +86,20 @@ def conversation_of(state: State, conversation_id: str) -> tuple[Agent, Json]:
 
 
 def scope_of(state: State, conversation_id: str, agent_id: str | None) -> tuple[Agent, str]:
-    """Return a conversation's agent and scope. The id ``default`` is the default conversation. Raises Refused."""
+    """Return a conversation's agent and scope. Raises Refused.
+
+    The scope is the conversation's id. For the id ``default``, the scope is the agent's id.
+    """
     if conversation_id == "default":
         return agent_of(state, agent_id or ""), agent_id or ""
     return conversation_of(state, conversation_id)[0], conversation_id
 
 
 def limit_of(request: Request, default: int) -> int:
-    """Return the limit of a page. Raises Refused. As recorded, a negative limit is a database error."""
+    """Return the maximum size of the requested page. Raises Refused.
+
+    As in Letta, a negative size causes a database error.
+    """
     limit = number_of(request.query_params.get("limit", default), ("query", "limit"))
     if limit < 0:
         raise refused(500, NUL)
@@ -101,7 +107,7 @@ def limit_of(request: Request, default: int) -> int:
 
 
 def number_of(value: Any, location: tuple[str, ...]) -> int:
-    """Parse an integer in a request. Raises Refused."""
+    """Parse an integer from a request. Raises Refused."""
     try:
         return int(value)
     except (ValueError, TypeError) as error:
@@ -110,7 +116,7 @@ def number_of(value: Any, location: tuple[str, ...]) -> int:
 
 
 def order_of(request: Request, default: str = "desc") -> str:
-    """Return the order of a list. Raises Refused."""
+    """Return the sort order that a request asks for. Raises Refused."""
     order = request.query_params.get("order", default)
     if order not in {"asc", "desc"}:
         raise invalid("literal_error", ("query", "order"), "Input should be 'asc' or 'desc'", order)
@@ -118,7 +124,7 @@ def order_of(request: Request, default: str = "desc") -> str:
 
 
 def page(items: Sequence[Json], request: Request, *, default: int, order: str = "desc") -> list[Json]:
-    """Return a page of items, which are sorted oldest first. An unknown ``after`` or ``before`` is ignored."""
+    """Return one page of items that are sorted oldest first. An unknown ``after`` or ``before`` is ignored."""
     query = request.query_params
     ordered = list(items) if order_of(request, order) == "asc" else list(items)[::-1]
     ids = [item["id"] for item in ordered]
@@ -132,9 +138,9 @@ def page(items: Sequence[Json], request: Request, *, default: int, order: str = 
 def page_by_age(
     items: Sequence[Json], request: Request, *, order: str, default: int = 100, newer: str = "after"
 ) -> list[Json]:
-    """Return a page of items, which are sorted oldest first. An unknown cursor is ignored.
+    """Return one page of items that are sorted oldest first. An unknown cursor is ignored.
 
-    Measured: in either order, ``after`` means newer and ``before`` means older. ``newer="before"`` reverses this. A
+    As in Letta, in either order, ``after`` means newer and ``before`` means older. ``newer="before"`` reverses this. A
     page begins at the start of the order. Only ``before`` can therefore continue a page of the newest items.
     """
     query = request.query_params

@@ -28,7 +28,7 @@ _PATCHABLE = frozenset({"summary", "model", "model_settings", "last_message_at"}
 
 
 class Conversations:
-    """The routes of conversations. ``Messages`` has the routes of messages."""
+    """The routes of conversations. The class ``Messages`` has the routes of messages."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -95,7 +95,7 @@ class Conversations:
         return ok(None)
 
     async def _fork(self, request: Request) -> Response:
-        """Make a conversation without a summary from another conversation's messages, which keep their ids."""
+        """Copy a conversation with its messages, but without its summary. The messages keep their ids."""
         agent, scope = scope_of(self._state, request.path_params["id"], request.query_params.get("agent_id"))
         with self._state.store.together():
             made = self.make(agent, None)
@@ -119,7 +119,10 @@ def _page(conversations: list[Json], request: Request, after: str | None) -> lis
 
 
 def _is_listed(conversation: Json, search: str | None) -> bool:
-    """Return whether a conversation is not deleted and its summary matches a pattern of SQL's ``LIKE``."""
+    """Return whether to list a conversation.
+
+    A listed conversation is not deleted, and its summary matches a pattern of SQL's ``LIKE``.
+    """
     if conversation.get("is_deleted"):
         return False
     if not search:

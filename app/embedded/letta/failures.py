@@ -6,7 +6,7 @@ import orjson
 
 KINDS = {"401": "llm_authentication", "429": "llm_rate_limit", "cut": "internal_error", "ctx": "internal_error"}
 STOPS = {"cut": ("error", "llm_api_error"), "ctx": ("error",)}
-"""The recorded stop reasons, by the kind of failure. Other failures have ``llm_api_error`` alone."""
+"""Letta's stop reasons for each kind of failure. For other failures, the only stop reason is ``llm_api_error``."""
 WORDS = {
     "llm_rate_limit": "Rate limit exceeded for LLM model provider. Please wait before making another request.",
     "llm_authentication": "Authentication failed with the LLM model provider.",
@@ -19,7 +19,7 @@ DETAILS = {
     "402": "PAYMENT_REQUIRED: Insufficient credits: the embedded model failed",
     "ctx": "CONTEXT_WINDOW_EXCEEDED: Bad request to OpenAI (context window exceeded): the embedded model failed",
 }
-"""The details of failures whose cause is not the model. The word before the colon identifies the cause."""
+"""The error details for certain kinds of failures. In each detail, the word before the colon identifies the cause."""
 
 
 def error_frame(run_id: str, kind: str, detail: str, message: str | None = None, seq_id: int | None = None) -> str:

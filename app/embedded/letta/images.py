@@ -15,7 +15,10 @@ _SECONDS = 5.0
 
 
 async def stored(content: Any) -> Any:
-    """Return the content that Letta stores for a message: with an image, a list of parts. Raises Refused."""
+    """Return the content that Letta stores for a message. Raises Refused.
+
+    If the message has an image, the content is a list of parts.
+    """
     if not isinstance(content, list) or not any(_is_image(part) for part in content):
         return content
     return [await _part(part) for part in content]

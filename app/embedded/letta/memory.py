@@ -36,7 +36,7 @@ _BLOCK_FIELDS = frozenset({"value", "limit", "label", "read_only", "description"
 
 
 def make_block(state: State, body: Json) -> Json:
-    """Make a memory block. As recorded, a value can be longer than the block's limit."""
+    """Make a memory block. As in Letta, a value can be longer than the block's limit."""
     label = str(body.get("label", ""))
     shape = {**BLOCK, "description": _DESCRIPTIONS.get(label)}
     fields = {name: value for name, value in body.items() if name in _BLOCK_FIELDS}
@@ -176,7 +176,10 @@ class Memory:
         return ok({"results": results, "count": len(results)})
 
     async def _search_scored(self, request: Request) -> Response:
-        """Return whole passages, ranked. Measured with Postgres: each score is 0."""
+        """Search for passages, and return the best match first.
+
+        As in Letta with Postgres, each score is 0.
+        """
         body = await body_of(request)
         found = [one for one in self._state.passages.values() if body.get("agent_id") in {None, one["agent_id"]}]
         if body.get("query"):
@@ -208,7 +211,7 @@ class Memory:
             raise refused(500, "INTERNAL_SERVER_ERROR: the embedding failed") from failure
 
     async def _delete(self, request: Request) -> Response:
-        """Delete a passage. Measured: Letta does not check whether the passage is the agent's."""
+        """Delete a passage. As in Letta, nothing checks whether the passage belongs to the agent."""
         agent_of(self._state, request.path_params["id"])
         passage_id = request.path_params["passage"]
         if passage_id not in self._state.passages:
@@ -219,7 +222,7 @@ class Memory:
 
 
 async def _ranked(query: str, passages: list[Json]) -> list[Json]:
-    """Sort passages by similarity to a query. Yields to the event loop between passages."""
+    """Sort passages by similarity to a query. Other tasks can run between two passages."""
     scored = []
     for one in passages:
         scored.append((similarity(query, one["text"]), one))
@@ -228,7 +231,10 @@ async def _ranked(query: str, passages: list[Json]) -> list[Json]:
 
 
 async def _answer(passage: Json) -> Json:
-    """Return a passage with its vector, which is computed at each call. Yields to the event loop."""
+    """Return a passage with its embedding vector.
+
+    The vector is computed at each call.
+    """
     await asyncio.sleep(0)
     at = passage["created_at"]
     return {

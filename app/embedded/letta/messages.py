@@ -1,4 +1,4 @@
-"""Messages: the routes that list them, with Letta's peculiarities, and the routes that start a turn."""
+"""The routes that list messages or start a turn. The lists have Letta's peculiarities."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _STATUS = {"llm_rate_limit": 429}
 
 
 class Messages:
-    """The routes of messages. As in Letta, background runs are refused without ``redis``."""
+    """The routes of messages. If ``redis`` is false, background runs are refused, as in Letta."""
 
     def __init__(self, state: State, model_calls: ModelCalls, *, words_per_second: float, redis: bool) -> None:
         self._state = state
@@ -70,7 +70,10 @@ class Messages:
         return ok(_flat(groups[::-1] if newest and scope.startswith("conv-") else groups))
 
     async def _of_agent(self, request: Request) -> Response:
-        """List an agent's or a conversation's messages. As recorded, the oldest come first, whatever the ``order``."""
+        """List an agent's or a conversation's messages.
+
+        As in Letta, the oldest message comes first, even with ``order=desc``.
+        """
         agent = agent_of(self._state, request.path_params["id"])
         conversation_id = request.query_params.get("conversation_id")
         scopes = [scope for scope in agent.messages if conversation_id in {None, scope}]
@@ -80,9 +83,11 @@ class Messages:
         return ok(_flat(self._window(groups, request, agent)[0]))
 
     def _window(self, groups: list[list[Json]], request: Request, agent: Agent) -> tuple[list[list[Json]], bool]:
-        """Return the groups of a page, oldest first, and whether the newest groups are requested.
+        """Return a page's groups of messages, oldest first.
 
-        Measured: for an unknown cursor, Letta answers 404 for an agent, and ignores the cursor for a conversation.
+        The second result says whether the client requests the newest groups.
+
+        For an unknown cursor, Letta answers 404 for an agent, and ignores the cursor for a conversation.
         """
         query, in_conversation = request.query_params, request.path_params["id"].startswith("conv-")
         for side in ("before", "after"):
@@ -98,7 +103,10 @@ class Messages:
         return (groups[max(0, len(groups) - limit) :] if newest else groups[:limit]), newest
 
     def _span(self, groups: list[list[Json]], message_id: str) -> tuple[int, int] | None:
-        """Return the start and end of a message's group. Another agent's message counts by its order of creation."""
+        """Return where a message's group starts and ends in the list of groups.
+
+        For a message of another agent, return the position at which the message would be inserted by age.
+        """
         if (span := _span(groups, message_id)) is not None:
             return span
         if self._group(message_id) is None:
@@ -133,7 +141,8 @@ class Messages:
     async def _send(self, agent: Agent, scope: str, body: Json, *, streaming: bool, exclusive: bool) -> Response:
         """Start a turn, and answer with the turn's stream or result.
 
-        An ``exclusive`` scope has one turn at a time. Measured: an agent's own endpoint admits a second turn.
+        If ``exclusive`` is set, the conversation has one turn at a time. As in Letta, an agent's own endpoint admits a
+        second turn.
         """
         sent, invalid_image = await _with_images(_first_message(body))
         body = {**body, "messages": [sent]}
@@ -162,7 +171,10 @@ class Messages:
         return _result(run)
 
     def _start(self, agent: Agent, scope: str, body: Json, *, background: bool, streaming: bool, tracked: bool) -> Run:
-        """Start a run. Measured: a run that is not ``tracked`` stays ``created``, and has no conversation."""
+        """Start a run.
+
+        As in Letta, a run that is not ``tracked`` keeps the status ``created``, and has no conversation.
+        """
         in_conversation = scope in agent.conversations
         kind = "send_conversation_message" if in_conversation else "send_message"
         fields = {
@@ -195,7 +207,7 @@ def _first_message(body: Json) -> Json:
 
 
 async def _with_images(sent: Json) -> tuple[Json, Refused | None]:
-    """Return the message to store, and the refusal if an image cannot be fetched."""
+    """Return the message to store. If an image cannot be fetched, also return the refusal."""
     try:
         return {**sent, "content": await stored(sent.get("content"))}, None
     except Refused as refusal:
@@ -203,7 +215,10 @@ async def _with_images(sent: Json) -> tuple[Json, Refused | None]:
 
 
 def _check_approval(agent: Agent, scope: str, sent: Json) -> Refused | None:
-    """Return the refusal of a message other than a decision while a call waits, or of a decision without a call."""
+    """Return a refusal if a decision is missing or does not match the pending tool call.
+
+    While a tool call waits for a decision, any other message is refused.
+    """
     pending = agent.pending.get(scope)
     if sent.get("type") != "approval":
         return None if pending is None else refused(409, _AWAITS_APPROVAL)
@@ -239,7 +254,7 @@ def _result(run: Run) -> Response:
 
 
 def _span(groups: list[list[Json]], message_id: str) -> tuple[int, int] | None:
-    """Return the start and end of a message's group in a list."""
+    """Return the indexes at which a message's group starts and ends in a list of groups."""
     return next(((n, n + 1) for n, group in enumerate(groups) if group[0]["id"] == message_id), None)
 
 

@@ -19,7 +19,7 @@ _NO_KEY = "DUMMY_API_KEY"
 
 
 class ModelCalls:
-    """Calls models for agents. ``key`` is Letta's own key, for models without an added provider."""
+    """Calls models for agents. ``key`` is Letta's own key, for providers that no user has added."""
 
     def __init__(self, state: State, *, key: str | None) -> None:
         self._state = state
@@ -32,14 +32,20 @@ class ModelCalls:
         await self._client.aclose()
 
     def words(self, agent: Agent, messages: list[Json], answer: Answer, used: Json) -> AsyncIterator[str]:
-        """Yield an answer's words, and add an endpoint's token counts to ``used``. Raises ModelFailure."""
+        """Yield an answer's words. Raises ModelFailure.
+
+        If a model endpoint is called, the endpoint's token counts are added to ``used``.
+        """
         config = agent.body["llm_config"]
         if config["model_endpoint"] == ENDPOINT:
             return generate(answer, self._state.stats)
         return self._call(config, {"messages": _plain(messages)}, used)
 
     async def decide(self, agent: Agent, messages: list[Json], tool: str, used: Json) -> None:
-        """Call an agent's endpoint with a tool. The embedded model is not called: ``Answer`` has its decision."""
+        """Call an agent's model endpoint, and offer the model a tool.
+
+        For the embedded model, there is no call, because ``Answer`` has the decision.
+        """
         config = agent.body["llm_config"]
         if config["model_endpoint"] == ENDPOINT:
             return
@@ -48,7 +54,7 @@ class ModelCalls:
             pass
 
     async def embedding_of(self, agent: Agent, text: str) -> None:
-        """Call the agent's endpoint for embeddings, if it has one. Raises ModelFailure."""
+        """Call the agent's embedding endpoint, if the agent has one. Raises ModelFailure."""
         config = agent.body["embedding_config"]
         if config is None or config["embedding_endpoint"] == ENDPOINT:
             return
@@ -82,7 +88,7 @@ class ModelCalls:
 
 
 def _plain(messages: list[Json]) -> list[Json]:
-    """Convert a conversation for a model, and leave out tool messages."""
+    """Convert a conversation to a model's input. Omit tool messages."""
     texts = [message for message in messages if message["role"] in {"system", "user", "assistant"}]
     return [{"role": message["role"], "content": for_model(message["content"])} for message in texts]
 
@@ -92,7 +98,7 @@ def _bearer(key: str | None) -> dict[str, str]:
 
 
 async def _deltas(answer: httpx.Response, used: Json) -> AsyncIterator[str]:
-    """Yield the texts of chunks, and add token counts to ``used``. Raises ModelFailure if the stream fails."""
+    """Yield the text of each chunk, and add token counts to ``used``. Raises ModelFailure if the stream fails."""
     async for line in answer.aiter_lines():
         data = line.removeprefix("data: ")
         if data == "[DONE]":

@@ -1,4 +1,4 @@
-"""Providers that users add to Letta, each with its own key."""
+"""The routes of model providers that users add to Letta. Each provider has a separate key."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Providers:
         return ok({"message": f"Provider id={provider['id']} successfully deleted"})
 
     def _keep(self, provider: Json, body: Json) -> Json:
-        """Update and store a provider. As recorded, ``api_key_enc`` is the key in plain text."""
+        """Update and store a provider. As in Letta, ``api_key_enc`` contains the key in plain text."""
         fields = {name: body.get(name, provider.get(name)) for name in _FIELDS}
         keys = {f"{name}_enc": fields[name] or provider.get(f"{name}_enc") for name in ("api_key", "access_key")}
         dates = {"updated_at": now(), "last_synced": None}

@@ -136,7 +136,7 @@ class Runs:
 
 
 async def frames(run: Run, after: int) -> AsyncIterator[str]:
-    """Yield a run's frames without the first ``after`` frames, and pings while no frame arrives."""
+    """Yield all but the first ``after`` frames of a run. While no frame arrives, yield pings."""
     sent = after
     while True:
         changed = run.changed
@@ -154,7 +154,7 @@ async def frames(run: Run, after: int) -> AsyncIterator[str]:
 
 
 def _last_frames(run: Run) -> list[str]:
-    """Return the last frames of a run whose frames are lost."""
+    """Return the frames that end the stream of a run whose own frames were lost."""
     reason = {"message_type": "stop_reason", "stop_reason": run.body["stop_reason"]}
     stop = f"data: {orjson.dumps(reason).decode()}\n\n"
     if run.body["status"] == "failed":

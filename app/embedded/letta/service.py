@@ -22,7 +22,7 @@ from app.embedded.state import State
 
 
 class EmbeddedLetta:
-    """The embedded Letta. As in Letta, background runs are refused without ``redis``."""
+    """The embedded Letta. If ``redis`` is false, background runs are refused, as in Letta."""
 
     def __init__(self, state: State, *, key: str, words_per_second: float, redis: bool, own_key: str | None) -> None:
         self._state = state
@@ -35,7 +35,7 @@ class EmbeddedLetta:
         self._parts = (self.agents, self.conversations, messages, memory, *rest)
 
     def app(self) -> Starlette:
-        """Return the service."""
+        """Return the ASGI application."""
         routes = [route for part in self._parts for route in part.routes()] + self._models()
         guarded = [Route(path, self._guarded(handler), methods=[method]) for method, path, handler in routes]
         health = Route("/v1/health/", lambda _: JSONResponse({"version": "0.16.8", "status": "ok"}))

@@ -1,4 +1,4 @@
-"""Fields of responses, recorded from Letta 0.16.8, whose values are constant in the embedded Letta."""
+"""Constant fields of responses, with the values from Letta 0.16.8."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROVIDER = "openai-proxy"
 CONTEXT_WINDOW = 30000
 DIMENSIONS = 1536
 PADDED_DIMENSIONS = 4096
-"""The length of Letta's vectors, which end with zeros."""
+"""The length to which Letta pads vectors with zeros."""
 
 BASE_TOOLS = frozenset({"conversation_search", "memory_insert"})
 """The tools that ``include_base_tools`` attaches."""
@@ -127,7 +127,7 @@ _MODEL: Json = {
 
 
 def llm_config(handle: str) -> Json:
-    """Return an agent's model configuration, from a handle with the provider's prefix."""
+    """Return an agent's model configuration for a model handle. The handle begins with ``PROVIDER``."""
     name = handle.split("/", 1)[-1]
     return {**_MODEL, "model": name, "display_name": None, "handle": handle, "enable_reasoner": False}
 
@@ -170,7 +170,7 @@ def embedding_model(name: str) -> Json:
 
 
 def tool(tool_id: str, name: str, description: str, properties: Json, *, approval: bool | None = None) -> Json:
-    """Make a tool that requires all arguments."""
+    """Make a tool whose arguments are all required."""
     parameters = {"type": "object", "properties": properties, "required": list(properties)}
     return {
         "id": tool_id,

@@ -1,4 +1,4 @@
-"""Tool calls, with their results and the decisions about them."""
+"""Tool calls, their results, and the user's decisions about tool calls."""
 
 from __future__ import annotations
 
@@ -27,12 +27,15 @@ class ToolUse:
     approval: bool
 
     def as_json(self) -> Json:
-        """Return the call in its stored form."""
+        """Return the tool call as Letta stores it."""
         return asdict(self)
 
 
 def tool_use(state: State, agent: Agent, answer: Answer, prompt: str) -> ToolUse | None:
-    """Return the model's call: to the first tool that the message names, or to the agent's refund tool."""
+    """Return the model's tool call.
+
+    The model calls the first tool that the message names, or the agent's refund tool.
+    """
     tools = {state.tools[one]["name"]: state.tools[one] for one in agent.tool_ids if one in state.tools}
     name = next(iter(answer.tools), None)
     if name is None and answer.error is None and REFUND_TOOL in tools and _REFUND.search(prompt):
@@ -65,11 +68,14 @@ def result_of(use: ToolUse) -> str:
 
 
 def denied(reason: str | None) -> str:
-    """Return the result of a denied call, as recorded."""
+    """Return the result of a tool call that the user denied. The texts are Letta's."""
     return f"{_DENIED}{reason}"
 
 
 def decision_of(sent: Json) -> tuple[bool, str | None]:
-    """Return whether an approval message, in the new or the older form, allows the call, and the reason."""
+    """Return whether an approval message allows the tool call, and the user's reason.
+
+    The message can have the new or the older form.
+    """
     decision = next(iter(sent.get("approvals") or []), sent)
     return bool(decision.get("approve")), decision.get("reason")

@@ -1,4 +1,4 @@
-"""A turn of the embedded Letta, which emits frames and stores one step after another, as Letta does.
+"""Runs a turn as Letta does: emits frames, and stores each step.
 
 The model's answer is one step. A tool call and its result are a step before the answer. A call that needs an approval
 ends the turn. The user's decision begins the next turn.
@@ -24,7 +24,10 @@ _PIECE = 6
 
 
 def otid_of(message_id: str, index: int) -> str:
-    """Return the ``otid`` of a message's part: as in Letta, the message's id with ``index`` as its last seven bits."""
+    """Return the ``otid`` of one part of a message.
+
+    As in Letta, this is the message's id with ``index`` in its last seven bits.
+    """
     number = int(message_id.removeprefix("message-").replace("-", ""), 16)
     digits = f"{(number & ~0x7F) | index:032x}"
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
@@ -55,7 +58,7 @@ async def play(
 
 
 class Turn:
-    """One turn, which is recorded as one run."""
+    """One turn of an agent. Letta has one run for the turn."""
 
     def __init__(self, state: State, model_calls: ModelCalls, agent: Agent, run: Run, body: Json) -> None:
         self._state = state
@@ -176,7 +179,7 @@ class Turn:
             self._finish("requires_approval")
 
     def _calling(self, kind: str, use: ToolUse) -> Json:
-        """Emit a tool call, in pieces or whole. As recorded, an approval request has its id as ``otid``."""
+        """Emit a tool call, in pieces or whole. As in Letta, an approval request's ``otid`` equals the request's id."""
         calling = self._message(new_id("message"), kind, index=0)
         if kind == "approval_request_message":
             calling["otid"] = calling["id"]
@@ -244,7 +247,7 @@ class Turn:
     def close(self, *, background: bool) -> None:
         """Emit ``[DONE]`` after a cancellation or failure.
 
-        Measured: a cancelled run emits ``[DONE]`` only in the background, and a failed run only in the foreground. A
+        As in Letta, a cancelled run emits ``[DONE]`` only in the background, and a failed run only in the foreground. A
         turn whose model call was cut never emits ``[DONE]``.
         """
         if self._background == background:
@@ -294,7 +297,7 @@ class Turn:
             self._state.add_messages(self._agent, self._run.scope, groups)
 
     def _end_step(self, answer: Answer | None, completion_tokens: int) -> None:
-        """Record the step, which has failed if there is no answer, and begin the next step."""
+        """Record the step, and begin the next step. A step without an answer has failed."""
         prompt = answer.prompt_tokens if answer is not None else 0
         counts = {"completion_tokens": completion_tokens, "prompt_tokens": prompt, **self._used}
         self._used.clear()

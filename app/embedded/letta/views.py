@@ -1,4 +1,4 @@
-"""An agent's representation, and the first message of the agent's conversations."""
+"""An agent's JSON representation, and the first message of the agent's conversations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.embedded.state import Agent, Json, State, new_id, now_of_message
 
 
 def view(state: State, agent: Agent, include: frozenset[str] | None = None) -> Json:
-    """Return an agent's representation, with all relations or with those in ``include`` only."""
+    """Return an agent's JSON representation. If ``include`` is given, leave all other relations empty."""
 
     def filled(name: str, value: Any, empty: Any) -> Any:
         return value if include is None or name in include else empty

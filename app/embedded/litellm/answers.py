@@ -1,4 +1,4 @@
-"""Helpers for LiteLLM's routes: request bodies and refusals, whose texts are recorded from LiteLLM."""
+"""Helpers for LiteLLM's routes: request bodies, and refusals with LiteLLM's texts."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Refused(Exception):
         self.headers = headers or {}
 
     def response(self) -> Response:
-        """Make the response of the refusal."""
+        """Convert the refusal to an HTTP response."""
         return JSONResponse(self.body, self.status, self.headers)
 
 
 async def body_of(request: Request) -> Json:
-    """Read the request's JSON object. Raises Refused."""
+    """Read a request's body as a JSON object. Raises Refused."""
     try:
         body = orjson.loads(await request.body() or b"{}")
     except orjson.JSONDecodeError as error:
@@ -52,7 +52,7 @@ def invalid(message: str, param: str | None = None) -> Refused:
 
 
 def ok(body: object, headers: dict[str, str] | None = None) -> Response:
-    """Make a successful response, in which numbers keep all digits."""
+    """Make a successful response. Numbers in the response keep all digits."""
     return Response(orjson.dumps(body), media_type="application/json", headers=headers)
 
 

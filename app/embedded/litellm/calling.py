@@ -33,13 +33,13 @@ class ToolCall:
 
     @property
     def pieces(self) -> list[str]:
-        """The arguments, in the pieces that are streamed."""
+        """The arguments, split into the pieces that are streamed."""
         return [self.arguments[at : at + _PIECE] for at in range(0, len(self.arguments), _PIECE)]
 
 
 @dataclass(frozen=True)
 class Calls:
-    """The tool calls of one answer. A ``legacy`` answer has the form ``function_call`` and one call."""
+    """The tool calls of one answer. A ``legacy`` answer has one call, in the form ``function_call``."""
 
     calls: tuple[ToolCall, ...]
     legacy: bool
@@ -50,13 +50,13 @@ class Calls:
         return "function_call" if self.legacy else "tool_calls"
 
     def message(self) -> Json:
-        """Return the fields of a whole message that contain the calls."""
+        """Return the message fields that contain the tool calls."""
         if self.legacy:
             return {"function_call": {"arguments": self.calls[0].arguments, "name": self.calls[0].name}}
         return {"tool_calls": [_call_json(call, call.arguments) for call in self.calls]}
 
     def deltas(self) -> list[Json]:
-        """Return the deltas of a stream: for each call its name, then the pieces of its arguments."""
+        """Return the stream's deltas. Each call has a delta with its name, and then its arguments in pieces."""
         if self.legacy:
             [call] = self.calls
             pieces: list[Json] = [{"arguments": "", "name": call.name}, *({"arguments": one} for one in call.pieces)]
@@ -109,7 +109,10 @@ def _chosen(choice: object, answer: Answer, offered: list[str]) -> list[str]:
 
 
 def _named(choice: object) -> str | None:
-    """Return the name in ``{"type": "function", "function": {"name": …}}`` or in the older ``{"name": …}``."""
+    """Return the name of the function in a tool choice.
+
+    The choice is ``{"type": "function", "function": {"name": …}}`` or the older ``{"name": …}``.
+    """
     if not isinstance(choice, dict):
         return None
     function = choice.get("function", choice)

@@ -1,4 +1,4 @@
-"""The routes of completions and embeddings, which the deterministic model answers."""
+"""The routes of completions and embeddings. A deterministic model answers the requests."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Reply:
 
     @property
     def tokens(self) -> int:
-        """The number of completion tokens."""
+        """The number of completion tokens in the reply."""
         if self.calls is None:
             return len(self.answer.words)
         return sum(len(words(call.arguments)) for call in self.calls.calls)
@@ -246,7 +246,10 @@ def _frame(model: str, kind: str) -> Json:
 
 
 def _usage(model: str, reply: Reply) -> Json:
-    """Return the token counts. As recorded, Gemini's count of cached tokens is null, which breaks strict clients."""
+    """Return the token counts.
+
+    As in LiteLLM, Gemini's count of cached tokens is null, which breaks strict clients.
+    """
     prompt, completion = reply.answer.prompt_tokens, reply.tokens
     usage: Json = {"completion_tokens": completion, "prompt_tokens": prompt, "total_tokens": prompt + completion}
     if model.startswith("gemini"):

@@ -1,4 +1,4 @@
-"""Checks of a completion's request body: providers refuse an invalid body with 400."""
+"""Checks of a completion's request body, because providers refuse an invalid body with 400."""
 
 from __future__ import annotations
 

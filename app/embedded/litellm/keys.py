@@ -70,7 +70,7 @@ def make_key(state: State, key: str, user_id: str | None, **facts: Any) -> Json:
 
 
 class Keys:
-    """The authentication by virtual key, the limits of keys, and the routes of keys."""
+    """Authenticates requests by virtual key, enforces the keys' limits, and serves the routes of keys."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -105,7 +105,7 @@ class Keys:
         return record
 
     def allowed(self, record: Json) -> list[str]:
-        """Return the models that a key can call. A key without a list can call every model."""
+        """Return the models that a key can call. A key without a list of models can call every model."""
         named: list[str] = record["info"]["models"]
         return [name for name in self._state.models if not named or name in named]
 

@@ -1,4 +1,4 @@
-"""The routes of models: OpenAI's list, groups with prices, and LiteLLM's details."""
+"""The routes of models: OpenAI's list, model groups with prices, and LiteLLM's details."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _DETAILS: dict[str, Json] = {
     "chat": _CHAT,
     "embedding": {**dict.fromkeys(_CHAT), "output_vector_size": 1536},
 }
-"""The details that a model has in addition to its group's, by the model's mode."""
+"""Details that a model has and its model group lacks, by the model's mode."""
 
 
 class Models:
-    """The routes. A key sees the models that it can call."""
+    """The routes of models. A virtual key sees only the models that it can call."""
 
     def __init__(self, state: State, keys: Keys) -> None:
         self._state = state

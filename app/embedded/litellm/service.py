@@ -25,7 +25,7 @@ class EmbeddedLiteLLM:
         self._parts = (chat, Models(state, self._keys), self._keys, ledger)
 
     def app(self) -> Starlette:
-        """Return the service."""
+        """Return the ASGI application."""
         alive = PlainTextResponse('"I\'m alive!"', media_type="application/json")
         ready = {"status": "healthy", "db": "connected", "litellm_version": "1.106.2"}
         routes = [route for part in self._parts for route in part.routes()]

@@ -1,4 +1,4 @@
-"""The log of model calls with their costs, and the daily sums of the log."""
+"""Logs model calls with their costs, and adds up the costs of each day."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Call:
 
 
 class Ledger:
-    """The costs of model calls, and their routes."""
+    """Records the costs of model calls, and serves the routes of costs."""
 
     def __init__(self, state: State, keys: Keys) -> None:
         self._state = state
@@ -67,7 +67,7 @@ class Ledger:
         return prompt_tokens * prompt, completion_tokens * completion
 
     def settle(self, call: Call, prompt_tokens: int, completion_tokens: int, *, failed: bool = False) -> float:
-        """Log a call, charge its key, and return the cost in USD."""
+        """Log a call, add its cost to the key's spend, and return the cost in USD."""
         cost = 0.0 if failed else sum(self.cost(call.model, prompt_tokens, completion_tokens))
         with self._state.store.together():
             if cost:

@@ -1,4 +1,4 @@
-"""The embedded Supabase Auth: signs users in with a password, and publishes the keys that verify its tokens."""
+"""The embedded Supabase Auth: signs users in with a password, and publishes the keys that verify access tokens."""
 
 from app.embedded.supabase.service import EmbeddedSupabase
 from app.embedded.supabase.signing import SigningKey

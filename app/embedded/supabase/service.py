@@ -1,4 +1,4 @@
-"""The routes of the embedded Supabase Auth: those that ``@supabase/supabase-js`` uses to sign in with a password."""
+"""The routes of the embedded Supabase Auth. ``@supabase/supabase-js`` uses these routes to sign in with a password."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _VERSION = {"x-supabase-api-version": "2024-01-01"}
 
 
 class EmbeddedSupabase:
-    """Supabase Auth of one project, on a loopback port.
+    """The embedded Supabase Auth of one project, on a loopback port.
 
     Args:
-        password: of every user.
-        key: signs its tokens.
-        issuer: the ``iss`` of its tokens; by default the project's URL with ``/auth/v1``.
+        password: every user's password.
+        key: the key that signs access tokens.
+        issuer: the ``iss`` of access tokens; by default the project's URL with ``/auth/v1``.
     """
 
     def __init__(self, *, password: str, key: SigningKey, issuer: str = "", port: int = 0) -> None:
@@ -51,7 +51,7 @@ class EmbeddedSupabase:
         await self._server.stop()
 
     def app(self) -> Starlette:
-        """Return the service, for the path ``/auth/v1``."""
+        """Return the ASGI application for the path ``/auth/v1``."""
         routes = [
             Route("/.well-known/jwks.json", self._jwks),
             Route("/token", self._token, methods=["POST"]),
@@ -82,7 +82,7 @@ class EmbeddedSupabase:
         return JSONResponse(self.sessions.body(session))
 
     async def _signup(self, request: Request) -> Response:
-        """Sign an anonymous user in. The embedded platform has fixed users, so nobody signs up."""
+        """Sign in a new anonymous user. Nobody can register, because the embedded platform has fixed users."""
         if not _is_json(request):
             return _refused(415, "validation_failed", "The Content-Type must be application/json")
         if (await _body(request)).get("email"):
@@ -101,7 +101,7 @@ class EmbeddedSupabase:
         return Response(status_code=204)
 
     def _signed_in(self, request: Request) -> Session | None:
-        """Return the session of the access token of a request."""
+        """Return the session of a request's access token."""
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         for key in self.sessions.keys:
             try:
@@ -113,12 +113,15 @@ class EmbeddedSupabase:
 
 
 def _is_json(request: Request) -> bool:
-    """Return whether the body is declared as JSON, which pages of other origins may not send without a preflight."""
+    """Return whether a request declares a JSON body.
+
+    A web page of another origin cannot send such a request without a CORS preflight.
+    """
     return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
 
 
 async def _body(request: Request) -> Json:
-    """Read a JSON object of at most ``MAX_BODY_BYTES``. Return an empty object for anything else."""
+    """Read a JSON object of at most ``MAX_BODY_BYTES``. For any other body, return an empty object."""
     raw = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):

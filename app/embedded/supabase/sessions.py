@@ -1,4 +1,4 @@
-"""Sessions of the embedded Supabase Auth. A refresh token is used once, and replaces itself."""
+"""Sessions of the embedded Supabase Auth. Each refresh token can be used once, and is then replaced."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_SESSIONS = 1000
 
 @dataclass
 class Session:
-    """A signed-in user on one device. ``refresh`` is its current refresh token."""
+    """A sign-in session of one user. ``refresh`` is the session's current refresh token."""
 
     id: str
     user_id: str
@@ -34,7 +34,7 @@ class Sessions:
     Attributes:
         issuer: the ``iss`` of the access tokens.
         keys: the keys that the issuer publishes. The first one signs.
-        lifetime_seconds: of the access tokens.
+        lifetime_seconds: how long an access token is valid.
     """
 
     def __init__(self, *, issuer: str, password: str, key: SigningKey) -> None:
@@ -45,32 +45,32 @@ class Sessions:
         self.lifetime_seconds: float = LIFETIME_SECONDS
 
     def sign_in(self, email: str, password: str) -> Session | None:
-        """Start a session of a user with an email address, or return ``None``."""
+        """Start a session for a user. Return ``None`` if the email address or the password is wrong."""
         user_id = next((one for one, address, _ in PEOPLE.values() if address == email.strip().lower()), None)
         is_right = hmac.compare_digest(password.encode(), self._password.encode())
         return self._started(user_id, email) if user_id is not None and is_right else None
 
     def sign_in_anonymously(self) -> Session:
-        """Start a session of a new anonymous user."""
+        """Start a session for a new anonymous user."""
         return self._started(str(uuid.uuid4()), "", anonymous=True)
 
     def refresh(self, token: str) -> Session | None:
-        """Continue the session of a refresh token, which is used up, or return ``None``."""
+        """Replace a session's refresh token, and return the session. Return ``None`` for an unknown token."""
         session = next((one for one in self._sessions.values() if one.refresh == token), None)
         if session is not None:
             session.refresh = secrets.token_urlsafe(9)
         return session
 
     def of_access(self, claims: Json) -> Session | None:
-        """Return the session of an access token."""
+        """Return the session of an access token with the given claims."""
         return self._sessions.get(str(claims.get("session_id")))
 
     def sign_out(self, session: Session) -> None:
-        """End a session. Its access token is valid until it expires."""
+        """End a session. The session's access tokens stay valid until they expire."""
         self._sessions.pop(session.id, None)
 
     def body(self, session: Session) -> Json:
-        """Return a session as Supabase Auth sends it, with a new access token."""
+        """Return a session with a new access token, in the format of Supabase Auth."""
         claims = claims_of(
             issuer=self.issuer,
             user_id=session.user_id,
@@ -89,7 +89,7 @@ class Sessions:
         }
 
     def user(self, session: Session) -> Json:
-        """Return the user of a session as Supabase Auth sends it."""
+        """Return a session's user in the format of Supabase Auth."""
         at = now()
         return {
             "id": session.user_id,

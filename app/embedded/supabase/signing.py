@@ -25,12 +25,12 @@ from app.embedded.state import Json
 
 ALGORITHM = "ES256"
 LIFETIME_SECONDS = 3600
-"""The lifetime of an access token, as Supabase's default."""
+"""An access token's lifetime in seconds. Supabase has the same default."""
 
 
 @dataclass(frozen=True)
 class SigningKey:
-    """A private key of the issuer."""
+    """A private key with which the issuer signs access tokens."""
 
     private: EllipticCurvePrivateKey
 
@@ -41,12 +41,12 @@ class SigningKey:
 
     @classmethod
     def from_pem(cls, pem: str) -> SigningKey:
-        """Read a key that ``pem`` has written. Raises ValueError."""
+        """Read a private key from PEM text. Raises ValueError."""
         return cls(cast("EllipticCurvePrivateKey", load_pem_private_key(pem.encode(), None)))
 
     @property
     def pem(self) -> str:
-        """The key in PEM form."""
+        """The private key in PEM format."""
         return self.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
     @cached_property
@@ -59,13 +59,13 @@ class SigningKey:
 
     @property
     def jwk(self) -> Json:
-        """The public key as Supabase publishes it."""
+        """The public key as a JWK, in the form that Supabase publishes."""
         public = ECAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
         facts = {"kid": self.key_id, "alg": ALGORITHM, "use": "sig", "key_ops": ["verify"], "ext": True}
         return {**public, **facts}
 
     def sign(self, claims: Json) -> str:
-        """Return a token with these claims."""
+        """Return a signed token with the given claims."""
         return jwt.encode(claims, self.private, algorithm=ALGORITHM, headers={"kid": self.key_id})
 
 
