@@ -245,7 +245,8 @@ def _authenticator(settings: Settings, supabase: Supabase, sessions: Sessions, s
         scope = CallScope(request_id="jwks", deadline=time.monotonic() + JWKS_SECONDS)
         return public_keys(await supabase.keys(scope))
 
-    keys = IssuerKeys(fetch, sessions.end_keys)
+    keys = IssuerKeys(fetch)
+    keys.on_removed(sessions.end_keys)
     stack.push_async_callback(keys.aclose)
     keys.refresh()
     issuer = devtokens.ISSUER if settings.development_tokens else settings.issuer

@@ -9,7 +9,7 @@ import sys
 
 from bench.support import Options, Table
 
-SCENARIOS = ("overload", "paced", "honest")
+SCENARIOS = ("overload", "paced", "honest", "signin")
 
 
 def main() -> int:

@@ -123,12 +123,12 @@ class Pool:
         return status
 
 
-async def at_pace(port: int, request: Request, per_second: float, seconds: float) -> list[Answered]:
-    """Send requests at a fixed rate, independent of the answers (an open loop)."""
+async def at_pace(port: int, requests: Sequence[Request], per_second: float, seconds: float) -> list[Answered]:
+    """Send requests round-robin at a fixed rate, independent of the answers (an open loop)."""
     pool, answers = Pool(port), list[Answered]()
     start = time.perf_counter()
 
-    async def one(due: float) -> None:
+    async def one(due: float, request: Request) -> None:
         status = await pool.ask(request)
         answers.append(Answered(due, time.perf_counter() - start - due, status))
 
@@ -136,7 +136,7 @@ async def at_pace(port: int, request: Request, per_second: float, seconds: float
     while (due := number / per_second) < seconds:
         if (wait := due - (time.perf_counter() - start)) > 0:
             await asyncio.sleep(wait)
-        task = asyncio.create_task(one(due))
+        task = asyncio.create_task(one(due, requests[number % len(requests)]))
         running.add(task)
         task.add_done_callback(running.discard)
         number += 1

@@ -47,9 +47,9 @@ async def run(options: Options) -> Table:
 
 async def _overloaded(served: Running, capacity: float, seconds: float) -> Table:
     load, pings, others = await asyncio.gather(
-        apart(at_pace, served.port, dashboard(), FACTOR * capacity, seconds),
-        apart(at_pace, served.port, Request.get("/ping"), PINGS_PER_SECOND, seconds + AFTER_SECONDS),
-        apart(at_pace, served.port, viewer(GRACE), PINGS_PER_SECOND, seconds + AFTER_SECONDS),
+        apart(at_pace, served.port, [dashboard()], FACTOR * capacity, seconds),
+        apart(at_pace, served.port, [Request.get("/ping")], PINGS_PER_SECOND, seconds + AFTER_SECONDS),
+        apart(at_pace, served.port, [viewer(GRACE)], PINGS_PER_SECOND, seconds + AFTER_SECONDS),
     )
     good = sum(one.status == 200 and one.seconds <= 1 for one in load) / seconds
     during = [one.seconds for one in pings if one.began < seconds]

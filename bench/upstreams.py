@@ -1,4 +1,4 @@
-"""Mocks of AMS, Letta and LiteLLM in one process: static answers with little CPU, and a model that paces its tokens.
+"""Mocks of AMS, Letta, LiteLLM and Supabase in one process: static answers, and a model that paces its tokens.
 
 The model ``nN-dD`` answers with N tokens, D milliseconds apart if streamed.
 """
@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import orjson
 
+from app import devtokens
 from app.embedded.people import ADA
 
 AGENTS, MESSAGES = 50, 20
@@ -103,6 +104,7 @@ def _static() -> dict[bytes, bytes]:
     }
     models = {"object": "list", "data": [{"id": "n1-d0", "object": "model", "created": 1, "owned_by": "bench"}]}
     found: dict[bytes, object] = {
+        b"/auth/v1/.well-known/jwks.json": {"keys": [devtokens.signing_key().jwk]},
         b"/ams/me": me,
         b"/ams/health": {"status": "ok", "checks": {}},
         b"/litellm/v1/models": models,
@@ -137,6 +139,7 @@ class _Connection(asyncio.Protocol):
     """A connection of the gateway, with one request at a time."""
 
     static = _static()
+    key_sets = 0
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -165,6 +168,8 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         method, target, _ = head.split(b" ", 2)
         if method == b"GET":
+            if target.startswith(b"/auth/") and self._is_stuck():
+                return
             self._transport.write(self.static.get(target.partition(b"?")[0].rstrip(b"/"), _MISSING))
             return
         body = orjson.loads(asked)
@@ -177,6 +182,12 @@ class _Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_later(pause, self._transport.write, _completion(model, tokens))
         else:
             self._transport.write(_completion(model, tokens))
+
+    @classmethod
+    def _is_stuck(cls) -> bool:
+        """Return whether the issuer never answers: it publishes its keys once."""
+        cls.key_sets += 1
+        return cls.key_sets > 1
 
     async def _stream(self, model: str, tokens: int, pause: float) -> None:
         assert self._transport is not None

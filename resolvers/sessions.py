@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from clients.bounded import Lru
 from resolvers.principal import Principal
@@ -22,6 +22,7 @@ class Sessions:
         self._clock = clock
         self._revoked: Lru[str, float] = Lru(MAX_REVOKED)
         self._live: dict[str, set[Watch]] = {}
+        self._on_revoked: list[Callable[[Collection[str]], None]] = []
 
     def is_revoked(self, session_id: str) -> bool:
         """Return whether a session is revoked. A token without a session cannot be revoked."""
@@ -33,7 +34,13 @@ class Sessions:
     def revoke(self, session_id: str) -> None:
         """Refuse a session's tokens from now on, and end the session's connections."""
         self._revoked.put(session_id, self._clock() + REVOCATION_SECONDS)
+        for listener in self._on_revoked:
+            listener([session_id])
         self._end(_session(session_id))
+
+    def on_revoked(self, listener: Callable[[Collection[str]], None]) -> None:
+        """Call ``listener`` with the ids of sessions that are revoked."""
+        self._on_revoked.append(listener)
 
     def end_keys(self, key_ids: Iterable[str]) -> None:
         """End each connection whose token was verified with one of the given keys.

@@ -260,7 +260,7 @@ class Agent(Node):
     )
     messages: Annotated[MessageConnection, strawberry.lazy("schema.message")] | None = answered_by(
         _messages,
-        "Messages of the default conversation, oldest first. Without arguments, the page has the 20 newest messages.",
+        "Messages of the default conversation, oldest first. Without arguments, the page has the last 20 messages.",
         costs=[calls(), TWO_WAY_PAGE],
     )
     runs: Annotated[RunConnection, strawberry.lazy("schema.run")] | None = answered_by(

@@ -38,7 +38,7 @@ T = TypeVar("T", bound=type)
 
 _RUN = "The stream's run. Null for a completion."
 _MESSAGE_ID = "The id of the message that contains the text. Null in a completion."
-_APPEND = "Text to append to the text of earlier events with the same type and `messageId`."
+_APPEND = "The next piece of a text. Append it to the pieces of earlier events with the same type and `messageId`."
 
 
 async def _user_message_edge(stream: Parent[StreamRecord]) -> Edge[MessageRecord] | None:

@@ -121,7 +121,7 @@ class Session:
         """Close this socket before sign-in, so that a newer socket gets a slot."""
         if not self._over.done():
             self._over.set_result(
-                Closed(Close.INIT_TIMEOUT, "Too many clients have not sent connection_init. Connect again.")
+                Closed(Close.INIT_TIMEOUT, "Closed before connection_init, because too many connections wait. Retry.")
             )
 
     def _draining(self, stage: Stage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from hashlib import sha256
 
 from app.signin.claims import principal_of
@@ -42,8 +43,10 @@ class Authenticator:
         self._sessions = sessions or Sessions()
         self._secret = None if secret is None else secret_key(secret)
         self._keys = keys
-        self._removals = 0
         self._verified: Lru[bytes, Principal] = Lru(_CACHE_SIZE)
+        self._sessions.on_revoked(self._evict_all)
+        if keys is not None:
+            keys.on_removed(self._evict_all)
 
     async def principal(self, authorization: str | None) -> Principal:
         """Verify the token in an ``Authorization`` header, and return the token's user.
@@ -53,31 +56,30 @@ class Authenticator:
             Forbidden: reason ``ANONYMOUS``, for a user who has not signed up.
             UpstreamUnavailable, Overloaded: the issuer's keys are needed and cannot be fetched (``ISSUER``).
         """
-        token = bearer(authorization)
-        self._follow_keys()
-        digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
-        cached = self._verified.get(digest)
-        principal = cached or await self._verify(token)
+        digest = sha256((authorization or "").encode("utf-8", "surrogatepass")).digest()
+        principal = self._verified.get(digest)
+        if principal is None:
+            principal = await self._verify(bearer(authorization))
+            self.check(principal)
+            self._verified.put(digest, principal)
         if principal.expires_at + LEEWAY_SECONDS <= time.time():
             raise token_expired()
-        self.check(principal)
-        if cached is None:
-            self._verified.put(digest, principal)
         return principal
 
     def check(self, principal: Principal) -> None:
-        """Raise Unauthenticated (``TOKEN_REVOKED``) if the user's session is revoked."""
+        """Check whether a verified token is still valid.
+
+        Raises:
+            Unauthenticated: the session is revoked (``TOKEN_REVOKED``), or the issuer has removed the token's key
+                (``TOKEN_INVALID``).
+        """
         if self._sessions.is_revoked(principal.session_id):
             raise token_revoked()
+        if self._keys is not None and principal.key_id and self._keys.known(principal.key_id) is None:
+            raise invalid("the issuer has removed the token's key")
 
-    def _follow_keys(self) -> None:
-        """Refresh the issuer's keys if they are old. If the issuer has removed a key, clear the cache of tokens."""
-        if self._keys is None:
-            return
-        self._keys.refresh_if_due()
-        if self._keys.removals != self._removals:
-            self._removals = self._keys.removals
-            self._verified = Lru(_CACHE_SIZE)
+    def _evict_all(self, _: Collection[str]) -> None:
+        self._verified = Lru(_CACHE_SIZE)
 
     async def _verify(self, token: Token) -> Principal:
         algorithm, key_id = header_of(token)

@@ -1,6 +1,6 @@
 """Caches the public keys from the token issuer's JWK Set.
 
-The keys are refreshed in the background, so a request with a known key does not wait. If the issuer is down, the known
+The keys are refreshed by a timer, so a request with a known key does not wait. If the issuer is down, the known
 keys stay valid. A key is removed only if two responses lack the key, because a cache in front of the issuer can be
 outdated. Unknown key ids cause at most one fetch per cool-down, so that invented ids do not overload the issuer.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from app.signin.errors import invalid
 from app.signin.keys import VerifyingKey
@@ -35,40 +35,37 @@ class IssuerKeys:
     """The cached keys of one issuer.
 
     Attributes:
-        removals: how often the issuer has removed or replaced keys. Tokens that these keys verified become invalid.
         fetches: the number of fetches.
 
     Args:
         fetch: fetches the keys.
-        on_removed: called with the ids of removed and replaced keys.
         clock: returns the time in seconds.
     """
 
     def __init__(
         self,
         fetch: Fetch,
-        on_removed: Callable[[set[str]], None] = lambda _: None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fetch = fetch
-        self._on_removed = on_removed
+        self._on_removed: list[Callable[[Collection[str]], None]] = []
         self._clock = clock
         self._missing: set[str] = set()
         self._keys: Mapping[str, VerifyingKey] = {}
-        self._fetched_at = float("-inf")
         self._tried_at = float("-inf")
         self._is_down = False
         self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._waiting = 0
-        self.removals = 0
         self.fetches = 0
 
-    def refresh_if_due(self) -> None:
-        """Refresh the keys in the background if they are old, or if the last response lacked a known key."""
-        now = self._clock()
-        if now - self._fetched_at >= (COOL_DOWN_SECONDS if self._missing else REFRESH_SECONDS) and self._is_cool(now):
-            self.refresh()
+    def on_removed(self, listener: Callable[[Collection[str]], None]) -> None:
+        """Call ``listener`` with the ids of keys that the issuer removes or replaces.
+
+        Tokens that such a key has verified are not valid any more.
+        """
+        self._on_removed.append(listener)
 
     def known(self, key_id: str) -> VerifyingKey | None:
         """Return the cached key with this id, or ``None``."""
@@ -96,13 +93,17 @@ class IssuerKeys:
     def refresh(self) -> asyncio.Task[None]:
         """Begin to fetch the keys, unless a fetch is in progress. Return the fetch's task."""
         if self._task is None:
+            if self._timer is not None:
+                self._timer.cancel()
             self._tried_at = self._clock()
             self._task = asyncio.create_task(self._fetch_keys())
             self._task.add_done_callback(self._fetch_ended)
         return self._task
 
     async def aclose(self) -> None:
-        """Cancel the fetch in progress, if any."""
+        """Cancel the next refresh, and the fetch in progress."""
+        if self._timer is not None:
+            self._timer.cancel()
         if (task := self._task) is not None:
             task.cancel()
             await asyncio.wait([task])
@@ -122,22 +123,25 @@ class IssuerKeys:
 
     async def _fetch_keys(self) -> None:
         self.fetches += 1
+        self._is_down = True
         try:
             keys = await self._fetch()
         except GatewayError:
-            self._is_down = True
             return
         self._is_down = False
-        self._fetched_at = self._clock()
         missing = self._keys.keys() - keys.keys()
         kept = {key_id: self._keys[key_id] for key_id in missing - self._missing}
         replaced = {key_id for key_id, key in self._keys.items() if keys.get(key_id, key) != key}
         self._keys, self._missing = {**kept, **keys}, set(kept)
         if removed := (missing - kept.keys()) | replaced:
-            self.removals += 1
-            self._on_removed(removed)
+            for listener in self._on_removed:
+                listener(removed)
 
     def _fetch_ended(self, task: asyncio.Task[None]) -> None:
         self._task = None
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            return
+        seconds = COOL_DOWN_SECONDS if self._is_down or self._missing else REFRESH_SECONDS
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.refresh)
+        if (error := task.exception()) is not None:
             raise error

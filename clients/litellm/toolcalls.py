@@ -93,7 +93,7 @@ class CallNumbers:
         self._last: _Call | None = None
 
     def numbered(self, pieces: Sequence[CallPiece]) -> list[CallPiece]:
-        """Set each piece's ``index`` to the number of the piece's tool call.
+        """Set the ``index`` of each piece of a tool call to the tool call's number.
 
         Repeated pieces are removed.
 

@@ -49,7 +49,7 @@ _DECODER = msgspec.msgpack.Decoder(list[_Row])
 
 
 class Block:
-    """Consecutive entries of a log. Small entries are packed, and large entries stay unpacked.
+    """Consecutive entries of a log. Small entries are compressed together; large entries are stored separately.
 
     A block also stores its joined deltas if they are few. ``held`` is the size of text and upstream bytes.
     """

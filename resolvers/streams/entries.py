@@ -78,7 +78,7 @@ class Entries:
         return count >= PIECE + _UNPACKED and count % _UNPACKED == 0
 
     def pack_taken(self, position: int, *, keep_raw: bool) -> None:
-        """Pack old entries that all readers have read. If ``keep_raw`` is False, drop the entries' upstream bytes."""
+        """Compress old entries that all readers have read. Unless ``keep_raw``, delete their upstream bytes."""
         taken = min(position, len(self) - _UNPACKED)
         while taken - self._recent_start >= PIECE:
             self._pack_oldest(PIECE, keep_raw=keep_raw)

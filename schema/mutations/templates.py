@@ -15,7 +15,7 @@ from schema.outcomes import Payload, PayloadRecord, done_by, payload
 from schema.template import Template, TemplateEdge, TemplateVersion
 
 
-@strawberry.input(description="The Agent File (a template version's definition) to publish.")
+@strawberry.input(description="The Agent File to publish as a new version of a template.")
 class PublishTemplateInput:
     source: str = described(
         "The Agent File: YAML or JSON text, at most 500,000 bytes. The Agent File contains the template's name and "

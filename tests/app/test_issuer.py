@@ -5,12 +5,15 @@ from collections.abc import Mapping
 
 import pytest
 
-from app.signin.issuer import COOL_DOWN_SECONDS, MAX_WAITING, REFRESH_SECONDS, IssuerKeys
+from app.signin import issuer
+from app.signin.issuer import COOL_DOWN_SECONDS, MAX_WAITING, IssuerKeys
 from app.signin.keys import VerifyingKey
 from clients.codes import Reason
-from clients.errors import GatewayError, Overloaded, Service, Unauthenticated, UpstreamUnavailable
+from clients.errors import Overloaded, Service, Unauthenticated, UpstreamUnavailable
 from tests.support.scripted_streams import refuses
+from tests.support.stack import until
 
+DOWN = UpstreamUnavailable("down", reason=Reason.CONNECT, service=Service.SUPABASE)
 OLD, NEW = VerifyingKey("ES256", "old"), VerifyingKey("ES256", "new")
 
 
@@ -20,11 +23,12 @@ class Project:
     def __init__(self, **keys: VerifyingKey) -> None:
         self.now = 1000.0
         self.published: Mapping[str, VerifyingKey] = keys
-        self.failure: GatewayError | None = None
+        self.failure: Exception | None = None
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.removed: list[str] = []
-        self.keys = IssuerKeys(self.fetch, self.removed.extend, clock=lambda: self.now)
+        self.keys = IssuerKeys(self.fetch, clock=lambda: self.now)
+        self.keys.on_removed(self.removed.extend)
 
     async def fetch(self) -> Mapping[str, VerifyingKey]:
         await self.may_answer.wait()
@@ -33,7 +37,7 @@ class Project:
         return self.published
 
     def fail(self) -> None:
-        self.failure = UpstreamUnavailable("down", reason=Reason.CONNECT, service=Service.SUPABASE)
+        self.failure = DOWN
 
 
 async def test_many_requests_at_the_start_cause_one_fetch() -> None:
@@ -58,22 +62,61 @@ async def test_a_new_key_is_found_by_the_fetch_that_its_first_token_causes() -> 
     project.now += COOL_DOWN_SECONDS
     project.published = {"a": OLD, "b": NEW}
     assert await asyncio.gather(*(project.keys.fetched("b") for _ in range(200))) == [NEW] * 200
-    assert (project.keys.fetches, project.keys.removals) == (2, 0)
+    assert (project.keys.fetches, project.removed) == (2, [])
 
 
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refresh keys without a pause."""
+    monkeypatch.setattr(issuer, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(issuer, "COOL_DOWN_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("soon")
 async def test_known_keys_are_refreshed_in_the_background() -> None:
     project = Project(a=OLD)
     await project.keys.refresh()
-    project.now += REFRESH_SECONDS
     project.may_answer.clear()
-    project.keys.refresh_if_due()
+    await until(lambda: project.keys.fetches == 2)
     assert project.keys.known("a") is OLD
-    refreshed = project.keys.refresh()
     project.published = {"a": OLD, "b": NEW}
     project.may_answer.set()
-    await refreshed
-    assert (project.keys.known("a"), project.keys.known("b")) == (OLD, NEW)
-    assert (project.keys.fetches, project.keys.removals) == (2, 0)
+    await until(lambda: project.keys.known("b") is NEW)
+    assert project.keys.known("a") is OLD
+    assert not project.removed
+    await project.keys.aclose()
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("a bug"), DOWN])
+async def test_keys_are_fetched_again_soon_after_a_failure(monkeypatch: pytest.MonkeyPatch, failure: Exception) -> None:
+    monkeypatch.setattr(issuer, "COOL_DOWN_SECONDS", 0.0)
+    project = Project(a=OLD)
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    project.failure = failure
+    await asyncio.wait([project.keys.refresh()])
+    project.failure = None
+    await until(lambda: project.keys.known("a") is OLD)
+    await project.keys.aclose()
+
+
+async def test_keys_are_fetched_again_soon_if_one_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(issuer, "COOL_DOWN_SECONDS", 0.0)
+    project = Project(a=OLD)
+    await project.keys.refresh()
+    project.published = {"b": NEW}
+    await project.keys.refresh()
+    await until(lambda: project.removed == ["a"])
+    await project.keys.aclose()
+
+
+@pytest.mark.usefixtures("soon")
+async def test_no_refresh_follows_the_end() -> None:
+    project = Project(a=OLD)
+    await project.keys.refresh()
+    await project.keys.aclose()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert project.keys.fetches == 1
 
 
 async def test_a_key_is_removed_if_two_answers_lack_it() -> None:
@@ -82,11 +125,9 @@ async def test_a_key_is_removed_if_two_answers_lack_it() -> None:
     project.published = {}
     await project.keys.refresh()
     assert project.keys.known("a") is OLD
-    project.now += COOL_DOWN_SECONDS
-    project.keys.refresh_if_due()
     await project.keys.refresh()
     assert project.keys.known("a") is None
-    assert (project.keys.removals, project.removed) == (1, ["a"])
+    assert project.removed == ["a"]
 
 
 async def test_a_key_that_one_answer_lacks_is_kept() -> None:
@@ -96,7 +137,7 @@ async def test_a_key_that_one_answer_lacks_is_kept() -> None:
         project.published = published
         await project.keys.refresh()
         assert project.keys.known("a") is OLD
-    assert project.keys.removals == 0
+    assert not project.removed
 
 
 async def test_a_replaced_key_is_removed_at_once() -> None:
@@ -113,8 +154,7 @@ async def test_while_the_issuer_is_down_known_keys_verify_and_unknown_ones_are_r
     await project.keys.refresh()
     project.fail()
     for _ in range(5):
-        project.now += REFRESH_SECONDS
-        project.keys.refresh_if_due()
+        project.now += COOL_DOWN_SECONDS
         assert project.keys.known("a") is OLD
         with refuses(UpstreamUnavailable, "ISSUER"):
             await project.keys.fetched("b")

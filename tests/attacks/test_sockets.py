@@ -138,7 +138,7 @@ async def test_anonymous_sockets_past_the_bound_evict_the_oldest(target: Target)
         for gone in held[: len(more)]:
             assert await gone.closed() == (
                 4408,
-                "Too many clients have not sent connection_init. Connect again.",
+                "Closed before connection_init, because too many connections wait. Retry.",
             )
         for stays in (held[-1], more[-1]):
             await stays.sign_in(target.token())
