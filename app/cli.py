@@ -73,6 +73,11 @@ def _parser() -> argparse.ArgumentParser:
         help="compare FILE with the schema; if they differ, print the difference and exit with 1",
     )
     schema.add_argument("--federation", action="store_true", help="print the Apollo Federation subgraph")
+    schema.add_argument(
+        "--no-rules",
+        action="store_true",
+        help="with --federation: omit @authenticated and @requiresScopes, for routers that do not support them",
+    )
     schema.set_defaults(run="app.commands.schema:run")
     return parser
 

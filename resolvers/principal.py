@@ -12,6 +12,21 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+class Scope(StrEnum):
+    """A permission that a field can require (``@requiresScopes``)."""
+
+    ADMIN = "admin"
+
+
+_SCOPES = {Role.USER: frozenset[str](), Role.ADMIN: frozenset[str]({Scope.ADMIN})}
+"""The scopes of each role."""
+
+
+def scopes_of(role: Role) -> frozenset[str]:
+    """Return the scopes that a role has."""
+    return _SCOPES[role]
+
+
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """A signed-in user. Only ``app.signin`` and ``app.rest.secrets`` create instances, from a verified token or secret.
 

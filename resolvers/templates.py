@@ -3,8 +3,7 @@
 from strawberry import Parent
 
 from clients.ams import PublishedVersion, TemplateRecord, TemplateValidation, TemplateVersionRecord
-from clients.codes import Reason
-from clients.errors import Forbidden, NotFound
+from clients.errors import NotFound
 from resolvers import checks
 from resolvers.context import RequestContext
 from resolvers.info import Info
@@ -12,7 +11,6 @@ from resolvers.loader_keys import VersionKey
 from resolvers.loaders import prime_all
 from resolvers.owned import not_found
 from resolvers.paging import Edge, Page, Window, decode_cursor, encode_cursor, not_of_this_list, page
-from resolvers.principal import Role
 
 
 async def by_slug(context: RequestContext, slug: str) -> TemplateRecord:
@@ -82,12 +80,9 @@ async def publish(context: RequestContext, source: str, key: str | None) -> Publ
     """Publish an Agent File.
 
     Raises:
-        Forbidden: the user is not an admin. AMS is not called.
         Invalid: reason ``TEMPLATE_INVALID``.
         Conflict: reason ``VERSION_EXISTS`` or ``KEY_REUSED``.
     """
-    if context.principal.role is not Role.ADMIN:
-        raise Forbidden("Only users with the role `ADMIN` can publish templates.", reason=Reason.ROLE)
     text, sent = checks.source(source), checks.header_key(key)
     ams, user_id = context.resources.ams, context.principal.user_id
     published = await ams.publish_template(context.scope, user_id, text, sent)

@@ -20,7 +20,7 @@ from resolvers.owned import OwnedAgent, OwnedConversation, OwnedRun
 from resolvers.paging import DEFAULT_PAGE, Page, window
 from resolvers.runs import AgentStatus
 from schema.arguments import After, Before, First, Last
-from schema.base import answered_by, derived, described, entity, enum, optional, shows
+from schema.base import answered_by, derived, described, entity, enum, object_type, optional, shows
 from schema.connections import CountedConnection, TwoWayEdge
 from schema.costs import LIMITED, PAGE, SHARED, TWO_WAY_PAGE, assumed, calls
 from schema.node import Node, template_slug
@@ -270,7 +270,7 @@ class Agent(Node):
     updated_at: datetime | None = described("When AMS last changed its record of the agent.")
 
 
-@strawberry.type(description="A page of agents, newest first.")
+@object_type("A page of agents, newest first.")
 class AgentConnection(CountedConnection[Agent]):
     """A Relay connection of agents."""
 

@@ -13,6 +13,8 @@ import strawberry
 from strawberry import UNSET
 from strawberry.schema_directive import Location
 
+from schema.access import SIGNED_IN, Access
+
 T = TypeVar("T", bound=type)
 
 LEVELS = "The list depths that the directive covers: 0 is the field itself, 1 is each item of its list."
@@ -42,17 +44,24 @@ def reads(*records: type) -> Callable[[T], T]:
     return bind
 
 
-def shows(description: str, *records: type, name: str | None = None) -> Callable[[T], T]:
+def object_type(description: str, *, name: str | None = None, access: Access = SIGNED_IN) -> Callable[[T], T]:
+    """Declare an object type whose fields need ``access``. Use this instead of ``strawberry.type``."""
+    return lambda cls: strawberry.type(cls, name=name, description=description, directives=[access])
+
+
+def shows(description: str, *records: type, name: str | None = None, access: Access = SIGNED_IN) -> Callable[[T], T]:
     """Declare an object type that represents the given record classes. Use this instead of ``strawberry.type``."""
-    return lambda cls: strawberry.type(reads(*records)(cls), name=name, description=description)
+    return lambda cls: object_type(description, name=name, access=access)(reads(*records)(cls))
 
 
-def entity(description: str, *records: type) -> Callable[[T], T]:
+def entity(description: str, *records: type, access: Access = SIGNED_IN) -> Callable[[T], T]:
     """Declare an Apollo Federation entity that represents the given record classes.
 
     ``schema.node.resolve`` reads an entity by its id.
     """
-    return lambda cls: strawberry.federation.type(reads(*records)(cls), keys=["id"], description=description)
+    return lambda cls: strawberry.federation.type(
+        reads(*records)(cls), keys=["id"], description=description, directives=[access]
+    )
 
 
 def answered_by(
@@ -63,6 +72,7 @@ def answered_by(
     levels: Sequence[int] = UNSET,
     arguments: Mapping[str, str] = MappingProxyType({}),
     costs: Sequence[object] = (),
+    access: Access | None = None,
     **more: Any,
 ) -> Any:
     """Declare a field that has a resolver.
@@ -74,9 +84,11 @@ def answered_by(
         levels: the list depths of ``@semanticNonNull``.
         arguments: descriptions of the resolver's arguments, by Python name.
         costs: directives of ``schema.costs``.
+        access: who may read the field. Required for a root field. Other fields have the rule of their type, and
+            ``access`` adds a rule.
         more: further arguments of ``strawberry.field``.
     """
-    directives = [*([] if optional else [SemanticNonNull(levels=levels)]), *costs]
+    directives = [*_rules(access), *([] if optional else [SemanticNonNull(levels=levels)]), *costs]
     field = strawberry.field(resolver=resolver, description=description, directives=directives, **more)
     return _explained(field, arguments)
 
@@ -87,9 +99,15 @@ def derived(
     *,
     arguments: Mapping[str, str] = MappingProxyType({}),
     costs: Sequence[object] = (),
+    access: Access | None = None,
 ) -> Any:
     """Declare a field with a resolver and without ``@semanticNonNull``. For the arguments see ``answered_by``."""
-    return _explained(strawberry.field(resolver=resolver, description=description, directives=costs), arguments)
+    directives = [*_rules(access), *costs]
+    return _explained(strawberry.field(resolver=resolver, description=description, directives=directives), arguments)
+
+
+def _rules(access: Access | None) -> Sequence[object]:
+    return () if access is None else (access,)
 
 
 def _explained(field: Any, arguments: Mapping[str, str]) -> Any:

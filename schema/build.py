@@ -18,12 +18,13 @@ from graphql import (
     Undefined,
     get_named_type,
 )
-from strawberry.federation.schema_directives import Cost
+from strawberry.federation.schema_directives import Authenticated, Cost, RequiresScopes
 from strawberry.schema.config import StrawberryConfig
 
 from clients.codes import ErrorCode
 from schema.base import LEVELS
 from schema.federation import VERSION, federated
+from schema.guards import enforce
 from schema.message import Message
 from schema.mutation import Mutation
 from schema.outcomes import UserError
@@ -31,6 +32,8 @@ from schema.query import Query
 from schema.scalars import DATE, DATE_TIME, DECIMAL
 from schema.stream import StreamEvent
 from schema.subscription import Subscription
+
+_OF_OBJECTS = (Authenticated, Cost, RequiresScopes)
 
 
 @cache
@@ -50,17 +53,18 @@ def build_schema() -> strawberry.Schema:
         if isinstance(kind, GraphQLInputObjectType):
             kind.is_one_of = kind.extensions["strawberry-definition"].is_one_of  # Strawberry itself checks too late
         elif isinstance(kind, GraphQLInterfaceType):
-            _leave_costs_to_objects(kind)
+            _leave_to_objects(kind)
     for levels in [directive.args["levels"] for directive in schema._schema.directives if "levels" in directive.args]:
         levels.description = LEVELS  # Strawberry omits the description
+    enforce(schema._schema)
     return schema
 
 
-def _leave_costs_to_objects(kind: GraphQLInterfaceType) -> None:
-    """Remove ``@cost`` from an interface's fields, because composers accept the directive only on objects."""
+def _leave_to_objects(kind: GraphQLInterfaceType) -> None:
+    """Remove costs and rules from an interface's fields: composers accept these directives only on objects."""
     for field in kind.fields.values():
         shown = copy(field.extensions["strawberry-definition"])
-        shown.directives = [one for one in shown.directives if not isinstance(one, Cost)]
+        shown.directives = [one for one in shown.directives if not isinstance(one, _OF_OBJECTS)]
         field.extensions["strawberry-definition"] = shown
 
 

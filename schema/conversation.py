@@ -15,7 +15,7 @@ from resolvers.info import Info
 from resolvers.owned import OwnedConversation, ref_of
 from resolvers.paging import Page, window
 from schema.arguments import After, Before, First, Last
-from schema.base import answered_by, described, entity
+from schema.base import answered_by, described, entity, object_type
 from schema.connections import Connection, Edge
 from schema.costs import SHARED, TWO_WAY_PAGE, calls
 from schema.node import Node
@@ -62,7 +62,7 @@ class Conversation(Node):
     created_at: datetime | None = described("When the conversation was created. Null for a default conversation.")
 
 
-@strawberry.type(description="A page of conversations, newest first.")
+@object_type("A page of conversations, newest first.")
 class ConversationConnection(Connection[Conversation]):
     """A Relay connection of conversations."""
 

@@ -15,6 +15,7 @@ from graphql import (
     DirectiveNode,
     FieldDefinitionNode,
     SchemaDefinitionNode,
+    StringValueNode,
     TypeDefinitionNode,
     Visitor,
     parse,
@@ -33,6 +34,7 @@ from resolvers.context import RequestContext
 from resolvers.info import Info
 from resolvers.owned import not_found
 from schema import costs
+from schema.access import DEFINITIONS, SIGNED_IN
 from schema.base import SemanticNonNull, described, shows
 from schema.node import MAX_NODES, Node, at_most, resolve_each
 
@@ -40,6 +42,7 @@ VERSION: Literal["2.9"] = "2.9"
 """The Federation version. A composer refuses a subgraph whose version is newer than the composer's."""
 
 _DIRECTIVES = frozenset({"key", "shareable"})
+_RULES = frozenset({"authenticated", "requiresScopes"})
 _MACHINERY = frozenset({"_Any", "_Entity", "_Service"})
 _FIELDS = frozenset({"_entities", "_service"})
 
@@ -141,7 +144,7 @@ def federated(query: type) -> type:
         resolver=resolver,
         description="Apollo Federation: returns entities by their keys. A failed item is null with an error at its "
         "path, as in `nodes`.",
-        directives=[SemanticNonNull(levels=[1]), costs.assumed(MAX_NODES)],
+        directives=[SIGNED_IN, SemanticNonNull(levels=[1]), costs.assumed(MAX_NODES)],
         metadata={costs.SIZED_BY: "representations"},
     )
     service_field: Any = strawberry.field(
@@ -162,10 +165,16 @@ def subgraph_sdl(schema: strawberry.Schema) -> str:
 
 
 @cache
+def unruled_subgraph_sdl(schema: strawberry.Schema) -> str:
+    """Return the SDL for composition without rules: some routers refuse a supergraph that has the rules' directives."""
+    return _without(subgraph_sdl(schema), _is_rule)
+
+
+@cache
 def graph_sdl(schema: strawberry.Schema) -> str:
-    """Return the SDL for clients, with IBM's cost directives and without federation."""
+    """Return the SDL for clients: without federation, and with the definitions of costs and rules."""
     text = _without(schema.as_str(), lambda node: _is_machinery(node) or _is_for_composers(node))
-    return costs.with_text_weights(text) + costs.DEFINITIONS
+    return costs.with_text_weights(text) + costs.DEFINITIONS + DEFINITIONS
 
 
 def _is_machinery(node: AstNode) -> bool:
@@ -178,6 +187,12 @@ def _is_for_composers(node: AstNode) -> bool:
     if isinstance(node, DirectiveNode):
         return node.name.value in _DIRECTIVES
     return isinstance(node, SchemaDefinitionNode)
+
+
+def _is_rule(node: AstNode) -> bool:
+    if isinstance(node, DirectiveNode):
+        return node.name.value in _RULES
+    return isinstance(node, StringValueNode) and node.value in {f"@{name}" for name in _RULES}
 
 
 def _without(text: str, dropped: Callable[[AstNode], bool]) -> str:

@@ -17,7 +17,7 @@ from clients.letta.records import StepRecord
 from resolvers import conversations, runs
 from resolvers.info import Info
 from resolvers.owned import OwnedConversation
-from schema.base import answered_by, described, entity, enum, shows
+from schema.base import answered_by, described, entity, enum, object_type, shows
 from schema.connections import TwoWayConnection, TwoWayEdge
 from schema.costs import assumed, calls
 from schema.node import Node
@@ -185,7 +185,7 @@ class OpaqueMessage(Message):
     json: JSON = described("The whole message, as JSON.")
 
 
-@strawberry.type(description="A page of messages, oldest first.")
+@object_type("A page of messages, oldest first.")
 class MessageConnection(TwoWayConnection[Message]):
     """A Relay connection of messages."""
 

@@ -13,6 +13,7 @@ from resolvers import outcomes, users
 from resolvers.info import Info
 from resolvers.outcomes import Outcome, outcome_of
 from schema import costs
+from schema.access import Access
 from schema.base import answered_by, described, shows
 from schema.run import Run, run_of
 
@@ -27,9 +28,14 @@ class PayloadRecord(msgspec.Struct, kw_only=True):
 
 
 def done_by(
-    record: type[P], resolver: Callable[..., Awaitable[P]], description: str, *outcomes: type, calls: int
+    record: type[P],
+    resolver: Callable[..., Awaitable[P]],
+    description: str,
+    *outcomes: type,
+    access: Access,
+    calls: int,
 ) -> Any:
-    """Declare a mutation, its possible ``errors`` and its number of upstream calls.
+    """Declare a mutation, its possible ``errors``, who may call it, and its number of upstream calls.
 
     The resolver does not reuse earlier reads. An error that has an outcome becomes the ``errors`` of a ``record``.
     """
@@ -47,7 +53,7 @@ def done_by(
 
     names = ", ".join(f"`{kind.__name__}`" for kind in outcomes)
     description = f"{description} Possible `errors`: {names}." if names else description
-    return strawberry.field(resolver=done, description=description, directives=[costs.calls(calls)])
+    return strawberry.field(resolver=done, description=description, directives=[access, costs.calls(calls)])
 
 
 def payload(record: type) -> Callable[[T], T]:

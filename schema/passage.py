@@ -2,10 +2,8 @@
 
 from datetime import datetime
 
-import strawberry
-
 from clients.letta import records
-from schema.base import described, entity, shows
+from schema.base import described, entity, object_type, shows
 from schema.connections import Connection, Edge
 from schema.node import Node
 
@@ -17,7 +15,7 @@ class Passage(Node):
     created_at: datetime | None = described("When the passage was stored.")
 
 
-@strawberry.type(description="A page of passages, newest first.")
+@object_type("A page of passages, newest first.")
 class PassageConnection(Connection[Passage]):
     """A Relay connection of passages."""
 

@@ -14,6 +14,7 @@ from resolvers.paging import Page, window
 from resolvers.platform import PlatformRecord
 from resolvers.principal import Principal
 from resolvers.streams.stream import Stream as StreamRecord
+from schema.access import SIGNED_IN
 from schema.agent import Agent
 from schema.arguments import After, First
 from schema.base import answered_by, derived
@@ -108,36 +109,45 @@ async def _platform(info: Info) -> PlatformRecord:
     "and has a NOT_FOUND error."
 )
 class Query:
-    viewer: User = derived(_viewer, "The signed-in user.")
-    node: Node | None = answered_by(_node, "Returns a node by its global id.", costs=[calls()])
+    viewer: User = derived(_viewer, "The signed-in user.", access=SIGNED_IN)
+    node: Node | None = answered_by(_node, "Returns a node by its global id.", access=SIGNED_IN, costs=[calls()])
     nodes: list[Node | None] = answered_by(
         _nodes,
         "Returns nodes by their global ids, in the order of the ids. An item that fails is null, and `errors` has an "
         "error with the item's path.",
         levels=[1],
+        access=SIGNED_IN,
         costs=[assumed(MAX_NODES)],
         metadata={SIZED_BY: "ids"},
     )
-    agent: Agent | None = answered_by(_agent, "Returns one of the user's agents.", costs=[SHARED])
+    agent: Agent | None = answered_by(_agent, "Returns one of the user's agents.", access=SIGNED_IN, costs=[SHARED])
     conversation: Conversation | None = answered_by(
-        _conversation, "Returns a conversation with one of the user's agents.", costs=[calls()]
+        _conversation, "Returns a conversation with one of the user's agents.", access=SIGNED_IN, costs=[calls()]
     )
-    run: Run | None = answered_by(_run, "Returns a run of one of the user's agents.", costs=[calls()])
+    run: Run | None = answered_by(_run, "Returns a run of one of the user's agents.", access=SIGNED_IN, costs=[calls()])
     stream: Stream | None = answered_by(
-        _stream, "Returns one of the user's streams. After the stream's `expiresAt`, the field fails with NOT_FOUND."
+        _stream,
+        "Returns one of the user's streams. After the stream's `expiresAt`, the field fails with NOT_FOUND.",
+        access=SIGNED_IN,
     )
     template: Template | None = answered_by(
-        _template, "Returns a template that the user has permission to use.", costs=[SHARED]
+        _template, "Returns a template that the user has permission to use.", access=SIGNED_IN, costs=[SHARED]
     )
     templates: TemplateConnection | None = answered_by(
-        _templates, "Templates that the user has permission to use, in AMS's order.", costs=[calls(), PAGE]
+        _templates,
+        "Templates that the user has permission to use, in AMS's order.",
+        access=SIGNED_IN,
+        costs=[calls(), PAGE],
     )
     template_validation: TemplateValidationType | None = answered_by(
-        _template_validation, "Validates an Agent File without publishing it.", costs=[calls()]
+        _template_validation, "Validates an Agent File without publishing it.", access=SIGNED_IN, costs=[calls()]
     )
     models: list[Model] | None = answered_by(
         _models,
         "Models that the user can call with the user's LiteLLM key, sorted by name.",
+        access=SIGNED_IN,
         costs=[SHARED, assumed(100)],
     )
-    platform: Platform = derived(_platform, "The state of the gateway and of the services behind it.", costs=[calls(3)])
+    platform: Platform = derived(
+        _platform, "The state of the gateway and of the services behind it.", access=SIGNED_IN, costs=[calls(3)]
+    )

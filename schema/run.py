@@ -12,7 +12,7 @@ from clients.letta.records import RunRecord, RunStatus, StepRecord, StepStatus
 from resolvers import runs, turns
 from resolvers.info import Info
 from resolvers.owned import OwnedAgent, OwnedConversation, OwnedRun, default_conversation
-from schema.base import answered_by, described, entity, enum
+from schema.base import answered_by, described, entity, enum, object_type
 from schema.connections import Connection, Edge
 from schema.costs import assumed, calls
 from schema.model import Model, called_model
@@ -98,7 +98,7 @@ class Run(Node):
     time_to_first_token_ms: int | None = described("Time from the run's start to its first token, in milliseconds.")
 
 
-@strawberry.type(description="A page of runs, newest first.")
+@object_type("A page of runs, newest first.")
 class RunConnection(Connection[Run]):
     """A Relay connection of runs."""
 

@@ -24,7 +24,7 @@ from resolvers.sources.turn_events import MessageAdded as MessageAddedEvent
 from resolvers.sources.turn_events import TurnStarted, sent_message, user_message
 from resolvers.streams import events
 from resolvers.streams.stream import Stream as StreamRecord
-from schema.base import answered_by, derived, described, shows
+from schema.base import answered_by, derived, described, object_type, shows
 from schema.costs import calls
 from schema.message import MessageEdge
 from schema.node import Node
@@ -143,7 +143,7 @@ def _sent_message_edge(delivery: Parent[events.Delivery[events.Started]]) -> Edg
     return None if sent is None else message_edge(sent)
 
 
-@strawberry.type(description="The first event of every stream.")
+@object_type("The first event of every stream.")
 @_delivers(events.Started, TurnStarted)
 class StreamStarted(StreamEvent):
     stream: Stream = derived(_stream, "The stream that has started.")
@@ -165,21 +165,21 @@ class StreamStarted(StreamEvent):
     )
 
 
-@strawberry.type(description="A piece of the answer's text.")
+@object_type("A piece of the answer's text.")
 @_delivers(events.TextDelta)
 class TextDelta(StreamEvent):
     message_id: ID | None = _of_event(_MESSAGE_ID)
     text: str = _of_event(_APPEND)
 
 
-@strawberry.type(description="A piece of the model's reasoning.")
+@object_type("A piece of the model's reasoning.")
 @_delivers(events.ReasoningDelta)
 class ReasoningDelta(StreamEvent):
     message_id: ID | None = _of_event(_MESSAGE_ID)
     text: str = _of_event(_APPEND)
 
 
-@strawberry.type(description="A piece of a tool call that the model requests.")
+@object_type("A piece of a tool call that the model requests.")
 @_delivers(events.ToolCallDelta)
 class ToolCallDelta(StreamEvent):
     message_id: ID | None = _of_event("The id of the message that contains the tool call. Null in a completion.")
@@ -195,13 +195,13 @@ def _edge(delivery: Parent[events.Delivery[MessageAddedEvent]]) -> Edge[MessageR
     return message_edge(delivery.event.message)
 
 
-@strawberry.type(description="A message in the answer is complete and has its final id.")
+@object_type("A message in the answer is complete and has its final id.")
 @_delivers(MessageAddedEvent)
 class MessageAdded(StreamEvent):
     edge: MessageEdge = derived(_edge, "The message as an edge of `messages`.")
 
 
-@strawberry.type(description="The turn waits for the user's decision on tool calls. Answer with `respondToApproval`.")
+@object_type("The turn waits for the user's decision on tool calls. Answer with `respondToApproval`.")
 @_delivers(ApprovalRequestedEvent)
 class ApprovalRequested(StreamEvent):
     edge: MessageEdge = derived(_edge, "The `ApprovalRequestMessage` as an edge of `messages`.")
@@ -215,7 +215,7 @@ async def _ended_conversation(delivery: Parent[events.Delivery[events.Ended]], i
     return await conversations.by_ref_or_none(info.context, conversation)
 
 
-@strawberry.type(description="The last event of every stream, sent exactly once.")
+@object_type("The last event of every stream, sent exactly once.")
 @_delivers(events.Ended)
 class StreamEnded(StreamEvent):
     outcome: StreamOutcome = _of_event("How the stream ended.")
@@ -233,8 +233,8 @@ class StreamEnded(StreamEvent):
     )
 
 
-@strawberry.type(
-    description="The gateway ended this subscription, and the stream continues. Subscribe again with this event's "
+@object_type(
+    "The gateway ended this subscription, and the stream continues. Subscribe again with this event's "
     "`cursor` as `after`."
 )
 @_delivers(events.Detached)

@@ -10,6 +10,7 @@ from resolvers import completing, turns
 from resolvers.follow import follow
 from resolvers.info import Info
 from resolvers.owned import ref_of
+from schema.access import SIGNED_IN
 from schema.arguments import EventCursor, FollowCursor, StreamKey
 from schema.chat import CompletionInput
 from schema.costs import SHARED, calls
@@ -23,7 +24,7 @@ from schema.stream import StreamEvent
 )
 class Subscription:
     @strawberry.subscription(
-        directives=[SHARED],
+        directives=[SIGNED_IN, SHARED],
         description="Returns the events of one of the user's streams, without starting a turn or completion.",
         metadata=READS,
     )
@@ -40,7 +41,7 @@ class Subscription:
         return turns.events(info.context, streams.attached(stream), after, replayed=replayed)  # type: ignore[return-value]
 
     @strawberry.subscription(
-        directives=[calls(6)],
+        directives=[SIGNED_IN, calls(6)],
         description="Sends a message to an agent and returns the events of the answer. If the `streamKey` was used "
         "before, the subscription sends no second message, and reads the existing stream.",
     )
@@ -60,7 +61,7 @@ class Subscription:
         return turns.events(context, attached)  # type: ignore[return-value]
 
     @strawberry.subscription(
-        directives=[calls(2)],
+        directives=[SIGNED_IN, calls(2)],
         description="Starts a completion and returns the events of the answer. If the `streamKey` was used before, "
         "the subscription reads the existing stream.",
     )
@@ -75,7 +76,7 @@ class Subscription:
         return turns.events(context, attached)  # type: ignore[return-value]
 
     @strawberry.subscription(
-        directives=[calls(2)],
+        directives=[SIGNED_IN, calls(2)],
         description="Returns the events of a conversation's turns, including turns that other clients start. Each "
         "turn begins with `StreamStarted` and ends with `StreamEnded`. The subscription continues until the client "
         "ends it. To resume, subscribe with the last cursor as `after`. Cursors from the `stream` subscription are "

@@ -10,7 +10,7 @@ from strawberry import Parent
 
 from clients.ams import TemplateFormat, TemplateRecord, TemplateValidation, TemplateVersionRecord
 from resolvers import templates
-from schema.base import answered_by, derived, described, entity, enum, shows
+from schema.base import answered_by, derived, described, entity, enum, object_type, shows
 from schema.connections import Connection, Edge
 from schema.costs import SHARED, calls
 from schema.node import Node
@@ -59,7 +59,7 @@ class Template(Node):
     )
 
 
-@strawberry.type(description="A page of templates, in AMS's order.")
+@object_type("A page of templates, in AMS's order.")
 class TemplateConnection(Connection[Template]):
     """A Relay connection of templates."""
 

@@ -5,12 +5,15 @@ import difflib
 
 from app.usage import UsageError
 from schema.build import build_schema
-from schema.federation import graph_sdl, subgraph_sdl
+from schema.federation import graph_sdl, subgraph_sdl, unruled_subgraph_sdl
 
 
 def run(options: argparse.Namespace) -> None:
     """Print the GraphQL schema, or compare the schema with a file. Raise UsageError if the file and schema differ."""
-    text = (subgraph_sdl if options.federation else graph_sdl)(build_schema())
+    if options.no_rules and not options.federation:
+        raise UsageError("--no-rules: requires --federation")
+    composed = unruled_subgraph_sdl if options.no_rules else subgraph_sdl
+    text = (composed if options.federation else graph_sdl)(build_schema())
     if options.check is None:
         print(text, end="")
         return

@@ -24,6 +24,7 @@ from app.graphql.shape import excess, fragments_of
 from app.graphql.validation import invalid
 from clients.bounded import Lru
 from clients.codes import ErrorCode, Reason
+from schema.guards import public_fields
 
 _CACHE_BYTES = 32 * 2**20
 _MAX_CACHED_BYTES = 2 * 2**20
@@ -32,22 +33,21 @@ _MAX_CACHED_BYTES = 2 * 2**20
 _TOKEN_BYTES, _ERROR_BYTES = 600, 1_500
 """The memory of a cached document for each token, and of a refused document for each error, in bytes."""
 
-_INTROSPECTION = frozenset({"__schema", "__type", "__typename", "_service"})
-"""The names of introspection fields. Apollo Federation defines ``_service``."""
-
 _MAX_MESSAGE = 500
 
 
 class Operation:
-    """An operation in a valid GraphQL document."""
+    """An operation in a valid GraphQL document.
 
-    def __init__(self, document: DocumentNode, node: OperationDefinitionNode) -> None:
+    Attributes:
+        is_public: whether a client may send the operation without a token, whatever its variables.
+    """
+
+    def __init__(self, document: DocumentNode, node: OperationDefinitionNode, public: frozenset[str]) -> None:
         self.document = document
         self.node = node
         self.name = node.name.value if node.name else None
-        self.introspection_only = node.operation is OperationType.QUERY and all(
-            field in _INTROSPECTION for field in root_fields(document, node)
-        )
+        self.is_public = node.operation is OperationType.QUERY and public.issuperset(root_fields(document, node))
 
     @property
     def kind(self) -> OperationType:
@@ -70,6 +70,7 @@ class Documents:
 
     def __init__(self, schema: GraphQLSchema, *, max_tokens: int, max_depth: int) -> None:
         self._schema = schema
+        self._public = public_fields(schema)
         self._max_tokens = max_tokens
         self._max_depth = max_depth
         self._cache: Lru[str, list[Operation] | _Refusal] = Lru(_CACHE_BYTES)
@@ -111,7 +112,8 @@ class Documents:
             return _too_complex("The document is nested too deeply. Reduce the nesting.", Reason.DEPTH)
         if errors:
             return _invalid(errors, ErrorCode.GRAPHQL_VALIDATION_FAILED)
-        return [Operation(document, node) for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+        nodes = (node for node in document.definitions if isinstance(node, OperationDefinitionNode))
+        return [Operation(document, node, self._public) for node in nodes]
 
 
 def _cached_size(source: str, cached: list[Operation] | _Refusal) -> int:

@@ -121,7 +121,7 @@ class GraphQLHttp:
         return nullcontext() if principal is None else WhileSignedIn(principal, leave, self._gateway.resources)
 
     def _check_allowed(self, scope: Scope, operation: Operation, principal: Principal | None) -> None:
-        if principal is None and not operation.introspection_only:
+        if principal is None and not operation.is_public:
             raise token_missing()
         if scope["method"] == "GET" and not self._gateway.engine.is_safe(operation):
             mutates = operation.kind is OperationType.MUTATION

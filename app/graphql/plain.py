@@ -16,6 +16,7 @@ from graphql.execution.collect_fields import GroupedFieldSet
 from app.graphql.answers import AnswerLimits
 from app.graphql.executor import Executor
 from resolvers.streams.events import Delivery, Event
+from schema.guards import NEEDS_SCOPES
 from schema.stream import EventField
 
 _MAX_CHAR_BYTES = 6
@@ -119,6 +120,8 @@ class PlainEvents:
         if definition is None or not is_abstract_type(named := get_named_type(definition.type)):
             return None
         found = [kind for kind in schema.get_possible_types(named) if _is_of(kind, event)]
+        if any(NEEDS_SCOPES in kind.extensions for kind in found):
+            return None
         return found[0] if len(found) == 1 else None
 
     def _field(self, name: str, kind: GraphQLObjectType, field_name: str) -> _Field | None:

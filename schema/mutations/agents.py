@@ -11,6 +11,7 @@ from resolvers.info import Info
 from resolvers.owned import OwnedAgent
 from resolvers.paging import Edge
 from schema import outcomes
+from schema.access import SIGNED_IN
 from schema.agent import Agent, AgentEdge
 from schema.base import answered_by, described, enum, optional
 from schema.costs import SHARED
@@ -171,18 +172,24 @@ async def _delete_agent(info: Info, input: DeleteAgentInput) -> _Payload:
 @strawberry.type
 class AgentMutations:
     create_agent: CreateAgentPayload = done_by(
-        _Payload, _create_agent, "Creates an agent from a template.", outcomes.VariablesInvalid, calls=3
+        _Payload,
+        _create_agent,
+        "Creates an agent from a template.",
+        outcomes.VariablesInvalid,
+        access=SIGNED_IN,
+        calls=3,
     )
     upgrade_agent: UpgradeAgentPayload = done_by(
         _Payload,
         _upgrade_agent,
         "Upgrades an agent to another version of its template. `Agent.upgradePlan` previews the changes.",
         outcomes.NoMigrationPath,
+        access=SIGNED_IN,
         calls=5,
     )
     update_agent: UpdateAgentPayload = done_by(
-        _Payload, _update_agent, "Updates an agent's name, description, tags or model.", calls=5
+        _Payload, _update_agent, "Updates an agent's name, description, tags or model.", access=SIGNED_IN, calls=5
     )
     delete_agent: DeleteAgentPayload = done_by(
-        _Payload, _delete_agent, "Deletes an agent, its memory and its conversations.", calls=3
+        _Payload, _delete_agent, "Deletes an agent, its memory and its conversations.", access=SIGNED_IN, calls=3
     )

@@ -9,6 +9,7 @@ from resolvers import completing
 from resolvers.info import Info
 from resolvers.streams.stream import Stream as StreamRecord
 from schema import outcomes
+from schema.access import SIGNED_IN
 from schema.base import described, optional, shows
 from schema.chat import CompletionInput
 from schema.costs import assumed
@@ -120,6 +121,7 @@ class CompletionMutations:
         _start_completion,
         "Starts a completion (a model's answer without an agent). Read the answer with the `stream` subscription.",
         outcomes.BudgetExceeded,
+        access=SIGNED_IN,
         calls=2,
     )
     complete: CompletePayload = done_by(
@@ -128,6 +130,9 @@ class CompletionMutations:
         "Runs a completion and returns the model's whole answer. A repeated request with the same `idempotencyKey` "
         "returns the first request's answer. If the first request failed, a repeated request calls the model again.",
         outcomes.BudgetExceeded,
+        access=SIGNED_IN,
         calls=4,
     )
-    embed: EmbedPayload = done_by(_Embedded, _embed, "Creates embeddings of texts.", outcomes.BudgetExceeded, calls=4)
+    embed: EmbedPayload = done_by(
+        _Embedded, _embed, "Creates embeddings of texts.", outcomes.BudgetExceeded, access=SIGNED_IN, calls=4
+    )

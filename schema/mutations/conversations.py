@@ -7,6 +7,7 @@ from resolvers import conversations
 from resolvers.info import Info
 from resolvers.owned import OwnedConversation
 from resolvers.paging import Edge
+from schema.access import SIGNED_IN
 from schema.base import described, optional
 from schema.conversation import Conversation, ConversationEdge
 from schema.inputs import OPTIONAL_KEY
@@ -91,21 +92,23 @@ async def _delete_conversation(info: Info, input: DeleteConversationInput) -> _P
 @strawberry.type
 class ConversationMutations:
     create_conversation: CreateConversationPayload = done_by(
-        _Payload, _create_conversation, "Creates a conversation with an agent.", calls=2
+        _Payload, _create_conversation, "Creates a conversation with an agent.", access=SIGNED_IN, calls=2
     )
     update_conversation: UpdateConversationPayload = done_by(
-        _Payload, _update_conversation, "Updates a conversation's summary.", calls=3
+        _Payload, _update_conversation, "Updates a conversation's summary.", access=SIGNED_IN, calls=3
     )
     fork_conversation: ForkConversationPayload = done_by(
         _Payload,
         _fork_conversation,
         "Creates a conversation that starts with the context of an existing conversation. Later messages in one "
         "conversation do not affect the other conversation.",
+        access=SIGNED_IN,
         calls=3,
     )
     delete_conversation: DeleteConversationPayload = done_by(
         _Payload,
         _delete_conversation,
         "Deletes a conversation and cancels its run in progress. A second deletion fails with NOT_FOUND.",
+        access=SIGNED_IN,
         calls=4,
     )

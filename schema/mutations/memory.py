@@ -8,6 +8,7 @@ from clients.letta.records import MemoryBlockRecord, PassageRecord
 from resolvers import memory, passages
 from resolvers.info import Info
 from resolvers.paging import Edge
+from schema.access import SIGNED_IN
 from schema.agent import MemoryBlock
 from schema.base import described, optional
 from schema.costs import assumed
@@ -77,11 +78,15 @@ async def _delete_passage(info: Info, input: DeletePassageInput) -> _Payload:
 @strawberry.type
 class MemoryMutations:
     update_memory_block: UpdateMemoryBlockPayload = done_by(
-        _Payload, _update_memory_block, "Replaces the value of a memory block.", calls=3
+        _Payload, _update_memory_block, "Replaces the value of a memory block.", access=SIGNED_IN, calls=3
     )
     insert_passage: InsertPassagePayload = done_by(
-        _Payload, _insert_passage, "Stores a text in an agent's archival memory.", calls=2
+        _Payload, _insert_passage, "Stores a text in an agent's archival memory.", access=SIGNED_IN, calls=2
     )
     delete_passage: DeletePassagePayload = done_by(
-        _Payload, _delete_passage, "Deletes a passage. A second deletion fails with NOT_FOUND.", calls=4
+        _Payload,
+        _delete_passage,
+        "Deletes a passage. A second deletion fails with NOT_FOUND.",
+        access=SIGNED_IN,
+        calls=4,
     )

@@ -6,8 +6,9 @@ import strawberry
 
 from resolvers import revocation
 from resolvers.info import Info
-from schema.base import described, reads
-from schema.outcomes import Payload, PayloadRecord, done_by
+from schema.access import ADMIN
+from schema.base import described
+from schema.outcomes import Payload, PayloadRecord, done_by, payload
 
 
 @strawberry.input(description="The sign-in session to revoke.")
@@ -19,8 +20,7 @@ class _Payload(PayloadRecord, kw_only=True):
     session_id: str | None = None
 
 
-@strawberry.type(description="The result of `revokeSession`.")
-@reads(_Payload)
+@payload(_Payload)
 class RevokeSessionPayload(Payload):
     session_id: str | None = described("The `session_id` claim of the revoked session.")
 
@@ -36,5 +36,6 @@ class SessionMutations:
         _revoke_session,
         "Revokes a sign-in session: its access tokens are refused, its WebSockets are closed, and its subscriptions "
         "end. A repeated call has no further effect. Requires the role `ADMIN`.",
+        access=ADMIN,
         calls=1,
     )

@@ -8,6 +8,7 @@ from resolvers import templates
 from resolvers.info import Info
 from resolvers.paging import Edge
 from schema import outcomes
+from schema.access import ADMIN
 from schema.base import answered_by, described, optional
 from schema.costs import SHARED, calls
 from schema.inputs import ASCII_KEY, FIRST_RESULT
@@ -73,5 +74,6 @@ class TemplateMutations:
         "Publishes an Agent File as the latest version of its template. Requires the role `ADMIN`.",
         outcomes.VersionExists,
         outcomes.TemplateInvalid,
+        access=ADMIN,
         calls=3,
     )

@@ -16,6 +16,7 @@ from resolvers.paging import Edge
 from resolvers.sources.turn_events import sent_message
 from resolvers.streams.stream import Stream as StreamRecord
 from schema import outcomes
+from schema.access import SIGNED_IN
 from schema.base import answered_by, described, enum, optional
 from schema.costs import calls
 from schema.inputs import ANSWER_STREAM, RUN_CONTINUES, SendMessageInput, required_key
@@ -167,6 +168,7 @@ class MessageMutations:
         "Sends a message to an agent. Read the answer with the `stream` subscription, or set `waitSeconds` to wait for "
         "the end of the turn.",
         outcomes.ConversationBusy,
+        access=SIGNED_IN,
         calls=6,
     )
 
@@ -178,12 +180,14 @@ class TurnMutations:
         _respond_to_approval,
         "Approves or denies tool calls that need the user's approval. After the decision, the turn continues at once.",
         outcomes.ConversationBusy,
+        access=SIGNED_IN,
         calls=7,
     )
     cancel_run: CancelRunPayload = done_by(
         _Payload,
         _cancel_run,
         "Cancels a run. If the run has already ended, the mutation changes nothing and returns no error.",
+        access=SIGNED_IN,
         calls=5,
     )
     cancel_stream: CancelStreamPayload = done_by(
@@ -191,5 +195,6 @@ class TurnMutations:
         _cancel_stream,
         "Cancels a stream. If the stream belongs to a completion, the model stops. If the stream belongs to a turn, "
         "the run continues. To cancel a run, use `cancelRun`.",
+        access=SIGNED_IN,
         calls=1,
     )

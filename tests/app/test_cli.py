@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 import socket
 import subprocess
 import sys
@@ -128,7 +129,13 @@ def test_the_schema_is_printed_and_compared(tmp_path: Path, capsys: pytest.Captu
     kept.write_text(capsys.readouterr().out)
     assert main(["schema", "--federation", "--check", str(kept)]) == 0
     assert main(["schema", "--check", str(kept)]) == 1
-    assert '-type Agent implements Node @key(fields: "id")' in capsys.readouterr().err
+    assert '-type Agent implements Node @authenticated @key(fields: "id")' in capsys.readouterr().err
+    assert main(["schema", "--federation", "--no-rules"]) == 0
+    unruled = capsys.readouterr().out
+    assert "@key" in unruled
+    assert not re.search("authenticated|requiresScopes", unruled)
+    assert main(["schema", "--no-rules"]) == 1
+    assert capsys.readouterr().err == "agentgraph: --no-rules: requires --federation\n"
     assert main(["schema", "--check", str(tmp_path / "none")]) == 1
     assert capsys.readouterr().err.startswith("agentgraph: cannot read")
 

@@ -92,7 +92,7 @@ class Case:
         document = parse(query)
         [node, *_] = document.definitions
         assert isinstance(node, OperationDefinitionNode)
-        return self.model.cost(Operation(document, node), {})
+        return self.model.cost(Operation(document, node, frozenset()), {})
 
 
 SPECIFIED = Case("""

@@ -26,6 +26,7 @@ from resolvers.streams.events import (
     ToolCallDelta,
 )
 from schema.build import build_schema
+from schema.guards import NEEDS_SCOPES
 
 SCHEMA = build_schema()._schema
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
@@ -150,3 +151,10 @@ def test_an_answer_that_may_have_too_many_bytes_is_left_to_the_executor() -> Non
     plain, _ = reader("... on TextDelta { text again: text }", max_bytes=2_000)
     assert plain.data(delivery(TextDelta(text="a" * 20))) is not None
     assert plain.data(delivery(TextDelta(text="a" * 150))) is None
+
+
+def test_events_that_need_scopes_are_left_to_the_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCHEMA.type_map["TextDelta"].extensions, NEEDS_SCOPES, True)
+    plain, _ = reader("__typename")
+    assert plain.data(delivery(TextDelta(text="a"))) is None
+    assert plain.data(delivery(ReasoningDelta(text="a"))) is not None

@@ -96,7 +96,7 @@ def test_configurations_are_yaml() -> None:
     blocks = [yaml.safe_load(one.code) for one in snippets(FEDERATION) if one.language == "yaml"]
     assert [sorted(one) for one in blocks] == [
         ["federation_version", "subgraphs"],
-        ["headers", "include_subgraph_errors", "subscription"],
+        ["authorization", "headers", "include_subgraph_errors", "subscription"],
     ]
 
 

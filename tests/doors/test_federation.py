@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from schema.federation import entities
+from schema.build import build_schema
+from schema.federation import entities, unruled_subgraph_sdl
 from tests.support.node import run_node
 from tests.support.stack import ADA, GRACE, Stack
 
@@ -167,10 +168,14 @@ async def test_the_subgraph_composes_and_is_queried_across_subgraphs(stack: Stac
         {"id": str(number), "subject": f"Ticket {number}", "agentId": agent_id, "userId": ADA}
         for number, agent_id in enumerate([*names, hers])
     ]
-    heard = await run_node("federation.mjs", url=stack.url, token=stack.token(), tickets=tickets)
+    unruled = unruled_subgraph_sdl(build_schema())
+    heard = await run_node("federation.mjs", url=stack.url, token=stack.token(), tickets=tickets, unruled=unruled)
     for composer in ("apollo", "theguild"):
-        composed, theirs, ours = (fact for fact in heard if fact.get("composer") == composer)
-        assert composed["told"] == []
+        composed, unruled_composed, theirs, ours = (fact for fact in heard if fact.get("composer") == composer)
+        assert composed["told"] == unruled_composed["told"] == []
+        assert {"Agent", "Query.viewer", "Mutation.publishTemplate"} <= set(composed["guarded"])
+        others = {"PageInfo", "Ticket", "TicketConnection", "Query", "Query.tickets"}
+        assert not others & set(composed["guarded"]), "rules of this subgraph do not apply to other subgraphs"
         nodes = theirs["data"]["tickets"]["nodes"]
         agents = [{"name": name, "model": {"name": stack.chat_model}} for name in names.values()]
         assert [node["assignedAgent"] for node in nodes] == [*agents, {"name": None, "model": None}]
@@ -182,4 +187,4 @@ async def test_the_subgraph_composes_and_is_queried_across_subgraphs(stack: Stac
             f"Agent {number}": [{"subject": f"Ticket {number}"}] for number in range(3)
         }
         assert (ours["failures"], ours["asked"]) == ([], 1)
-    assert len(heard) == 6, "and nobody had anything to say on the console"
+    assert len(heard) == 8, "and nobody had anything to say on the console"

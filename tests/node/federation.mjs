@@ -62,6 +62,15 @@ const QUERIES = {
   ours: '{ viewer { agents(first: 100) { nodes { name tickets { subject } } } } }',
 };
 
+/** The types of a supergraph, and its root fields, that need a signed-in user or a scope. */
+function ruled(supergraphSdl) {
+  const rules = (node) => (node.directives ?? []).some(({ name }) => /^(authenticated|requiresScopes)$/.test(name.value));
+  return parse(supergraphSdl).definitions.flatMap((kind) => [
+    ...(rules(kind) ? [kind.name.value] : []),
+    ...(kind.fields ?? []).filter(rules).map((field) => `${kind.name.value}.${field.name.value}`),
+  ]);
+}
+
 /** What a gateway over a supergraph answers to each query, and how often it asks us. */
 async function ask(composer, supergraphSdl) {
   const counts = {};
@@ -91,7 +100,11 @@ async function ask(composer, supergraphSdl) {
 
 for (const [composer, compose] of Object.entries({ apollo: composeByApollo, theguild: composeByTheGuild })) {
   const { supergraphSdl, errors = [], hints = [] } = compose(subgraphs);
-  say({ composer, told: [...errors, ...hints].map(({ message }) => message) });
-  if (supergraphSdl) await ask(composer, supergraphSdl);
+  const guarded = supergraphSdl && ruled(supergraphSdl);
+  say({ composer, told: [...errors, ...hints].map(({ message }) => message), guarded });
+  const unruled = { ...subgraphs[0], typeDefs: parse(args.unruled) }; // Apollo's gateway does not know the rules
+  const composed = compose([unruled, subgraphs[1]]);
+  say({ composer, told: [...(composed.errors ?? []), ...(composed.hints ?? [])].map(({ message }) => message) });
+  if (composed.supergraphSdl) await ask(composer, composed.supergraphSdl);
 }
 server.close();

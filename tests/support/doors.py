@@ -14,6 +14,32 @@ from tests.support.stack import ADA, Stack, opened_socket
 
 DOORS = ("websocket", "event stream", "multipart")
 ACCEPTS = {"event stream": "text/event-stream", "multipart": "multipart/mixed;subscriptionSpec=1.0, application/json"}
+QUERY_DOORS = ("json", "event stream", "websocket")
+
+
+def doors_of(document: str) -> tuple[str, ...]:
+    """Return the endpoints at which a client can send a document with one operation."""
+    return DOORS if document.startswith("subscription") else QUERY_DOORS
+
+
+async def first_payload(
+    stack: Stack, door: str, query: str, variables: dict[str, Any] | None = None, *, token: str | None
+) -> dict[str, Any]:
+    """Send one operation, and return its only answer or its first event. A refusal has ``errors`` alone."""
+    if door == "websocket":
+        async with opened_socket(stack, token) as socket:
+            await socket.subscribe(query, variables)
+            message = await socket.hear()
+            payload: Any = message["payload"]
+            return {"errors": payload} if message["type"] == "error" else payload
+    asked = {"query": query, "variables": variables or {}}
+    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    if door == "json":
+        answer: dict[str, Any] = (await stack.client.post("/graphql", json=asked, headers=headers)).json()
+        return answer
+    headers["accept"] = ACCEPTS[door]
+    async with stack.client.stream("POST", "/graphql", json=asked, headers=headers) as response:
+        return await anext(event_stream(response) if door == "event stream" else multipart(response))
 
 
 class Refused(Exception):
