@@ -1,4 +1,4 @@
-"""Validates URLs, hosts and origins in settings. Error messages never contain a password."""
+"""Validates URLs and hosts in settings. Error messages never contain a password."""
 
 from __future__ import annotations
 
@@ -11,14 +11,6 @@ _PAGE = re.compile(r"/(ui|docs|redoc|health|chat/completions)$", re.IGNORECASE)
 _OWN = re.compile(r"/(v1(/(chat|models|embeddings)(/.*)?)?|graphql|api/v1(/agents(/.*)?)?)$", re.IGNORECASE)
 _SUPABASE_API = re.compile(r"/(auth|rest|functions|storage|realtime)/v1(/.*)?$", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
-ANY = frozenset({"*", "null"})
-"""Origins without a host: ``*`` and ``null``.
-
-``*`` means every origin. Browsers send ``null`` for files and sandboxed frames.
-"""
-
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
-_PORTS = {"http": 80, "https": 443}
 
 
 def letta_url(value: str | None) -> str | None:
@@ -145,45 +137,3 @@ def host(value: str | None) -> str | None:
     if _HOST.fullmatch(bare) is None or ".." in bare:
         raise ValueError("must be a host name or an IP address, without a scheme. Set the port with PORT")
     return bare
-
-
-def origins(value: str | None) -> tuple[str, ...]:
-    """Parse comma-separated origins (RFC 6454, 6.2). Raise ValueError if an origin is invalid."""
-    texts = [text.strip() for text in (value or "").split(",") if text.strip()]
-    return tuple(dict.fromkeys(text if text in ANY else _origin(text) for text in texts))
-
-
-def _origin(text: str) -> str:
-    """Normalize an origin as browsers do: in lower case, without a trailing slash, and without the default port."""
-    shown = text.rpartition("@")[2][:80]
-    if text.startswith("[") or set(text) & set(" ;\"'"):
-        raise ValueError(
-            f"{shown!r} is not an origin. Separate origins with commas, without spaces, quotes or brackets"
-        )
-    scheme, separator, authority = text.lower().partition("://")
-    if not separator:
-        raise ValueError(f"{shown!r} has no scheme. Write {_with_scheme(shown)}")
-    if "*" in text:
-        raise ValueError(f"{shown!r} is a pattern, which is not supported. List each origin")
-    authority = authority.removesuffix("/")
-    if (
-        not _SCHEME.fullmatch(scheme)
-        or not authority.isascii()
-        or set(authority) & set("/?#@\\")
-        or not _is_authority(authority)
-    ):
-        raise ValueError(f"{shown!r} is not an origin. Write scheme://host or scheme://host:port, with no path")
-    return f"{scheme}://{authority.removesuffix(f':{_PORTS.get(scheme)}')}"
-
-
-def _with_scheme(text: str) -> str:
-    local = text.startswith(("localhost", "127.", "[::1]"))
-    return f"{'http' if local else 'https'}://{text.rstrip('/')}"
-
-
-def _is_authority(authority: str) -> bool:
-    try:
-        parts = urlsplit(f"//{authority}")
-        return bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False

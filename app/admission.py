@@ -13,17 +13,17 @@ from typing import Any
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.asgi import NO_SNIFF, header
+from app.asgi import header
 from app.endpoints import Endpoints
 from app.identity import identify
 from app.middleware import ALWAYS_OPEN, REQUEST_ID, refuse, request_id_of
 from app.rest.secrets import ProxySecrets
+from app.security_headers import SecurityHeaders
 from app.slots import Slots
 from app.telemetry import Telemetry
 from clients.errors import GatewayError, Overloaded, RateLimited
 
 _REQUEST_ID = REQUEST_ID.lower().encode()
-_NO_SNIFF = NO_SNIFF[0].lower().encode(), NO_SNIFF[1].encode()
 _BY_ORIGIN = (b"vary", b"Origin")
 
 LOG_SECONDS = 1.0
@@ -51,6 +51,7 @@ class Admission:
         secrets: ProxySecrets,
         telemetry: Telemetry,
         cors: Mapping[str, Any],
+        security: SecurityHeaders,
     ) -> None:
         self._app = app
         self._endpoints = endpoints
@@ -58,6 +59,7 @@ class Admission:
         self._secrets = secrets
         self._telemetry = telemetry
         self._cors = CORSMiddleware(app, **cors)
+        self._security = security
         self._readable = _raw(self._cors.simple_headers)
         self._unlogged = 0
         self._logged = float("-inf")
@@ -92,6 +94,7 @@ class Admission:
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] += fields
+                self._security.add(message, scope)
             await send(message)
 
         await refuse(scope, named, error)
@@ -103,7 +106,7 @@ class Admission:
 
     def _fields(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         request_id = scope["state"]["request_id"] = request_id_of(scope)
-        fields = [(_REQUEST_ID, request_id.encode()), _NO_SNIFF, _BY_ORIGIN]
+        fields = [(_REQUEST_ID, request_id.encode()), _BY_ORIGIN]
         origin = header(scope, b"origin")
         if origin is not None and self._cors.is_allowed_origin(origin):
             fields += [*self._readable, (b"access-control-allow-origin", origin.encode("latin-1"))]

@@ -10,10 +10,20 @@ from app.settings import Settings
 FIRST_QUERY = "{ viewer { email agents(first: 3) { nodes { name model { name } } } } }"
 
 
-def banner(settings: Settings, *, version: str, port: int, token: str | None, data_path: str | None = None) -> str:
+def banner(
+    settings: Settings,
+    *,
+    version: str,
+    port: int,
+    token: str | None,
+    data_path: str | None = None,
+    operations_port: int | None = None,
+) -> str:
     """Return the text that ``agentgraph serve`` prints at the start."""
-    host = "127.0.0.1" if settings.bind_host in {"0.0.0.0", "::"} else settings.bind_host  # noqa: S104 - compared only
-    base = f"http://{host}:{port}"
+    base = _base(settings.bind_host, port)
+    operations = base
+    if operations_port is not None:
+        operations = _base(settings.operations_host or settings.bind_host, operations_port)
     urls = {"AMS": settings.ams_base_url, "Letta": settings.letta_base_url, "LiteLLM": settings.litellm_base_url}
     lines = [f"agentgraph {version} ({settings.environment.value})", ""]
     lines += [f"  {name:<8} {url or 'embedded'}" for name, url in urls.items()]
@@ -28,7 +38,7 @@ def banner(settings: Settings, *, version: str, port: int, token: str | None, da
         "GraphQL": f"{base}/graphql" + ("" if settings.is_production else "  (GraphiQL in a browser)"),
         "OpenAI": f"{base}/v1",
         **({} if settings.is_production else {"REST docs": f"{base}/docs"}),
-        "Health": f"{base}/health  {base}/metrics",
+        "Health": f"{operations}/health  {operations}/metrics",
     }
     lines += ["", *(f"  {name:<10} {address}" for name, address in addresses.items())]
     if token is not None:
@@ -48,3 +58,8 @@ def banner(settings: Settings, *, version: str, port: int, token: str | None, da
             f'  -d \'{{"query": "{FIRST_QUERY}"}}\'',
         ]
     return "\n".join([*lines, ""])
+
+
+def _base(host: str, port: int) -> str:
+    reached = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared only
+    return f"http://{f'[{reached}]' if ':' in reached else reached}:{port}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -19,11 +20,13 @@ from app.graphql.engine import Engine, EngineLimits
 from app.probes import probes_of, report
 from app.proxy_settings import letta_key, proxy_target
 from app.settings import Settings
+from app.signin.attempts import SignInAttempts
 from app.signin.authenticator import Authenticator
 from app.signin.issuer import IssuerKeys
 from app.signin.keys import VerifyingKey, public_keys
 from app.slots import Slots
 from app.telemetry import Telemetry
+from app.upstream_tls import trusting
 from app.version import VERSION
 from clients.ams import Ams
 from clients.calls import CallScope, UpstreamLimits
@@ -68,7 +71,8 @@ async def open_gateway(
     urls = {service: getattr(settings, name) for service, name in _URLS.items()}
     issuer = await _embedded_issuer(stack) if settings.development_tokens else None
     urls[Service.SUPABASE] = settings.supabase_url or (issuer.url if issuer else "")
-    clients = {service: _client(settings, service, url, telemetry) for service, url in urls.items()}
+    tls = trusting(settings.upstream_ca_bundle)
+    clients = {service: _client(settings, service, url, telemetry, tls) for service, url in urls.items()}
     for upstream in clients.values():
         stack.push_async_callback(upstream.aclose)
     supabase = Supabase(clients[Service.SUPABASE])
@@ -98,7 +102,7 @@ async def open_gateway(
         _probe(configured, resources, checks, telemetry, stack)
     return Gateway(
         engine=Engine(build_schema(), telemetry, _engine_limits(settings)),
-        authenticator=_authenticator(settings, supabase, resources.sessions, stack),
+        authenticator=_authenticator(settings, supabase, resources.sessions, telemetry, stack),
         resources=resources,
         telemetry=telemetry,
         drain=drain,
@@ -141,7 +145,9 @@ _URLS = {Service.AMS: "ams_base_url", Service.LETTA: "letta_base_url", Service.L
 _TRANSLATIONS = {client.service: client.translate for client in (Ams, Letta, LiteLLM, Supabase)}
 
 
-def _client(settings: Settings, service: Service, url: str, telemetry: Telemetry) -> Upstream:
+def _client(
+    settings: Settings, service: Service, url: str, telemetry: Telemetry, tls: ssl.SSLContext | None
+) -> Upstream:
     keys = {Service.AMS: settings.supabase_service_key, Service.LETTA: settings.letta_api_key}
     key = _secret(keys.get(service))
     limits = UpstreamLimits(
@@ -156,7 +162,7 @@ def _client(settings: Settings, service: Service, url: str, telemetry: Telemetry
         headers={"authorization": f"Bearer {key}"} if key else {},
         limits=limits,
         observer=telemetry,
-        transport=AiohttpTransport(),
+        transport=AiohttpTransport(tls=tls),
     )
     telemetry.watch_parts(service, upstream.breakers.open_parts)
     return upstream
@@ -240,7 +246,9 @@ def _rate_limits(settings: Settings, telemetry: Telemetry) -> RateLimits:
     return RateLimits(MemoryLimiter(), limits, telemetry)
 
 
-def _authenticator(settings: Settings, supabase: Supabase, sessions: Sessions, stack: AsyncExitStack) -> Authenticator:
+def _authenticator(
+    settings: Settings, supabase: Supabase, sessions: Sessions, telemetry: Telemetry, stack: AsyncExitStack
+) -> Authenticator:
     async def fetch() -> Mapping[str, VerifyingKey]:
         scope = CallScope(request_id="jwks", deadline=time.monotonic() + JWKS_SECONDS)
         return public_keys(await supabase.keys(scope))
@@ -250,7 +258,14 @@ def _authenticator(settings: Settings, supabase: Supabase, sessions: Sessions, s
     stack.push_async_callback(keys.aclose)
     keys.refresh()
     issuer = devtokens.ISSUER if settings.development_tokens else settings.issuer
-    return Authenticator(issuer=issuer, secret=_secret(settings.supabase_jwt_secret), keys=keys, sessions=sessions)
+    attempts = SignInAttempts(settings.sign_in_failures_per_minute, telemetry)
+    return Authenticator(
+        issuer=issuer,
+        secret=_secret(settings.supabase_jwt_secret),
+        keys=keys,
+        sessions=sessions,
+        attempts=attempts,
+    )
 
 
 async def _embedded_issuer(stack: AsyncExitStack) -> EmbeddedSupabase:

@@ -76,14 +76,15 @@ class Gateway:
             await self.engine.pacer.wait()
             self.engine.pacer.take(values_in(text) // VALUES_PER_FIELD)
 
-    async def principal(self, authorization: str | None) -> Principal | None:
+    async def principal(self, authorization: str | None, address: str) -> Principal | None:
         """Return the authenticated user, or ``None`` for introspection without a token.
 
-        Raise GatewayError if the token is missing, invalid or cannot be verified.
+        Raise GatewayError if the token is missing, invalid or cannot be verified, and if too many sign-ins from the
+        client's address have failed.
         """
         if authorization is None and self.open_introspection:
             return None
-        return await self.authenticator.principal(authorization)
+        return await self.authenticator.principal(authorization, address)
 
     def context(
         self,

@@ -43,19 +43,19 @@ class Identity:
 
 async def identify(gateway: Gateway, secrets: ProxySecrets, scope: Scope) -> Identity:
     """Identify a request's sender by its token or agent secret, or else by the client's address."""
-    path = scope["path"]
+    path, address = scope["path"], address_of(scope)
     proxied = proxied_user(path) if path.startswith("/api/") else None
     refusal = None
     if proxied is not None or path == "/graphql" or is_rest(path):
         try:
-            principal = await _principal(gateway, secrets, header(scope, b"authorization"), proxied, path)
+            principal = await _principal(gateway, secrets, scope, proxied, address)
         except GatewayError as error:
             refusal = error
         else:
             if principal is not None:
                 origin = Origin.USER if proxied is None else Origin.LETTA
                 return Identity(Owner(principal.user_id, origin), principal)
-    return Identity(Owner(address_of(scope), Origin.ANONYMOUS), refusal=refusal)
+    return Identity(Owner(address, Origin.ANONYMOUS), refusal=refusal)
 
 
 def identity_of(scope: Scope) -> Identity:
@@ -71,16 +71,19 @@ def address_of(scope: Scope) -> str:
     if ":" not in address:
         return address
     try:
-        number = int(ipaddress.IPv6Address(address.partition("%")[0]))
+        parsed = ipaddress.IPv6Address(address.partition("%")[0])
     except ValueError:
         return address
-    return f"{number >> _SUBNET_BITS:x}"
+    if parsed.ipv4_mapped is not None:  # a socket that listens on :: has IPv4 clients too
+        return str(parsed.ipv4_mapped)
+    return f"{int(parsed) >> _SUBNET_BITS:x}"
 
 
 async def _principal(
-    gateway: Gateway, secrets: ProxySecrets, authorization: str | None, proxied: str | None, path: str
+    gateway: Gateway, secrets: ProxySecrets, scope: Scope, proxied: str | None, address: str
 ) -> Principal | None:
+    authorization = header(scope, b"authorization")
     if proxied is not None:
         return secrets.principal(authorization, proxied)
-    principal = gateway.principal if path == "/graphql" else gateway.authenticator.principal
-    return await principal(authorization)
+    principal = gateway.principal if scope["path"] == "/graphql" else gateway.authenticator.principal
+    return await principal(authorization, address)

@@ -22,13 +22,14 @@ from app.graphql.ws import GraphQLWebSocket
 from app.lag import LoopWatch
 from app.limits import HEADERS
 from app.middleware import REQUEST_ID, HeadAsGet, RequestScope, Shield
-from app.operators import add_operators_routes
+from app.operators import Details, add_operators_routes
 from app.pages.demo import demo_routes
 from app.pages.graphiql import GraphiQL
 from app.pages.routes import page_routes
 from app.proxy_settings import proxy_secrets
 from app.rest.endpoint import RestEndpoint
 from app.restdocs import described_api
+from app.security_headers import SecurityHeaders
 from app.settings import Settings
 from app.settings_warnings import announce_warnings
 from app.shedding import Shedder
@@ -59,6 +60,7 @@ def create_app(
     *,
     store: Store | None = None,
     drain: Drain | None = None,
+    endpoints: Endpoints | None = None,
     announces: bool | None = None,
 ) -> ASGIApp:
     """Return the gateway as an ASGI application.
@@ -70,6 +72,7 @@ def create_app(
         telemetry: receives metrics and log lines; by default, logs to standard output.
         store: the embedded platform's data; by default, in memory.
         drain: tracks the graceful shutdown. The server begins each stage.
+        endpoints: the endpoints that the lifespan opens. By default, new ones; the operations port shares them.
         announces: whether to log warnings about settings and failing services. By default, this is ``True`` if
             ``settings`` is ``None``.
 
@@ -80,7 +83,7 @@ def create_app(
     settings = settings or Settings.load()
     telemetry = telemetry or Telemetry(make_logger(settings.log_level))
     drain = drain or Drain()
-    endpoints, watch = Endpoints(), LoopWatch(telemetry)
+    endpoints, watch = endpoints or Endpoints(), LoopWatch(telemetry)
     shedder = Shedder(settings.max_concurrent_requests, watch.overdue)
     watch.follow(shedder.tick)
     requests, streams = settings.max_concurrent_requests, settings.max_concurrent_streams
@@ -101,13 +104,25 @@ def create_app(
 
     api = described_api(settings, lifespan)
     api.router.routes[:0] = [*page_routes(settings, endpoints), *demo_routes(settings)]
-    add_operators_routes(api, endpoints)
-    cors = _cors(settings)
-    # outside FastAPI, whose wrappers of middleware would stay in memory until the end of each stream
-    app: ASGIApp = Shield(_router(api, endpoints, settings), telemetry=telemetry, drain=drain)
-    app = RequestScope(CORSMiddleware(HeadAsGet(app), **cors), telemetry=telemetry, drain=drain)
+    add_operators_routes(api, endpoints, Details.PROTECTED if settings.operations_port is None else Details.HIDDEN)
+    return _admitted(_router(api, endpoints, settings), endpoints, settings, telemetry, drain, slots)
+
+
+def _admitted(
+    app: ASGIApp, endpoints: Endpoints, settings: Settings, telemetry: Telemetry, drain: Drain, slots: Slots
+) -> ASGIApp:
+    """Add all middleware outside FastAPI, whose wrappers would stay in memory until the end of each stream."""
+    cors, security = _cors(settings), SecurityHeaders(settings.hsts_seconds)
+    app = Shield(app, telemetry=telemetry, drain=drain)
+    app = RequestScope(CORSMiddleware(HeadAsGet(app), **cors), telemetry=telemetry, drain=drain, security=security)
     return Admission(
-        app, endpoints=endpoints, slots=slots, secrets=proxy_secrets(settings), telemetry=telemetry, cors=cors
+        app,
+        endpoints=endpoints,
+        slots=slots,
+        secrets=proxy_secrets(settings),
+        telemetry=telemetry,
+        cors=cors,
+        security=security,
     )
 
 

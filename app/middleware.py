@@ -15,13 +15,14 @@ from collections.abc import Awaitable
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.asgi import NO_SNIFF, accept_of, header
+from app.asgi import accept_of, header
 from app.drain import Drain, Stage, interruption, refusal
 from app.graphql import refusals
 from app.graphql.errors import INTERNAL_MESSAGE
 from app.graphql.media import accepted
 from app.rest import envelope
 from app.rest.table import is_rest, origin_of, template_of
+from app.security_headers import SecurityHeaders
 from app.telemetry import Telemetry
 from clients.errors import GatewayError
 from clients.origin import Origin
@@ -46,12 +47,13 @@ def request_id_of(scope: Scope) -> str:
 class RequestScope:
     """Assigns an id to each request, and logs the request.
 
-    The response's headers contain the id and ``nosniff``. At the end of the grace period, the server cancels requests.
-    The cancellation is not raised to the server, which would log an error.
+    The response's headers contain the id and the security headers. At the end of the grace period, the server cancels
+    requests. The cancellation is not raised to the server, which would log an error.
     """
 
-    def __init__(self, app: ASGIApp, *, telemetry: Telemetry, drain: Drain) -> None:
+    def __init__(self, app: ASGIApp, *, telemetry: Telemetry, drain: Drain, security: SecurityHeaders) -> None:
         self._app = app
+        self._security = security
         self._telemetry = telemetry
         self._drain = drain
 
@@ -63,15 +65,21 @@ class RequestScope:
         request_id = scope.setdefault("state", {})["request_id"] = request_id_of(scope)
         began, status = time.perf_counter(), CLIENT_DISCONNECTED
 
+        def named(message: Message) -> Message:
+            message.setdefault("headers", [])
+            MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            self._security.add(message, scope)
+            return message
+
         async def with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "websocket.close" and status == CLIENT_DISCONNECTED:
                 status = 403
-                await send(_named({"type": "websocket.http.response.start", "status": status}, request_id))
+                await send(named({"type": "websocket.http.response.start", "status": status}))
                 message = {"type": "websocket.http.response.body", "body": b"There is no socket here.\n"}
             elif message["type"] in _BEGINS:
                 status = message.get("status", 101)
-                message = _named(message, request_id)
+                message = named(message)
             await send(message)
 
         try:
@@ -84,14 +92,6 @@ class RequestScope:
             method = scope.get("method", "WEBSOCKET")
             seconds, refused = time.perf_counter() - began, scope["state"].get("refused")
             self._telemetry.request_ended(route, method, status, seconds, request_id, refused)
-
-
-def _named(message: Message, request_id: str) -> Message:
-    message.setdefault("headers", [])
-    headers = MutableHeaders(scope=message)
-    headers[REQUEST_ID] = request_id
-    headers[NO_SNIFF[0]] = NO_SNIFF[1]
-    return message
 
 
 class Shield:

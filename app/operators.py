@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import time
 from dataclasses import asdict
+from enum import Enum, auto
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -16,17 +17,30 @@ from app.endpoints import Endpoints
 from clients.calls import CallScope
 
 
-def add_operators_routes(api: FastAPI, endpoints: Endpoints) -> None:
-    """Add the routes ``/ping``, ``/health`` and ``/metrics``.
+class Details(Enum):
+    """To whom a port shows metrics and the details of ``/health``.
 
-    Metrics and the details of ``/health`` require ``METRICS_TOKEN``.
+    If ``METRICS_TOKEN`` is set, a port that shows them requires the token.
     """
 
+    HIDDEN = auto()
+    """To nobody, because another port shows them."""
+    PROTECTED = auto()
+    """Without ``METRICS_TOKEN``: to everybody, but in production to nobody."""
+    SHOWN = auto()
+    """Without ``METRICS_TOKEN``: to everybody."""
+
+
+def add_operators_routes(api: FastAPI, endpoints: Endpoints, details: Details) -> None:
+    """Add the routes ``/ping``, ``/health`` and, unless details are hidden, ``/metrics``."""
+
     def is_operator(request: Request) -> bool:
-        token = endpoints.gateway.metrics_token if endpoints.gateway else None
+        gateway = endpoints.gateway
+        if gateway is None or details is Details.HIDDEN:
+            return False
+        if (token := gateway.metrics_token) is None:
+            return gateway.open_metrics or details is Details.SHOWN
         authorization = request.headers.get("authorization", "")
-        if token is None:
-            return endpoints.gateway is not None and endpoints.gateway.open_metrics
         return hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode())
 
     @api.get("/ping", tags=["operations"], summary="Report that the process responds.")
@@ -50,12 +64,16 @@ def add_operators_routes(api: FastAPI, endpoints: Endpoints) -> None:
                     "breaker": one.breaker,
                     "embedded": one.embedded,
                     "note": one.note,
+                    "cause": one.cause,
                     "breakers": [asdict(part) for part in one.parts],
                 }
                 for one in report.services
             }
             body |= {"version": report.version, "services": services}
         return JSONResponse(body)
+
+    if details is Details.HIDDEN:
+        return
 
     @api.get("/metrics", tags=["operations"], summary="Return metrics in Prometheus' text format.")
     async def metrics(request: Request) -> Response:

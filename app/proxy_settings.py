@@ -10,7 +10,9 @@ from app.settings import Settings
 
 def proxy_secrets(settings: Settings) -> ProxySecrets:
     """Return the secrets that the proxy accepts from Letta. Raise DataFolderError if a new key cannot be stored."""
-    return ProxySecrets(master_key=devtokens.master_key(settings), letta_key=letta_key(settings))
+    previous = settings.agent_secret_master_key_previous
+    keys = (devtokens.master_key(settings), None if previous is None else previous.get_secret_value())
+    return ProxySecrets(master_keys=[key for key in keys if key is not None], letta_key=letta_key(settings))
 
 
 def letta_key(settings: Settings) -> str | None:

@@ -39,8 +39,15 @@ _ERROR = {
 
 def described_api(settings: Settings, lifespan: Lifespan[FastAPI]) -> FastAPI:
     """Return a FastAPI application, which documents its API except in production."""
-    url = None if settings.is_production else "/openapi.json"  # FastAPI then has no /docs and no /redoc
-    api = FastAPI(title="agentgraph", version=VERSION, lifespan=lifespan, redirect_slashes=False, openapi_url=url)
+    api = FastAPI(
+        title="agentgraph",
+        version=VERSION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        openapi_url=None if settings.is_production else "/openapi.json",
+        docs_url=None,  # app.pages serves both pages with a Content-Security-Policy
+        redoc_url=None,
+    )
     _describe(api)
     return api
 

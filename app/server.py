@@ -10,6 +10,7 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
+from app.client_address import ClientAddress
 from app.connection import Connection
 from app.idle_connections import IdleConnections, connections_possible
 from app.outgoing import Unsent
@@ -49,13 +50,14 @@ def socket_protocol() -> type[BoundedSocket]:
 def server_config(app: Any, settings: Settings, **options: Any) -> uvicorn.Config:
     """Return uvicorn's configuration."""
     return uvicorn.Config(
-        app,
+        ClientAddress(app, settings.forwarded_allow_ips),
+        interface="asgi3",
+        proxy_headers=False,
         http=protocol(settings),
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        forwarded_allow_ips=settings.forwarded_allow_ips,
         ws_ping_interval=settings.stream_heartbeat_seconds,
         ws_ping_timeout=settings.stream_heartbeat_seconds,
         ws=socket_protocol(),

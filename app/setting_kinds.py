@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from app import addresses
+from app import origins
 from app.secret_checks import PADDED, hs256_secret, pasted
 
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -41,7 +41,7 @@ def _hs256(value: SecretStr | None) -> SecretStr | None:
 
 
 def _origins(value: str | None) -> str | None:
-    addresses.origins(value)
+    origins.parse(value)
     return value
 
 
@@ -72,6 +72,7 @@ Secret = Annotated[SecretStr | None, AfterValidator(_as_pasted)]
 Password = Annotated[SecretStr | None, AfterValidator(_unpadded)]
 Number = BeforeValidator(_number)
 Seconds = Annotated[float, Number, Field(gt=0, le=10_000_000)]
+Port = Annotated[int, Number, Field(ge=0, le=65535)]
 Count = Annotated[int, Number, Field(gt=0)]
 LimitPerMinute = Annotated[int, Number, Field(ge=0, le=1_000_000_000)]
 Origins = Annotated[str | None, AfterValidator(_origins)]

@@ -9,10 +9,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app import addresses
+from app import addresses, client_address, origins, upstream_tls
 from app.setting_kinds import (
     Count,
     HeaderSecret,
@@ -23,14 +23,14 @@ from app.setting_kinds import (
     Number,
     Origins,
     Password,
+    Port,
     Seconds,
     Secret,
 )
+from app.settings_checks import contradictions
 from app.usage import UsageError
 
 ENV_FILE = ".env"
-LOCALHOST_ORIGIN = r"https?://(localhost|127\.0\.0\.1)(:\d+)?"
-MIN_SECRET_BYTES = 32
 
 
 class Environment(StrEnum):
@@ -91,10 +91,18 @@ class Settings(BaseSettings):
     """The gateway's API key for Letta."""
     litellm_api_key: HeaderSecret = None
     """The LiteLLM key that pays for the model calls of users without a virtual key."""
+    upstream_ca_bundle: Annotated[str | None, AfterValidator(upstream_tls.ca_bundle)] = None
+    """Path of a PEM file with the certificates of your own certificate authorities. In calls to AMS, Letta, LiteLLM and
+    Supabase, the gateway trusts these authorities in addition to the system's. The gateway verifies every certificate.
+    """
     agent_secret_master_key: Secret = None
     """The key, of at least 32 bytes, from which the gateway derives agent secrets. Letta sends an agent secret with
     each model call to the gateway's proxy. If this setting is empty and the gateway accepts development tokens, the
     gateway generates a key and stores the key on this machine. Without a key, the proxy accepts no agent secret.
+    """
+    agent_secret_master_key_previous: Secret = None
+    """The former AGENT_SECRET_MASTER_KEY, during a rotation. The gateway's proxy accepts agent secrets that are derived
+    from either key. The gateway derives new agent secrets only from AGENT_SECRET_MASTER_KEY.
     """
     letta_proxy_key: HeaderSecret = None
     """The OPENAI_API_KEY of the Letta server, of at least 32 characters. Letta sends this key with model calls without
@@ -102,22 +110,34 @@ class Settings(BaseSettings):
     accepts only agent secrets.
     """
     allowed_origins: Origins = None
-    """Origins whose web pages may send requests (CORS), separated by commas: scheme://host or scheme://host:port.
-    If empty, localhost and 127.0.0.1 with any port are allowed, except in production.
+    """Origins whose web pages may send requests (CORS), separated by commas: scheme://host or scheme://host:port. In
+    https://*.example.com, * stands for one label: https://a.example.com, but not https://example.com or
+    https://a.b.example.com. If empty, localhost and 127.0.0.1 with any port are allowed, except in production.
+    """
+    hsts_seconds: Annotated[int, Number, Field(ge=0, le=63_072_000)] = 0
+    """The max-age of the header Strict-Transport-Security, in seconds. The gateway sends the header only in answers to
+    https requests. If 0, the gateway sends no such header, because the proxy that terminates TLS usually sends one.
     """
     host: Annotated[str | None, AfterValidator(addresses.host)] = None
     """The address on which the gateway listens. If empty, the gateway listens on 127.0.0.1 if it accepts development
     tokens, and on 0.0.0.0 otherwise.
     """
-    port: Annotated[int, Number, Field(ge=0, le=65535)] = 8000
+    port: Port = 8000
     """The port on which the gateway listens."""
+    operations_port: Port | None = None
+    """A second port with /metrics, and with /health and its details. PORT then has no /metrics, and its /health shows
+    only the gateway's status. The second port requires METRICS_TOKEN only if METRICS_TOKEN is set. If this setting is
+    empty, there is no second port.
+    """
+    operations_host: Annotated[str | None, AfterValidator(addresses.host)] = None
+    """The address on which the gateway listens for OPERATIONS_PORT. If empty, the same as for PORT."""
     public_url: Annotated[str | None, AfterValidator(addresses.public_url)] = None
     """The URL at which Letta reaches the gateway. Agents that the embedded AMS creates send their model calls to this
     URL. If empty, these model calls go to the provider that is configured in Letta.
     """
     metrics_token: HeaderSecret = None
-    """The bearer token that /metrics and the details of /health require. If empty, production disables both, and other
-    environments require no token.
+    """The bearer token that /metrics and the details of /health require. If empty, production disables both at PORT,
+    and other environments require no token.
     """
     log_level: LogLevel = "INFO"
     """The minimum level of log entries: DEBUG, INFO, WARNING or ERROR."""
@@ -130,7 +150,7 @@ class Settings(BaseSettings):
     """Maximum number of concurrent streams, together with requests that wait for a model. One user can have a quarter
     of this number. The gateway refuses further streams and requests.
     """
-    forwarded_allow_ips: str = "127.0.0.1"
+    forwarded_allow_ips: Annotated[str, AfterValidator(client_address.proxies)] = "127.0.0.1"
     """Proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted: IP addresses or networks, separated by
     commas. `*` trusts all proxies.
     """
@@ -211,6 +231,10 @@ class Settings(BaseSettings):
     """
     rate_limit_proxy: LimitPerMinute = 3000
     """Rate limit of model calls that a user's agents make through the gateway, per minute. If 0, there is no limit."""
+    sign_in_failures_per_minute: LimitPerMinute = 100
+    """How many requests without a token, and how many requests with an invalid token, one IP address may send per
+    minute. Above the limit, the gateway refuses tokens of sessions that it does not know. If 0, there is no limit.
+    """
     redis_url: Annotated[str | None, AfterValidator(addresses.redis_url)] = None
     """URL of Redis or Valkey. The gateway only checks whether Redis is available, for /health. The gateway stores no
     state in Redis.
@@ -265,58 +289,23 @@ class Settings(BaseSettings):
     @property
     def cors_origins(self) -> tuple[str, ...]:
         """Return the origins in ``ALLOWED_ORIGINS``."""
-        return addresses.origins(self.allowed_origins)
+        return origins.parse(self.allowed_origins).exact
 
     @property
     def cors_origin_regex(self) -> str | None:
-        """Return a pattern for the local origins that CORS allows.
+        """Return a regular expression for the patterns in ``ALLOWED_ORIGINS``.
 
-        Return ``None`` in production, or if ``ALLOWED_ORIGINS`` is set.
+        If ``ALLOWED_ORIGINS`` is not set, it is for local origins, except in production.
         """
-        return LOCALHOST_ORIGIN if self.allowed_origins is None and not self.is_production else None
+        if self.allowed_origins is None:
+            return None if self.is_production else origins.LOCALHOST
+        return origins.parse(self.allowed_origins).pattern
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Settings:
-        if problems := self._problems():
+        if problems := list(contradictions(self)):
             raise ValueError("\n".join(problems))
         return self
-
-    def _problems(self) -> list[str]:
-        found = [*self._production_problems()] if self.is_production else []
-        found += self._short_secrets()
-        if self.supabase_url is None and not self.is_production:
-            names = {"SUPABASE_JWT_SECRET": self.supabase_jwt_secret, "SUPABASE_JWT_ISSUER": self.supabase_jwt_issuer}
-            found += [f"SUPABASE_URL: required, because {name} is set" for name, value in names.items() if value]
-        if self.ams_base_url is not None and self.supabase_service_key is None:
-            found.append("SUPABASE_SERVICE_KEY: required, because AMS_BASE_URL is set")
-        if self.letta_base_url is not None and self.letta_api_key is None:
-            found.append("LETTA_API_KEY: required, because LETTA_BASE_URL is set")
-        if self.litellm_base_url is not None and self.ams_base_url is None and self.litellm_api_key is None:
-            found.append(
-                "LITELLM_API_KEY: required, because LITELLM_BASE_URL is set and the embedded AMS has no user keys"
-            )
-        if self.is_production:
-            open_to = sorted(addresses.ANY.intersection(self.cors_origins))
-            found += [f"ALLOWED_ORIGINS: {one} is not allowed in production" for one in open_to]
-        return found
-
-    def _short_secrets(self) -> list[str]:
-        names = ("supabase_jwt_secret", "agent_secret_master_key", "letta_proxy_key")
-        secrets: dict[str, SecretStr | None] = {name: getattr(self, name) for name in names}
-        return [
-            f"{name.upper()}: must have at least {MIN_SECRET_BYTES} bytes"
-            for name, value in secrets.items()
-            if value is not None and len(value.get_secret_value().encode()) < MIN_SECRET_BYTES
-        ]
-
-    def _production_problems(self) -> list[str]:
-        needed = {
-            "AMS_BASE_URL": self.ams_base_url,
-            "LETTA_BASE_URL": self.letta_base_url,
-            "LITELLM_BASE_URL": self.litellm_base_url,
-            "SUPABASE_URL": self.supabase_url,
-        }
-        return [f"{name}: required if ENVIRONMENT is production" for name, value in needed.items() if value is None]
 
 
 def _lines(problem: Any) -> list[str]:

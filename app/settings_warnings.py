@@ -26,8 +26,10 @@ _SHORTEST = 8
 def announce_warnings(settings: Settings, telemetry: Telemetry) -> None:
     """Log warnings about possible mistakes in valid settings."""
     warnings = unread_names(os.environ, Path(ENV_FILE))
-    if settings.is_production and settings.metrics_token is None:
-        warnings.append("METRICS_TOKEN is not set, so /metrics and the details of /health are disabled.")
+    if settings.is_production and settings.metrics_token is None and settings.operations_port is None:
+        warnings.append(
+            "Neither METRICS_TOKEN nor OPERATIONS_PORT is set, so /metrics and the details of /health are disabled."
+        )
     for warning in warnings:
         telemetry.announce("settings", warning, level="warning")
 

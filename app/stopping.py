@@ -19,6 +19,7 @@ import uvicorn
 
 from app.accepting import Acceptor
 from app.drain import Drain, Stage
+from app.operations import OperationsPort
 from app.telemetry import Telemetry
 
 DETACH_SECONDS = 1.0
@@ -39,10 +40,23 @@ class Server(uvicorn.Server):
 
     After the first signal, the server waits for running operations. The second signal ends the wait. The third signal
     ends the process at once.
+
+    Args:
+        grace: the grace period, in seconds.
+        operations: the operations port, which is open from the start to the end.
     """
 
-    def __init__(self, config: uvicorn.Config, drain: Drain, telemetry: Telemetry, *, grace: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        drain: Drain,
+        telemetry: Telemetry,
+        *,
+        grace: float,
+        operations: OperationsPort | None = None,
+    ) -> None:
         super().__init__(config)
+        self._operations = operations
         self._drain = drain
         self._telemetry = telemetry
         self._grace = grace
@@ -54,6 +68,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and begin to accept connections."""
         await super().startup(sockets)
+        if self._operations is not None and not self.should_exit:
+            await self._operations.start()
         self._acceptor = Acceptor(list(sockets or ()), self._protocol)
         self._acceptor.start()
 
@@ -133,6 +149,8 @@ class Server(uvicorn.Server):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.lifespan.shutdown()
+        if self._operations is not None:  # last, so that probes see the drain until its end
+            await self._operations.stop()
         self._telemetry.announce("stopped", "Stopped.")
 
     def _closes_sockets(self) -> bool:

@@ -23,6 +23,9 @@ _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
+_SIGN_IN = "sign_in"
+
+
 def make_logger(level: str, out: TextIO | None = None) -> Any:
     """Return a logger that writes one JSON object per line."""
     return structlog.wrap_logger(
@@ -140,8 +143,9 @@ class Telemetry:
         text = "Delay in the event loop that the gateway's own code caused, in seconds."
         self._held = lag("agentgraph_loop_held_seconds", text)
         self._collections = lag("agentgraph_gc_seconds", "Duration of full garbage collections, in seconds.")
-        for limit in LimitKind:
-            self._limited.labels(limit.value)
+        self._failed_sign_ins = counter("agentgraph_sign_in_failures", "Failed sign-ins, by reason.", ["reason"])
+        for limit in (*LimitKind, _SIGN_IN):
+            self._limited.labels(limit)
 
     def announce(self, event: str, text: str, *, level: str = "info", **facts: Any) -> None:
         """Write a log entry. If standard error is a terminal, also print ``text`` to standard error."""
@@ -177,6 +181,14 @@ class Telemetry:
     def request_refused(self, limit: LimitKind) -> None:
         """Record that a rate limit refused a request."""
         self._limited.labels(limit.value).inc()
+
+    def sign_in_failed(self, reason: str) -> None:
+        """Record that a request had no valid token."""
+        self._failed_sign_ins.labels(reason).inc()
+
+    def sign_in_refused(self) -> None:
+        """Record that a sign-in was refused, because too many sign-ins from its address have failed."""
+        self._limited.labels(_SIGN_IN).inc()
 
     def call_ended(
         self, service: Service, operation: str, outcome: str, seconds: float, status: int | None, request_id: str

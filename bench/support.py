@@ -27,7 +27,12 @@ R = TypeVar("R")
 ROOT = Path(__file__).parents[1]
 _TICK = os.sysconf("SC_CLK_TCK")
 
-UNLIMITED = {"RATE_LIMIT_GENERAL": "0", "RATE_LIMIT_LLM": "0", "RATE_LIMIT_PROXY": "0"}
+UNLIMITED = {
+    "SIGN_IN_FAILURES_PER_MINUTE": "0",
+    "RATE_LIMIT_GENERAL": "0",
+    "RATE_LIMIT_LLM": "0",
+    "RATE_LIMIT_PROXY": "0",
+}
 """Settings of a gateway without rate limits."""
 
 

@@ -175,6 +175,11 @@ class Lru(Generic[K, V]):
         """Remove the least recently used value."""
         self.weight -= self._values.popitem(last=False)[1][1]
 
+    def remove(self, key: K) -> None:
+        """Remove a key's value, if there is one."""
+        _, weight = self._values.pop(key, (None, 0))
+        self.weight -= weight
+
 
 class OwnerCache(Generic[V]):
     """An LRU cache with a maximum number of values for each owner.

@@ -14,8 +14,10 @@ def cause_of(error: BaseException) -> str | None:
         match one:
             case AuthenticationError():
                 return "the password in REDIS_PASSWORD or REDIS_URL was refused"
-            case ssl.SSLCertVerificationError():
-                return f"the TLS certificate is not trusted ({getattr(one, 'verify_message', 'verification failed')})"
+            case ssl.SSLCertVerificationError(
+                verify_message=str(text)
+            ):  # aiohttp's error has no message, but contains this
+                return f"the TLS certificate is not trusted ({text})"
             case ssl.SSLError(reason=str(text)):
                 return f"TLS failed ({text.replace('_', ' ').lower()})"
             case ssl.SSLError():

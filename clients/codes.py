@@ -74,6 +74,10 @@ class Reason(StrEnum):
         (_INPUT, "The gateway cannot decode the request's body (HTTP 400) or does not support its coding (HTTP 415)."),
     )
     JSON = "JSON", (_INPUT, "The request's body is not a JSON object.")
+    PREFLIGHT = (
+        "PREFLIGHT",
+        (_INPUT, "A GET request without a token lacks a header that makes browsers send a CORS preflight."),
+    )
     REQUEST = "REQUEST", (_INPUT, "The request violates a protocol, such as GraphQL over HTTP.")
     ROUTE = "ROUTE", (_NOT_FOUND, "The gateway has no endpoint at this path.")
     UNKNOWN_PARAMETER = "UNKNOWN_PARAMETER", (_INPUT, "The request has a parameter that the endpoint does not accept.")
@@ -178,6 +182,10 @@ class Reason(StrEnum):
     RATE_LIMIT_GENERAL = "RATE_LIMIT_GENERAL", (_LIMITED, _RATE_LIMIT)
     RATE_LIMIT_LLM = "RATE_LIMIT_LLM", (_LIMITED, _RATE_LIMIT)
     RATE_LIMIT_PROXY = "RATE_LIMIT_PROXY", (_LIMITED, _RATE_LIMIT)
+    RATE_LIMIT_SIGN_IN = (
+        "RATE_LIMIT_SIGN_IN",
+        (_LIMITED, "Too many sign-ins from the client's IP address have failed. A WebSocket closes with code 1013."),
+    )
     READERS = "READERS", (_LIMITED, "The user reads too many streams at a time.")
     REQUESTS = (
         "REQUESTS",

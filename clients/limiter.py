@@ -135,11 +135,16 @@ class _Counter:
 
 
 class MemoryLimiter:
-    """A rate limiter that keeps counters in memory. Idle counters expire. ``clock`` returns monotonic nanoseconds."""
+    """A rate limiter that keeps counters in memory. Idle counters expire.
 
-    def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    Args:
+        clock: returns monotonic nanoseconds.
+        max_counters: above this number, the counter that was used least recently is evicted.
+    """
+
+    def __init__(self, clock: Callable[[], int] = time.monotonic_ns, *, max_counters: int = sys.maxsize) -> None:
         self._clock = clock
-        self._counters: Lru[tuple[str, str], _Counter] = Lru(sys.maxsize)
+        self._counters: Lru[tuple[str, str], _Counter] = Lru(max_counters)
 
     @property
     def kept(self) -> int:

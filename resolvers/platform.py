@@ -9,6 +9,7 @@ import msgspec
 from clients.breaker import BreakerState
 from clients.breakers import PartState
 from clients.calls import CallScope
+from clients.causes import cause_of
 from clients.errors import GatewayError, Service
 from clients.health import HealthCheck
 
@@ -23,8 +24,8 @@ class HealthStatus(StrEnum):
 class ServiceHealth(msgspec.Struct, frozen=True, kw_only=True):
     """The health of one service.
 
-    ``parts`` are the models and kinds of calls whose breakers are not closed. Only operators see ``parts``, which
-    contains users' ids.
+    ``parts`` are the models and kinds of calls whose breakers are not closed. ``cause`` is the root cause of a failed
+    connection. Only operators see ``cause``, and ``parts``, which contains users' ids.
     """
 
     service: Service
@@ -33,6 +34,7 @@ class ServiceHealth(msgspec.Struct, frozen=True, kw_only=True):
     embedded: bool
     note: str | None
     parts: list[PartState] = []
+    cause: str | None = None
 
     @property
     def degraded(self) -> bool:
@@ -71,11 +73,11 @@ class Health:
         return PlatformRecord(version=self._version, services=list(services))
 
     async def _check(self, check: HealthCheck, scope: CallScope) -> ServiceHealth:
-        status, failure = HealthStatus.OK, None
+        status, failure, cause = HealthStatus.OK, None, None
         try:
             await check.ping(scope)
         except GatewayError as error:
-            status, failure = HealthStatus.DOWN, error.message
+            status, failure, cause = HealthStatus.DOWN, error.message, cause_of(error)
         breakers = check.breakers
         parts = [] if breakers is None else breakers.parts()
         notes = [failure or check.note()]
@@ -93,4 +95,5 @@ class Health:
             embedded=check.embedded,
             note=" ".join(note for note in notes if note) or None,
             parts=parts,
+            cause=cause,
         )

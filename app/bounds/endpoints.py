@@ -14,14 +14,12 @@ from app.json_text import MAX_CONTAINERS
 from app.outgoing import MAX_UNSENT_BYTES, MIN_STEP_BYTES, STEP_FRACTION
 from app.server import KEEP_ALIVE_SECONDS
 from app.shedding import MAX_WAIT_SECONDS
-from app.signin import issuer, keys
-from app.signin.token import MAX_TOKEN_CHARS
 from app.slots import BODIES
 from app.sockets import BURST_SECONDS
 from app.weights import MAX_OWNERS
 from clients.bulkhead import SHARES
 from clients.codes import ErrorCode, Reason
-from resolvers import checks, paging, sessions, usage
+from resolvers import checks, paging, usage
 from schema.node import MAX_NODES
 
 _CLOSES = "the gateway closes the connection"
@@ -84,25 +82,6 @@ REQUESTS = (
         trailers=f"{size(MAX_HEAD_BYTES)} for the head, the body's trailers and chunk extensions together",
     ),
     Bound("query-fields", "parameters in the query string of `/graphql`", bad(Reason.REQUEST), str(MAX_QUERY_FIELDS)),
-    Bound(
-        "token",
-        "a bearer token",
-        refused(ErrorCode.UNAUTHENTICATED, Reason.TOKEN_INVALID),
-        f"{MAX_TOKEN_CHARS:,} characters",
-    ),
-    Bound(
-        "issuer-keys",
-        "keys that are read from the JWKS of the token's issuer",
-        "the other keys are ignored",
-        str(keys.MAX_KEYS),
-    ),
-    Bound("revoked-sessions", "revoked sessions", "evicts the least recently used", f"{sessions.MAX_REVOKED:,}"),
-    Bound(
-        "issuer-waiting",
-        "requests whose token has an unknown `kid` and that wait for the JWKS",
-        refused(ErrorCode.OVERLOADED, Reason.ISSUER),
-        f"{issuer.MAX_WAITING:,}",
-    ),
     Bound(
         "key",
         "a `streamKey`, `idempotencyKey` or `Idempotency-Key`",

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from app.bounds import endpoints, inputs, work
+from app.bounds import endpoints, inputs, signin, work
 from app.bounds.bound import Bound
 from clients.codes import Reason
 
 SECTIONS: dict[str, tuple[Bound, ...]] = {
     "Requests": endpoints.REQUESTS,
+    "Sign-in": signin.SIGN_IN,
     "Connections": endpoints.CONNECTIONS,
     "Slots": endpoints.SLOTS,
     "WebSockets": endpoints.SOCKETS,

@@ -24,6 +24,7 @@ from app.asgi import (
     write,
 )
 from app.gateway import Gateway
+from app.graphql.csrf import check_preflighted
 from app.graphql.documents import Operation
 from app.graphql.errors import RequestError, request_error
 from app.graphql.media import EVENT_STREAM, FRAMINGS, MULTIPART, PLAIN_JSON, RESPONSE_JSON, WHOLE, accepted
@@ -89,6 +90,8 @@ class GraphQLHttp:
         operation = engine.documents.operation(request.query, request.operation_name)
         media = accepts.choose(operation)
         self._check_allowed(scope, operation, principal)
+        if principal is None:
+            check_preflighted(scope)
         if media is None:
             raise _no_form(operation)
         report = request.report_cost or header(scope, COST_HEADER) == "report"

@@ -189,7 +189,7 @@ class Session:
             raise Closed(Close.TOO_MANY, "Too many initialisation requests")
         authorization = authorization_of(payload, header(self._scope, b"authorization"))
         try:
-            principal = await self._gateway.authenticator.principal(authorization)
+            principal = await self._gateway.authenticator.principal(authorization, address_of(self._scope))
         except (Unauthenticated, Forbidden) as error:
             raise Closed(Close.FORBIDDEN, error.reason or "Forbidden") from error
         except GatewayError as error:  # the client reconnects

@@ -23,6 +23,7 @@ _ENDPOINTS = [
     ("/metrics", "Prometheus metrics."),
 ]
 _DEMO = ("/demo", "The chat example: a React client with streaming.")
+_OPTIONAL = frozenset({"/demo", "/metrics"})
 _NO_PAGE = frozenset({"/v1"})
 
 
@@ -82,11 +83,12 @@ def _base(scope: Scope) -> str:
 def address_rows(scope: Scope) -> Markup:
     """Return HTML table rows for the endpoints and the chat example.
 
-    The chat example has a row only if the example is built.
+    The chat example has a row only if it is built, and ``/metrics`` only if no other port has it.
     """
     routes = getattr(scope.get("app"), "routes", [])
-    demo = any(getattr(route, "path", "").partition("/{")[0] == _DEMO[0] for route in routes)
-    rows = [_ENDPOINTS[0], *([_DEMO] if demo else []), *_ENDPOINTS[1:]]
+    paths = {getattr(route, "path", "").partition("/{")[0] for route in routes}
+    known = paths | {path for path, _ in _ENDPOINTS if path not in _OPTIONAL}
+    rows = [row for row in (_ENDPOINTS[0], _DEMO, *_ENDPOINTS[1:]) if row[0] in known]
     return Markup("".join(f'<tr><th scope="row">{_link(path)}</th><td>{about}</td></tr>' for path, about in rows))
 
 

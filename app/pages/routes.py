@@ -3,11 +3,10 @@
 ``GraphiQL`` serves ``/graphql``.
 """
 
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from app.endpoints import Endpoints
+from app.pages import rest_docs
 from app.pages.files import BUILT, PREFIX, SOURCES, Files, built
 from app.pages.landing import Landing
 from app.pages.page import page, policy
@@ -21,19 +20,17 @@ _DOCS_POLICY = policy(
 def page_routes(settings: Settings, endpoints: Endpoints) -> list[BaseRoute]:
     """Return the routes of the pages.
 
-    If ``/docs`` is not built, FastAPI serves a page that loads files from a CDN. Production has no ``/docs``.
+    If ``/docs`` is not built, its files come from a CDN. Production has neither ``/docs`` nor ``/redoc``.
     """
     routes: list[BaseRoute] = [
         Route("/", Landing(settings, endpoints), methods=["GET"]),
         Mount(f"{PREFIX}/assets", Files(BUILT / "assets", hashed=True)),
         Mount(f"{PREFIX}/src", Files(SOURCES, hashed=False)),
     ]
-    if not settings.is_production and (text := built("docs.html")) is not None:
-
-        async def docs(_: Request) -> Response:
-            return page(text, _DOCS_POLICY)
-
-        routes.append(Route("/docs", docs))
+    if not settings.is_production:
+        text = built("docs.html")
+        docs = rest_docs.swagger() if text is None else page(text, _DOCS_POLICY)
+        routes += [Route("/docs", docs, methods=["GET"]), Route("/redoc", rest_docs.redoc(), methods=["GET"])]
     if settings.development_tokens:
         routes.append(Mount("/auth/v1", endpoints.issuer))
     return routes

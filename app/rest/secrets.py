@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import uuid
+from collections.abc import Sequence
 
 from app.signin.token import bearer
 from clients.codes import Reason
@@ -39,11 +40,13 @@ def refused() -> Unauthenticated:
 class ProxySecrets:
     """Verifies the secrets in requests to the proxy.
 
-    If ``master_key`` is ``None``, no agent secret is valid. If ``letta_key`` is ``None``, Letta's key is not valid.
+    Args:
+        master_keys: the keys from which valid agent secrets are derived. During a rotation, there are two keys.
+        letta_key: Letta's own key. If it is ``None``, Letta's key is not valid.
     """
 
-    def __init__(self, *, master_key: str | None, letta_key: str | None) -> None:
-        self._master_key = master_key
+    def __init__(self, *, master_keys: Sequence[str], letta_key: str | None) -> None:
+        self._master_keys = tuple(master_keys)
         self._letta_key = letta_key
 
     def principal(self, authorization: str | None, user_id: str) -> Principal:
@@ -57,9 +60,10 @@ class ProxySecrets:
         return Principal(user_id=user_id, role=Role.USER, expires_at=float("inf"))
 
     def _is_agents(self, secret: bytes, user_id: str) -> bool:
-        if self._master_key is None:
-            return False
-        return hmac.compare_digest(secret, agent_secret(self._master_key, user_id).encode())
+        is_valid = False
+        for key in self._master_keys:  # compares with every key, so that the time does not show which one is right
+            is_valid |= hmac.compare_digest(secret, agent_secret(key, user_id).encode())
+        return is_valid
 
     def _is_lettas(self, secret: bytes) -> bool:
         return self._letta_key is not None and hmac.compare_digest(secret, self._letta_key.encode())

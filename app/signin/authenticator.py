@@ -6,12 +6,14 @@ import time
 from collections.abc import Collection
 from hashlib import sha256
 
+from app.signin.attempts import SignInAttempts
 from app.signin.claims import principal_of
 from app.signin.errors import invalid, token_expired, token_revoked
 from app.signin.issuer import IssuerKeys
 from app.signin.keys import HS256, PUBLIC_ALGORITHMS, VerifyingKey, secret_key
-from app.signin.token import Token, bearer, header_of
+from app.signin.token import Token, bearer, claimed_session, header_of
 from clients.bounded import Lru
+from clients.errors import Unauthenticated
 from resolvers.principal import Principal
 from resolvers.sessions import Sessions
 
@@ -24,11 +26,15 @@ _CACHE_SIZE = 10_000
 class Authenticator:
     """Verifies one issuer's tokens. Verified tokens are cached by their digests.
 
+    If an address has had too many failed sign-ins, only cached tokens and new tokens of known sessions are accepted. So
+    a neighbour behind the same NAT cannot sign a user out, even if the user's token is refreshed.
+
     Args:
         issuer: the ``iss`` that tokens must have.
         secret: the project's legacy secret, which verifies tokens with the algorithm HS256. Their ``kid`` is ignored.
         keys: the issuer's public keys, which verify ES256, RS256 and EdDSA.
         sessions: contain the revoked sessions.
+        attempts: counts failed sign-ins. By default, their number has no limit.
     """
 
     def __init__(
@@ -38,9 +44,12 @@ class Authenticator:
         secret: str | None = None,
         keys: IssuerKeys | None = None,
         sessions: Sessions | None = None,
+        attempts: SignInAttempts | None = None,
     ) -> None:
         self._issuer = issuer
         self._sessions = sessions or Sessions()
+        self._attempts = attempts or SignInAttempts()
+        self._known_sessions: Lru[str, bool] = Lru(_CACHE_SIZE)
         self._secret = None if secret is None else secret_key(secret)
         self._keys = keys
         self._verified: Lru[bytes, Principal] = Lru(_CACHE_SIZE)
@@ -48,22 +57,30 @@ class Authenticator:
         if keys is not None:
             keys.on_removed(self._evict_all)
 
-    async def principal(self, authorization: str | None) -> Principal:
+    async def principal(self, authorization: str | None, address: str = "") -> Principal:
         """Verify the token in an ``Authorization`` header, and return the token's user.
+
+        Args:
+            authorization: the header's value.
+            address: the client's address, whose failed sign-ins are counted.
 
         Raises:
             Unauthenticated: reason ``TOKEN_MISSING``, ``TOKEN_EXPIRED``, ``TOKEN_REVOKED`` or ``TOKEN_INVALID``.
             Forbidden: reason ``ANONYMOUS``, for a user who has not signed up.
+            RateLimited: the address has had too many failed sign-ins (``RATE_LIMIT_SIGN_IN``).
             UpstreamUnavailable, Overloaded: the issuer's keys are needed and cannot be fetched (``ISSUER``).
         """
         digest = sha256((authorization or "").encode("utf-8", "surrogatepass")).digest()
         principal = self._verified.get(digest)
-        if principal is None:
-            principal = await self._verify(bearer(authorization))
-            self.check(principal)
-            self._verified.put(digest, principal)
-        if principal.expires_at + LEEWAY_SECONDS <= time.time():
-            raise token_expired()
+        try:
+            if principal is None:
+                principal = await self._unknown(bearer(authorization), address)
+                self._verified.put(digest, principal)
+            if principal.expires_at + LEEWAY_SECONDS <= time.time():
+                raise token_expired()
+        except Unauthenticated as error:
+            await self._attempts.failed(address, error)
+            raise
         return principal
 
     def check(self, principal: Principal) -> None:
@@ -80,6 +97,21 @@ class Authenticator:
 
     def _evict_all(self, _: Collection[str]) -> None:
         self._verified = Lru(_CACHE_SIZE)
+
+    async def _unknown(self, token: Token, address: str) -> Principal:
+        """Verify a token that is not cached. Refuse the token if its address has failed too often (RateLimited)."""
+        claimed = claimed_session(token)
+        if claimed not in self._known_sessions:
+            await self._attempts.check(address)
+        try:
+            principal = await self._verify(token)
+            self.check(principal)
+        except Unauthenticated:
+            self._known_sessions.remove(claimed)  # whoever knows the session's id forges its tokens
+            raise
+        if principal.session_id:
+            self._known_sessions.put(claimed, True)
+        return principal
 
     async def _verify(self, token: Token) -> Principal:
         algorithm, key_id = header_of(token)

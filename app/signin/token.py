@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any, NamedTuple, NewType
 
 import jwt
@@ -58,6 +60,17 @@ def header_of(token: Token) -> Header:
     if not _is_jwt(header):
         raise invalid("its header's typ is not JWT")
     return Header(algorithm, key_id)
+
+
+def claimed_session(token: Token) -> str:
+    """Return the ``session_id`` that a token claims, before its signature is verified; empty if there is none."""
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (ValueError, IndexError, RecursionError):
+        return ""
+    session_id = claims.get("session_id") if isinstance(claims, dict) else None
+    return session_id if isinstance(session_id, str) else ""
 
 
 def _is_jwt(header: dict[str, Any]) -> bool:

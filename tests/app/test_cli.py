@@ -53,6 +53,7 @@ def test_the_password_stays_the_same(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_an_agents_secret_is_the_users_own(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("AGENT_SECRET_MASTER_KEY", "m" * 32)
+    monkeypatch.setenv("AGENT_SECRET_MASTER_KEY_PREVIOUS", "p" * 32)  # makes no new secrets
     digest = hmac.new(b"m" * 32, f"agent-secret:v1:{GRACE}".encode(), "sha256").hexdigest()
     for user in ("grace", GRACE, GRACE.upper()):
         assert main(["agent-secret", "--user", user]) == 0

@@ -94,7 +94,7 @@ async def served(packets: list[bytes], count: int) -> tuple[list[bytes], int, by
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
-    config = server_config(app, settings_of(), proxy_headers=False)
+    config = server_config(app, settings_of())
     config.load()
     options: Any = {"config": config, "server_state": ServerState(), "app_state": {}}
     connection, transport = config.http_protocol_class(**options), Transport()

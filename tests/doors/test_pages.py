@@ -46,7 +46,11 @@ async def test_any_other_client_gets_the_graph(stack: Stack, accept: str) -> Non
 
 async def test_a_browser_that_sends_a_query_gets_its_answer(stack: Stack) -> None:
     headers = {"accept": BROWSER}
-    read = await stack.client.get("/graphql", params={"query": "{ __typename }"}, headers=headers)
+    asked = {"query": "{ __typename }"}
+    simple = await stack.client.get("/graphql", params=asked, headers=headers)
+    assert (simple.status_code, simple.json()["errors"][0]["extensions"]["reason"]) == (400, "PREFLIGHT")
+    preflighted = headers | {"graphql-require-preflight": "1"}
+    read = await stack.client.get("/graphql", params=asked, headers=preflighted)
     empty = await stack.client.get("/graphql", params={"query": ""}, headers=headers)
     posted = await stack.client.post("/graphql", json={"query": "{ __typename }"}, headers=headers)
     assert read.json() == posted.json() == {"data": {"__typename": "Query"}}

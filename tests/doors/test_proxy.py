@@ -11,6 +11,7 @@ import pytest
 
 from app.embedded.litellm.keys import make_key
 from app.embedded.people import ADA, GRACE
+from app.rest.secrets import agent_secret
 from app.rest.table import TABLE
 from clients.origin import Origin
 from tests.support.openai import EMBEDDING, asking, sdk_client
@@ -156,6 +157,30 @@ async def test_a_secret_is_valid_only_for_the_proxy() -> None:
             assert (await stack.client.get("/v1/models", headers=headers)).status_code == 401
             for path, body in (("/v1/chat/completions", asking(stack, "tokens=1")), ("/v1/embeddings", EMBEDDING)):
                 assert (await stack.client.post(path, json=body, headers=headers)).status_code == 401
+
+
+PROXIED = [("GET", "/models", None), ("POST", "", EMBEDDING), ("POST", "/embeddings", EMBEDDING)]
+
+
+async def test_secrets_of_both_master_keys_are_valid_during_a_rotation_and_only_for_their_user() -> None:
+    new, previous, older = "n" * 48, "p" * 48, "o" * 48
+    keys = {"agent_secret_master_key": new, "agent_secret_master_key_previous": previous}
+
+    async def statuses(stack: Stack, secret: str) -> set[int]:
+        chat = ("POST", "/chat/completions", asking(stack, "tokens=1 delay=0"))
+        asked = [
+            await stack.client.request(method, f"{stack.proxy()}{path}", json=body, headers=bearer(secret))
+            for method, path, body in (*PROXIED, chat)
+        ]
+        return {answer.status_code for answer in asked}
+
+    async with any_stack(**keys) as stack:
+        for key, status in ((new, 200), (previous, 200), (older, 401)):
+            assert await statuses(stack, agent_secret(key, ADA)) == {status}
+            assert await statuses(stack, agent_secret(key, GRACE)) == {401}
+    async with any_stack(agent_secret_master_key=new) as stack:
+        assert await statuses(stack, agent_secret(new, ADA)) == {200}
+        assert await statuses(stack, agent_secret(previous, ADA)) == {401}
 
 
 async def test_lettas_own_key_is_valid_for_every_user_of_ams() -> None:

@@ -113,7 +113,7 @@ async def test_in_production_a_missing_metrics_token_is_logged() -> None:
         changes = {"supabase_url": project.url, "litellm_base_url": url}
         logged = await warnings_of(settings_with(platform, environment="production", **changes), 2)
     assert logged == [
-        "METRICS_TOKEN is not set, so /metrics and the details of /health are disabled.",
+        "Neither METRICS_TOKEN nor OPERATIONS_PORT is set, so /metrics and the details of /health are disabled.",
         f"The gateway cannot connect to LiteLLM at {url}: connection refused. Check LITELLM_BASE_URL.",
     ]
 
@@ -193,7 +193,7 @@ ROUTES = {
     "/health": (200, 200),
     "/metrics": (200, 401),
     "/docs": (200, 404),
-    "/docs/oauth2-redirect": (200, 404),
+    "/docs/oauth2-redirect": (404, 404),
     "/redoc": (200, 404),
     "/openapi.json": (200, 404),
     "/demo": (307, 404),

@@ -33,7 +33,7 @@ GROWTH_BYTES = 48 * 1024 * 1024
 """What the caches, which are bounded, may still take after the warm-up."""
 DECLARED = {code.value for code in ErrorCode} - {"INTERNAL_ERROR"}
 ANSWER_SECONDS, INCOMPLETE_SECONDS = 20.0, 0.05
-NO_LIMITS = {"RATE_LIMIT_GENERAL": "0", "RATE_LIMIT_LLM": "0"}
+NO_LIMITS = {"RATE_LIMIT_GENERAL": "0", "RATE_LIMIT_LLM": "0", "SIGN_IN_FAILURES_PER_MINUTE": "0"}
 
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
 pytestmark = [in_one_loop, pytest.mark.timeout(SECONDS * 3 + 60)]

@@ -22,10 +22,11 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def served(app: ASGIApp, settings: Settings) -> AsyncIterator[str]:
+async def served(app: ASGIApp, settings: Settings, host: str = "127.0.0.1") -> AsyncIterator[str]:
     """Serve ``app`` as the command does and yield its URL."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind((host, 0))
     listener.listen(1024)
     config = server_config(app, settings, lifespan="on", timeout_graceful_shutdown=1)
     server = StoppableServer(config)

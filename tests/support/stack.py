@@ -33,6 +33,9 @@ from tests.support.websocket import PROTOCOL
 
 KEY = "k" * 48
 
+ONE_ADDRESS = {"sign_in_failures_per_minute": 0}
+"""Settings for tests, whose clients all have one address."""
+
 
 @dataclass
 class Stack:
@@ -214,6 +217,7 @@ async def embedded_stack(**settings: Any) -> AsyncIterator[Stack]:
             "litellm_base_url": servers["litellm"].url,
             "breaker_reset_seconds": 0.2,
             "stream_look_seconds": 0.2,
+            **ONE_ADDRESS,
             **settings,
         }
         running = await _gateway(stack, given, platform, chat_model="gpt-4o-mini", real=False)
@@ -239,6 +243,7 @@ async def real_stack(**settings: Any) -> AsyncIterator[Stack]:
             "letta_api_key": key,
             "litellm_base_url": os.environ["LITELLM_BASE_URL"],
             "litellm_api_key": os.environ["LITELLM_API_KEY"],
+            **ONE_ADDRESS,
             **settings,
         }
         yield await _gateway(stack, given, platform, chat_model="fake-chat", real=True)
