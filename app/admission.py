@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.asgi import header
 from app.endpoints import Endpoints
-from app.identity import identify
+from app.identity import identify, sender_of
 from app.middleware import ALWAYS_OPEN, REQUEST_ID, refuse, request_id_of
 from app.rest.secrets import ProxySecrets
 from app.security_headers import SecurityHeaders
@@ -98,6 +98,7 @@ class Admission:
             await send(message)
 
         await refuse(scope, named, error)
+        self._telemetry.audit.refused(error, sender_of(scope))
         self._telemetry.request_shed(error.reason or error.code)
         self._unlogged += 1
         if (now := time.monotonic()) >= self._logged + LOG_SECONDS:

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, ip_address, ip_network
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 ALL = "*"
-_MAPPED = "::ffff:"
+_MAPPED_BITS = 96
+"""The length of the prefix ``::ffff:0:0`` of IPv4-mapped addresses, in bits (RFC 4291, 2.5.5.2)."""
 
 
-class ClientAddress:
-    """Middleware that sets the client's address and the scheme.
+def with_client_address(app: ASGIApp, trusted: str) -> ASGIApp:
+    """Return an application that sets each request's client address and scheme, and then calls ``app``.
 
     If the peer is trusted, the address is the last one in ``X-Forwarded-For`` that is not trusted. A client can write
     only the addresses before it. All other peers' headers are ignored.
 
     Args:
+        app: the application.
         trusted: addresses and networks, separated by commas, or ``*``.
     """
-
-    def __init__(self, app: ASGIApp, trusted: str) -> None:
-        self._app = ProxyHeadersMiddleware(app, trusted)  # type: ignore[arg-type] # uvicorn has its own ASGI types
-
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Serve one request."""
-        client = scope.get("client")
-        if client is not None and client[0].startswith(_MAPPED) and "." in client[0]:
-            # an IPv4 client of a socket that listens on ::
-            scope["client"] = (client[0].removeprefix(_MAPPED), client[1])
-        return self._app(scope, receive, send)  # type: ignore[arg-type]
+    texts = [text for text in trusted.split(",") if text]
+    mapped = [one for text in texts if text != ALL for one in _mapped(text)]
+    return ProxyHeadersMiddleware(app, [*texts, *mapped])  # type: ignore[arg-type, return-value] # uvicorn's own types
 
 
 def proxies(value: str) -> str:
@@ -46,3 +39,14 @@ def proxies(value: str) -> str:
             problem = "has host bits set" if "host bits" in str(error) else "is no IP address and no network"
             raise ValueError(f"{text[:80]!r} {problem}. Write addresses or networks, such as 10.0.0.0/8") from None
     return ",".join(texts)
+
+
+def _mapped(text: str) -> list[str]:
+    """Return the form in which sockets for both protocols report IPv4 addresses, such as ``::ffff:10.0.0.0/104``.
+
+    Proxies write this form to ``X-Forwarded-For`` too.
+    """
+    network = ip_network(text.partition("%")[0])
+    if not isinstance(network, IPv4Network):
+        return []
+    return [f"::ffff:{network.network_address}/{_MAPPED_BITS + network.prefixlen}"]

@@ -242,6 +242,7 @@ def _rate_limits(settings: Settings, telemetry: Telemetry) -> RateLimits:
         LimitKind.GENERAL: settings.rate_limit_general,
         LimitKind.LLM: settings.rate_limit_llm,
         LimitKind.PROXY: settings.rate_limit_proxy,
+        LimitKind.TOKENS: settings.llm_tokens_per_minute,
     }
     return RateLimits(MemoryLimiter(), limits, telemetry)
 

@@ -13,7 +13,7 @@ from app.json_text import values_in
 from app.signin.authenticator import Authenticator
 from app.slots import Slots
 from app.telemetry import Telemetry
-from clients.origin import Origin
+from clients.origin import Endpoint, Origin
 from resolvers.context import RequestContext
 from resolvers.principal import Principal
 from resolvers.resources import Resources
@@ -93,7 +93,10 @@ class Gateway:
         traceparent: str | None = None,
         leave: Leave | None = None,
         *,
-        origin: Origin = Origin.USER,
+        endpoint: Endpoint = Endpoint.HTTP,
     ) -> RequestContext:
         """Create the context of one GraphQL operation or REST request."""
-        return RequestContext(self.resources, principal, request_id, traceparent, leave, origin=origin)
+        origin = Origin.LETTA if endpoint is Endpoint.PROXY else Origin.USER
+        return RequestContext(
+            self.resources, principal, request_id, traceparent, leave, origin=origin, endpoint=endpoint
+        )

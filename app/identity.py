@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 
 from starlette.types import Scope
 
 from app.asgi import header
+from app.audit import Sender
 from app.gateway import Gateway
 from app.rest.secrets import ProxySecrets
-from app.rest.table import is_rest, proxied_user
+from app.rest.table import endpoint_of, is_rest, proxied_user
 from clients.errors import GatewayError
-from clients.origin import Origin, Owner
+from clients.origin import Endpoint, Origin, Owner
 from resolvers.principal import Principal
 
 _MAX_ADDRESS_CHARS = 64
@@ -68,8 +70,11 @@ def address_of(scope: Scope) -> str:
     """Return the client's address as trusted proxies report it. An IPv6 address is reduced to its network prefix."""
     client = scope.get("client")
     address = str(client[0])[:_MAX_ADDRESS_CHARS] if client else ""
-    if ":" not in address:
-        return address
+    return _network(address) if ":" in address else address
+
+
+@lru_cache(maxsize=1024)  # parsing an address takes longer than reading a verified token from the cache
+def _network(address: str) -> str:
     try:
         parsed = ipaddress.IPv6Address(address.partition("%")[0])
     except ValueError:
@@ -77,6 +82,20 @@ def address_of(scope: Scope) -> str:
     if parsed.ipv4_mapped is not None:  # a socket that listens on :: has IPv4 clients too
         return str(parsed.ipv4_mapped)
     return f"{int(parsed) >> _SUBNET_BITS:x}"
+
+
+def sender_of(scope: Scope) -> Sender:
+    """Return the sender of a request for the audit log. The address is not cut to its network prefix."""
+    identity: Identity | None = scope["state"].get("identity")
+    principal = None if identity is None else identity.principal
+    client = scope.get("client")
+    return Sender(
+        endpoint=Endpoint.WEBSOCKET if scope["type"] == "websocket" else endpoint_of(scope["path"]),
+        request_id=scope["state"]["request_id"],
+        address=str(client[0]) if client else "",
+        network=address_of(scope),
+        user=None if principal is None else principal.user_id,
+    )
 
 
 async def _principal(

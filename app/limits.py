@@ -13,7 +13,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Send
 
 from clients.limiter import Standing
-from resolvers.limits import LimitKind, RateLimits
+from resolvers.limits import LimitExceeded, LimitKind, RateLimits
 
 HEADERS = ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-RateLimit-Resource"]
 
@@ -37,6 +37,10 @@ class CountedSend:
         self._fields = _fields(allowance.standings)
         if allowance.refusal is not None:
             raise allowance.refusal
+
+    def exceeded(self, error: LimitExceeded) -> None:
+        """Report the limit that has refused the request after ``count``."""
+        self._fields = _fields([error.standing])
 
 
 def _fields(standings: Sequence[Standing]) -> dict[str, str]:

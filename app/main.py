@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from app import garbage
 from app.admission import Admission
+from app.audit_file import audit_logger
 from app.composition import open_gateway
 from app.drain import Drain
 from app.embedded.store import Store
@@ -69,7 +70,7 @@ def create_app(
 
     Args:
         settings: the settings; by default, from the environment and ``.env``.
-        telemetry: receives metrics and log lines; by default, logs to standard output.
+        telemetry: receives metrics and log lines; by default, logs to standard output, and to ``AUDIT_LOG``.
         store: the embedded platform's data; by default, in memory.
         drain: tracks the graceful shutdown. The server begins each stage.
         endpoints: the endpoints that the lifespan opens. By default, new ones; the operations port shares them.
@@ -78,10 +79,11 @@ def create_app(
 
     Raises:
         SettingsError: the environment's settings are invalid.
+        UsageError: the file of the audit log cannot be opened.
     """
     announces = settings is None if announces is None else announces
     settings = settings or Settings.load()
-    telemetry = telemetry or Telemetry(make_logger(settings.log_level))
+    telemetry = telemetry or Telemetry(make_logger(settings.log_level), audit_logger(settings.audit_log))
     drain = drain or Drain()
     endpoints, watch = endpoints or Endpoints(), LoopWatch(telemetry)
     shedder = Shedder(settings.max_concurrent_requests, watch.overdue)
@@ -93,6 +95,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            stack.callback(telemetry.audit.flush)
             if announces:
                 announce_warnings(settings, telemetry)
             gateway = await open_gateway(settings, telemetry, drain, slots, stack, store, check_services=announces)

@@ -14,7 +14,10 @@ from starlette.responses import JSONResponse
 
 from app.composition import HEALTH_SECONDS
 from app.endpoints import Endpoints
+from app.gateway import Gateway
+from app.identity import sender_of
 from clients.calls import CallScope
+from clients.codes import Reason
 
 
 class Details(Enum):
@@ -80,6 +83,7 @@ def add_operators_routes(api: FastAPI, endpoints: Endpoints, details: Details) -
         gateway = endpoints.gateway
         if gateway is None or not is_operator(request):
             unset = gateway is not None and gateway.metrics_token is None
+            _log_failure(gateway, request)
             text = (
                 "METRICS_TOKEN is not set, so /metrics is disabled."
                 if unset
@@ -88,3 +92,10 @@ def add_operators_routes(api: FastAPI, endpoints: Endpoints, details: Details) -
             return Response(f"{text}\n", 401, {"WWW-Authenticate": "Bearer"}, "text/plain")
         body = await asyncio.to_thread(gateway.telemetry.exposition)
         return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _log_failure(gateway: Gateway | None, request: Request) -> None:
+    """Log that a request has no METRICS_TOKEN, or a wrong one."""
+    if gateway is not None and gateway.metrics_token is not None:
+        reason = Reason.TOKEN_INVALID if "authorization" in request.headers else Reason.TOKEN_MISSING
+        gateway.telemetry.audit.sign_in_failed(reason, sender_of(request.scope))

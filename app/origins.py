@@ -17,6 +17,9 @@ LOCALHOST = r"https?://(localhost|127\.0\.0\.1)(:\d+)?"
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _PORTS = {"http": 80, "https": 443}
+_UNUSUAL_PORT = re.compile(r":(0\d+)?\Z")
+"""The end of an authority whose port is empty or has leading zeros. Browsers send no such origin."""
+
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _SUFFIX = re.compile(rf"({_LABEL}\.)+(?!\d+(:|\Z))({_LABEL})(:\d+)?|localhost(:\d+)?")
 """What may follow ``*.``: a host with two labels, since ``*.com`` would allow strangers, or ``localhost``."""
@@ -75,6 +78,8 @@ def _with_scheme(text: str) -> str:
 
 def _is_origin(scheme: str, authority: str) -> bool:
     if not _SCHEME.fullmatch(scheme) or not authority.isascii() or set(authority) & set("/?#@\\"):
+        return False
+    if _UNUSUAL_PORT.search(authority):
         return False
     try:
         parts = urlsplit(f"//{authority}")

@@ -10,7 +10,7 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from app.client_address import ClientAddress
+from app.client_address import with_client_address
 from app.connection import Connection
 from app.idle_connections import IdleConnections, connections_possible
 from app.outgoing import Unsent
@@ -50,7 +50,7 @@ def socket_protocol() -> type[BoundedSocket]:
 def server_config(app: Any, settings: Settings, **options: Any) -> uvicorn.Config:
     """Return uvicorn's configuration."""
     return uvicorn.Config(
-        ClientAddress(app, settings.forwarded_allow_ips),
+        with_client_address(app, settings.forwarded_allow_ips),
         interface="asgi3",
         proxy_headers=False,
         http=protocol(settings),

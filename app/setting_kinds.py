@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -11,6 +12,7 @@ from app import origins
 from app.secret_checks import PADDED, hs256_secret, pasted
 
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+AUDIT_LOG_WORDS = frozenset({"on", "off"})
 _WITH_UNIT = re.compile(r"[0-9_.]+ *[A-Za-z]+")
 
 
@@ -66,6 +68,14 @@ def _log_level(value: str) -> str:
     return value
 
 
+def _audit_log(value: str) -> str:
+    if value.lower() in AUDIT_LOG_WORDS:
+        return value.lower()
+    if not Path(value).is_absolute():
+        raise ValueError("must be on, off, or the absolute path of a file")
+    return value
+
+
 HeaderSecret = Annotated[SecretStr | None, AfterValidator(_header)]
 Hs256Secret = Annotated[SecretStr | None, AfterValidator(_hs256)]
 Secret = Annotated[SecretStr | None, AfterValidator(_as_pasted)]
@@ -78,3 +88,4 @@ LimitPerMinute = Annotated[int, Number, Field(ge=0, le=1_000_000_000)]
 Origins = Annotated[str | None, AfterValidator(_origins)]
 Lowered = BeforeValidator(_lower)
 LogLevel = Annotated[str, BeforeValidator(_upper), AfterValidator(_log_level)]
+AuditLog = Annotated[str, AfterValidator(_audit_log)]

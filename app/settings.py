@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app import addresses, client_address, origins, upstream_tls
 from app.setting_kinds import (
+    AuditLog,
     Count,
     HeaderSecret,
     Hs256Secret,
@@ -141,6 +142,10 @@ class Settings(BaseSettings):
     """
     log_level: LogLevel = "INFO"
     """The minimum level of log entries: DEBUG, INFO, WARNING or ERROR."""
+    audit_log: AuditLog = "on"
+    """Where the gateway writes the audit log: `on` for the standard output, whatever LOG_LEVEL is, the absolute path of
+    a file, or `off`.
+    """
     max_concurrent_requests: Count = 1000
     """Maximum number of concurrent HTTP requests and WebSocket operations. One user can have a quarter of this number.
     In addition, there can be the same number of calls from Letta, and a quarter of this number of unauthenticated
@@ -231,6 +236,11 @@ class Settings(BaseSettings):
     """
     rate_limit_proxy: LimitPerMinute = 3000
     """Rate limit of model calls that a user's agents make through the gateway, per minute. If 0, there is no limit."""
+    llm_tokens_per_minute: LimitPerMinute = 0
+    """Limit of the input and output tokens of a user's completions and embeddings, per minute. The gateway reserves
+    tokens before a model call, and corrects the number after the call. The model calls of a user's agents count, but
+    are never refused. If 0, there is no limit.
+    """
     sign_in_failures_per_minute: LimitPerMinute = 100
     """How many requests without a token, and how many requests with an invalid token, one IP address may send per
     minute. Above the limit, the gateway refuses tokens of sessions that it does not know. If 0, there is no limit.

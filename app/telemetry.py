@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -15,6 +16,8 @@ import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram, generate_latest
 
+from app.audit import AuditTrail
+from app.tracebacks import summary, with_traceback
 from clients.breaker import BreakerState
 from clients.errors import Service
 from resolvers.limits import LimitKind
@@ -28,12 +31,38 @@ _SIGN_IN = "sign_in"
 
 def make_logger(level: str, out: TextIO | None = None) -> Any:
     """Return a logger that writes one JSON object per line."""
+    return json_logger(_Lines(out or sys.stdout), level)
+
+
+class _Lines:
+    """Writes log lines. If lines cannot be written, requests do not fail, and one line goes to the standard error."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._has_failed = False
+
+    def msg(self, line: str) -> None:
+        try:
+            self._out.write(f"{line}\n")
+            self._out.flush()
+        except OSError as error:
+            if not self._has_failed:
+                self._has_failed = True
+                with contextlib.suppress(OSError):
+                    sys.stderr.write(f"agentgraph: the log cannot be written: {error.strerror}\n")
+                    sys.stderr.flush()
+
+    debug = info = warning = error = critical = msg
+
+
+def json_logger(logger: Any, level: str) -> Any:
+    """Return a logger that passes one JSON object per line to another logger."""
     return structlog.wrap_logger(
-        structlog.WriteLogger(out or sys.stdout),
+        logger,
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            with_traceback,
             structlog.processors.JSONRenderer(serializer=_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
@@ -55,7 +84,8 @@ def log_everything(log: Any) -> None:
     logging.captureWarnings(capture=True)
 
     def unraisable(fault: sys.UnraisableHookArgs) -> None:
-        log.error("unraisable", message=fault.err_msg, where=repr(fault.object), exc_info=fault.exc_value)
+        where = getattr(fault.object, "__qualname__", type(fault.object).__qualname__)  # a repr can contain values
+        log.error("unraisable", message=fault.err_msg, where=where, exc_info=fault.exc_value)
 
     def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
@@ -82,7 +112,9 @@ class LogHandler(logging.Handler):
         try:
             message = record.getMessage()
         except Exception as error:  # noqa: BLE001 - a bug in the library's log call
-            message = f"{record.msg} ({error!r})"
+            message = f"{record.msg} ({summary(error)})"
+        if record.name == "asyncio":  # further lines have the representation of a task and of its exception
+            message = message.partition("\n")[0]
         getattr(self._log, level)("library", logger=record.name, message=message, exc_info=record.exc_info)
 
 
@@ -114,10 +146,14 @@ class _UpstreamMetrics:
 
 
 class Telemetry:
-    """The process's metrics and log. Implements the protocols through which ``resolvers`` and ``clients`` report."""
+    """The process's metrics and logs. Implements the protocols through which ``resolvers`` and ``clients`` report.
 
-    def __init__(self, log: Any) -> None:
+    The audit log is written to ``audit_log``, or to ``log`` if no other logger is given.
+    """
+
+    def __init__(self, log: Any, audit_log: Any = None) -> None:
         self.log = log
+        self.audit = AuditTrail(audit_log or log)
         self.registry = CollectorRegistry()
         counter = partial(Counter, registry=self.registry)
         self._requests = counter("agentgraph_requests", "Requests answered.", ["route", "method", "status"])

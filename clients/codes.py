@@ -104,6 +104,7 @@ class Reason(StrEnum):
     )
     NAME = "NAME", (_INPUT, "An agent's name is empty, too long, or has invalid characters.")
     NESTED = "NESTED", (_INPUT, "The input is nested too deeply.")
+    NO_PRICE = "NO_PRICE", (_INPUT, "The request has `maxCostUsd`, but LiteLLM has no price for the model.")
     NO_APPROVAL = "NO_APPROVAL", (_INPUT, "The id does not belong to an approval request.")
     PAGING = "PAGING", (_INPUT, "The pagination arguments contradict each other, or the page is too large.")
     RANGE = "RANGE", (_INPUT, "A number, or a list's length, is too small or too large.")
@@ -119,6 +120,10 @@ class Reason(StrEnum):
     TEXT = "TEXT", (_INPUT, "A text in the request is too long, or contains the character NUL.")
     TOO_LONG = "TOO_LONG", (_INPUT, "A message, passage, query, input, file or JSON value is too long.")
     TOO_MANY = "TOO_MANY", (_INPUT, "The request has too many ids.")
+    TOO_MANY_TOKENS = (
+        "TOO_MANY_TOKENS",
+        (_INPUT, "The request needs more tokens than a minute's [limit](#rate-limits)."),
+    )
     TOOLS = "TOOLS", (_INPUT, "A tool is invalid, or has a type that is not allowed.")
     TOOL_CHOICE = "TOOL_CHOICE", (_INPUT, "The tool choice names none of the request's tools.")
     VARIABLES = (
@@ -173,6 +178,10 @@ class Reason(StrEnum):
         ),
         (_OVERLOADED, "The gateway's memory for answers to requests with keys is exhausted."),
     )
+    MAX_COST = (
+        "MAX_COST",
+        (ErrorCode.BUDGET_EXCEEDED, "The answer's estimated cost exceeds `maxCostUsd`. The gateway stopped the model."),
+    )
     MODEL_RATE_LIMIT = "MODEL_RATE_LIMIT", (_LIMITED, "A turn exceeded the model's rate limit.")
     OPERATIONS = (
         "OPERATIONS",
@@ -182,6 +191,7 @@ class Reason(StrEnum):
     RATE_LIMIT_GENERAL = "RATE_LIMIT_GENERAL", (_LIMITED, _RATE_LIMIT)
     RATE_LIMIT_LLM = "RATE_LIMIT_LLM", (_LIMITED, _RATE_LIMIT)
     RATE_LIMIT_PROXY = "RATE_LIMIT_PROXY", (_LIMITED, _RATE_LIMIT)
+    RATE_LIMIT_TOKENS = "RATE_LIMIT_TOKENS", (_LIMITED, _RATE_LIMIT)
     RATE_LIMIT_SIGN_IN = (
         "RATE_LIMIT_SIGN_IN",
         (_LIMITED, "Too many sign-ins from the client's IP address have failed. A WebSocket closes with code 1013."),

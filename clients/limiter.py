@@ -30,10 +30,18 @@ class Budget(msgspec.Struct, frozen=True):
 
 
 class Charge(msgspec.Struct, frozen=True):
-    """A charge to a user's budget. A negative cost is a refund. A cost of 0 leaves the budget unchanged."""
+    """A charge to a user's budget. A negative cost is a refund. A cost of 0 leaves the budget unchanged.
+
+    Attributes:
+        window: ``None`` for a new charge. If the charge corrects an earlier charge, this is the earlier charge's
+            ``Standing.window``. A correction is never refused, even if the correction exceeds the limit. A refund
+            reduces the charges of ``window``, if these charges still count. An additional cost is added to the current
+            window.
+    """
 
     budget: Budget
     cost: int = 1
+    window: int | None = None
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -45,12 +53,14 @@ class Standing(msgspec.Struct, frozen=True):
         remaining: the largest charge that the budget admits now; never negative.
         resets_after: the time until the whole limit is available; 0 if nothing is used.
         retry_after: the time until the budget admits the refused charge; 0 if no charge was refused.
+        window: the number of the current window, for a later correction of the charge.
     """
 
     budget: Budget
     remaining: int
     resets_after: float
     retry_after: float
+    window: int = 0
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -72,8 +82,8 @@ class Limiter(Protocol):
     async def take(self, user: str, charges: Sequence[Charge]) -> Verdict:
         """Apply all charges to a user's budgets, or apply none of the charges.
 
-        If any charge would exceed a budget's limit, no charge is applied. Raises ValueError if a cost exceeds its
-        budget's limit, since the charge would never be admitted.
+        If any new charge would exceed a budget's limit, no charge is applied. Raises ValueError if a new charge's cost
+        exceeds its budget's limit, since the charge would never be admitted.
         """
 
 
@@ -106,6 +116,8 @@ class _Counter:
         window + now``, by ``window`` to have whole numbers.
         """
         limit, cost, window, left = charge.budget.limit, charge.cost, self._window, self._left(now)
+        if charge.window is not None:
+            return 0
         if cost > limit:
             raise ValueError(f"{cost} is over the limit of {charge.budget.name}")
         if cost <= 0 or self._before * left + (self._now + cost) * window <= limit * window:
@@ -115,20 +127,26 @@ class _Counter:
             return left - room * window // self._before
         return left + window - (limit - cost) * window // self._now
 
-    def add(self, cost: int) -> None:
+    def add(self, charge: Charge) -> None:
         """Add a charge's cost to the counter.
 
-        A negative cost reduces the current window's charges, and then the previous window's charges.
+        A refund without a window reduces the current window's charges, and then the previous window's charges.
         """
-        self._now += cost
-        if self._now < 0:
-            self._before, self._now = max(0, self._before + self._now), 0
+        cost, window = charge.cost, charge.window
+        if cost >= 0 or window is None:
+            self._now += cost
+            if self._now < 0:
+                self._before, self._now = max(0, self._before + self._now), 0
+        elif window == self._index:
+            self._now = max(0, self._now + cost)
+        elif window == self._index - 1:
+            self._before = max(0, self._before + cost)
 
     def standing(self, budget: Budget, now: int, wait: int) -> Standing:
         left = self._left(now)
         free = (budget.limit - self._now) * self._window - self._before * left
         fades = left + self._window if self._now else left if self._before else 0
-        return Standing(budget, max(0, free // self._window), fades / 1000, wait / 1000)
+        return Standing(budget, max(0, free // self._window), fades / 1000, wait / 1000, self._index)
 
     def _left(self, now: int) -> int:
         return self._window - now % self._window
@@ -161,7 +179,7 @@ class MemoryLimiter:
         waits = [counter.wait(charge, now) for counter, charge in zip(counters, charges, strict=True)]
         if allowed := not any(waits):
             for counter, charge in zip(counters, charges, strict=True):
-                counter.add(charge.cost)
+                counter.add(charge)
                 if charge.cost > 0:
                     self._counters.put((user, charge.budget.name), counter)
         self._sweep(now)

@@ -20,6 +20,20 @@ class Origin(StrEnum):
     """A client that is not signed in."""
 
 
+class Endpoint(StrEnum):
+    """The endpoint that received a request, as the audit log names it."""
+
+    HTTP = "http"
+    """GraphQL over HTTP."""
+    WEBSOCKET = "websocket"
+    """GraphQL over WebSocket."""
+    V1 = "v1"
+    """OpenAI's API."""
+    PROXY = "proxy"
+    """The proxy for the model calls of agents."""
+    METRICS = "metrics"
+
+
 class Owner(NamedTuple):
     """A user or a client that has a quota.
 

@@ -58,6 +58,14 @@ class Access:
         await self._owned_agent("conversation", record.agent_id)
         return cast("OwnedConversation", record)
 
+    async def agent_of_conversation(self, conversation_id: str) -> str | None:
+        """Return the agent's id of any user's conversation, or ``None`` if Letta has no such conversation."""
+        try:
+            record = await self._read_claimed("conversation", "conv", conversation_id, self._loaders.conversation)
+        except NotFound:
+            return None
+        return record.agent_id
+
     async def conversation_ref(self, text: str) -> ConversationRef:
         """Return a reference to the user's conversation. ``text`` is an agent's id or a conversation's GraphQL id."""
         if text.startswith("agent-"):

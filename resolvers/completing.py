@@ -1,6 +1,7 @@
 """Runs completions and embeddings."""
 
 from contextlib import AbstractAsyncContextManager
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from resolvers.sources.completions import CompletionSource
 from resolvers.streams.events import Ended, Event, FinishReason, OnDisconnect, ReasoningDelta, StreamOutcome
 from resolvers.streams.merging import joined_calls
 from resolvers.streams.stream import Stream, StreamRequest
+from resolvers.tokens import embedding_need
 from resolvers.vetting import Vetted, vet_embeddings
 
 MAX_INPUTS = 100
@@ -59,16 +61,21 @@ async def start_completion(
     body: Vetted,
     on_disconnect: OnDisconnect,
     key: str,
+    max_cost: Decimal | None = None,
     reads: bool = True,
     restarts: bool = False,
 ) -> AbstractAsyncContextManager[Stream]:
-    """Start a completion, or attach to the completion that was started with ``key``."""
+    """Start a completion, or attach to the completion that was started with ``key``.
+
+    If the answer's estimated cost exceeds ``max_cost`` US dollars, the stream fails with the reason ``MAX_COST``.
+    """
     key = f"completion:{checks.key(key)}"
     charged = await starts.charge(context, key, restarts=restarts)
     model_key = await context.access.model_key()
-    input_print = fingerprint(body)
+    input_print = fingerprint(body) if max_cost is None else fingerprint(body, str(max_cost.normalize()))
     request = msgspec.json.encode(payable(context, body, model_key))
-    source = CompletionSource(context, model_key, request, wants_usage=True)
+    need = starts.need(context, body, is_bounded=max_cost is not None)
+    source = CompletionSource(context, model_key, request, need, wants_usage=True, max_cost=max_cost)
     stream_request = StreamRequest(
         owner=context.owner,
         kind="completion",
@@ -105,17 +112,21 @@ def naming(context: RequestContext, body: Vetted, key: str) -> dict[str, Any]:
     return {**body, **dict.fromkeys(["user", *named], context.principal.user_id)}
 
 
-async def complete(context: RequestContext, *, body: Vetted, on_disconnect: OnDisconnect, key: str) -> Completion:
+async def complete(
+    context: RequestContext, *, body: Vetted, on_disconnect: OnDisconnect, key: str, max_cost: Decimal | None = None
+) -> Completion:
     """Run a completion, or wait for the completion that was started with ``key``. Return the complete answer.
 
-    A failed completion is run again.
+    A failed completion is run again, unless the completion exceeded ``max_cost``.
 
     Raises:
         Conflict: reason ``KEY_REUSED`` or ``CANCELLED``; ``OUTCOME_UNKNOWN``, if LiteLLM may have charged for the
             completion. A retry with the key does not start such a completion again.
         GatewayError: LiteLLM refused the request, or the stream failed.
     """
-    attached = await start_completion(context, body=body, on_disconnect=on_disconnect, key=key, restarts=True)
+    attached = await start_completion(
+        context, body=body, on_disconnect=on_disconnect, key=key, max_cost=max_cost, restarts=True
+    )
     async with attached as stream:
         ended = await stream.log.end()
         context.refresh()
@@ -167,7 +178,9 @@ async def _embedded(context: RequestContext, model: str, inputs: list[str], dime
     await starts.charge(context)
     model_key = await context.access.model_key()
     request = msgspec.json.encode(naming(context, vetted, model_key))
-    answer = await context.resources.litellm.embeddings(context.model_scope(), model_key, request)
+    async with starts.reserved(context, starts.need(context, vetted, embedding_need)) as spent:
+        answer = await context.resources.litellm.embeddings(context.model_scope(), model_key, request)
+        spent.usage = answer.usage
     if answer.usage is not None:
         context.resources.metrics.tokens_used("embedding", answer.usage.prompt_tokens, None)
     embeddings = answer.embeddings(len(inputs))

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from clients.calls import CallBudget, CallScope
 from clients.codes import Reason
-from clients.origin import Origin, Owner
+from clients.origin import Endpoint, Origin, Owner
 from resolvers import checks
 from resolvers.access import Access
 from resolvers.idempotency import OVERHEAD_BYTES, Act, fingerprint
@@ -30,6 +30,7 @@ class RequestContext:
         scope: the scope of the operation's upstream calls, with their deadline.
         leave: detaches the operation's readers from their streams.
         on_long: called before the operation waits for a model; raises GatewayError if too many operations wait.
+        has_replayed: whether the latest answer of ``idempotent`` is an earlier request's.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class RequestContext:
         leave: Leave | None = None,
         *,
         origin: Origin = Origin.USER,
+        endpoint: Endpoint = Endpoint.HTTP,
     ) -> None:
         self.resources = resources
         self._principal = principal
@@ -48,6 +50,8 @@ class RequestContext:
         self.traceparent = traceparent
         self.leave = leave
         self.origin = origin
+        self.endpoint = endpoint
+        self.has_replayed = False
         self.on_long: Callable[[], None] | None = None
         self.calls = CallBudget(resources.max_calls)
         self.scope = self._scope()
@@ -61,11 +65,23 @@ class RequestContext:
         weigh: Callable[[V], int] = lambda _: OVERHEAD_BYTES,
         on_unknown: OutcomeUnknown | None = None,
     ) -> V:
-        """Run ``act`` once per user, mutation and idempotency key. Return the result of ``act``."""
+        """Run ``act`` once per user, mutation and idempotency key. Return the result of ``act``.
+
+        If an earlier request has the result, ``has_replayed`` becomes true.
+        """
         if key is None:
             return await confirmed(act, on_unknown, keyed=False)
-        name = f"{mutation}:{checks.key(key)}"
-        return await self.resources.keys.done(self.principal.user_id, name, fingerprint(*parts), act, weigh, on_unknown)
+        name, has_run = f"{mutation}:{checks.key(key)}", False
+
+        async def run() -> V:
+            nonlocal has_run
+            has_run = True
+            return await act()
+
+        done = self.resources.keys.done
+        answer = await done(self.principal.user_id, name, fingerprint(*parts), run, weigh, on_unknown)
+        self.has_replayed = not has_run
+        return answer
 
     @property
     def principal(self) -> Principal:
@@ -102,7 +118,13 @@ class RequestContext:
     def renewed(self) -> RequestContext:
         """Return a copy of this context with new loaders and a new deadline."""
         return RequestContext(
-            self.resources, self._principal, self.request_id, self.traceparent, self.leave, origin=self.origin
+            self.resources,
+            self._principal,
+            self.request_id,
+            self.traceparent,
+            self.leave,
+            origin=self.origin,
+            endpoint=self.endpoint,
         )
 
     def reset_loaders(self) -> None:

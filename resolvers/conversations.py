@@ -1,5 +1,6 @@
 """Reads, creates, changes, forks and deletes conversations."""
 
+import asyncio
 from datetime import datetime
 
 from strawberry import Parent
@@ -35,14 +36,28 @@ async def conversation_page(
     after = None if window.cursor is None else decode_cursor(window.cursor, str)
     if after is not None and not is_letta_id(after, "conv"):
         raise not_of_this_list()
-    try:
-        position = None if after is None else Position(after)
-        key = ConversationWindow(agent_id, window.size + 1, position, search)
-        records = await context.loaders.conversations.load(key)
-    except NotFound as error:
-        raise not_of_this_list() from error
+    position = None if after is None else Position(after)
+    records = await _records(context, ConversationWindow(agent_id, window.size + 1, position, search))
     edges = [conversation_edge(record) for record in conversations_of(agent_id, records)[: window.size]]
     return page(edges, window, more=len(records) > window.size)
+
+
+async def _records(context: RequestContext, key: ConversationWindow) -> list[ConversationRecord]:
+    """Read an agent's conversations after a position.
+
+    Letta accepts every user's conversations as positions, and deleted conversations. So the gateway also reads the
+    position's conversation, at the same time.
+    """
+    load = context.loaders.conversations.load
+    if key.after is None:
+        return await load(key)
+    try:
+        records, owner = await asyncio.gather(load(key), context.access.agent_of_conversation(key.after))
+    except NotFound as error:
+        raise not_of_this_list() from error
+    if owner not in {None, key.agent_id}:
+        raise not_of_this_list()
+    return records
 
 
 def conversation_edge(record: OwnedConversation) -> Edge[OwnedConversation]:

@@ -96,6 +96,7 @@ class IdempotencyKeys:
         self._slots = Quotas(sys.maxsize, max_in_flight)
         self._quotas = Quotas(memory, memory // OWNERS)
         self._ended: Kept[_Done] = Kept(self._quotas, _evict_answer)
+        self._timer: asyncio.TimerHandle | None = None
 
     async def done(
         self,
@@ -141,6 +142,8 @@ class IdempotencyKeys:
 
     async def aclose(self) -> None:
         """Cancel the running actions at shutdown."""
+        if self._timer is not None:
+            self._timer.cancel()
         tasks = self._tasks()
         for task in tasks:
             task.cancel()
@@ -208,6 +211,18 @@ class IdempotencyKeys:
     def _keep(self, name: _Name, one: _Done, weight: int) -> None:
         one.ended_at = self._clock()
         self._ended.put(*name, one, weight)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        """Expire the oldest answer in time, even if no further request has a key."""
+        if self._timer is None and (oldest := self._ended.oldest()) is not None:
+            left = self._retention - (self._clock() - oldest[2].ended_at)
+            self._timer = asyncio.get_running_loop().call_later(max(left, 0.0), self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        self._expire()
+        self._set_timer()
 
     def _expire(self) -> None:
         now = self._clock()

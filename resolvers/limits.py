@@ -1,7 +1,7 @@
-"""Rate limits for each user's requests, model requests and model calls by agents.
+"""Rate limits for each user's requests, model requests, model calls by agents, and tokens.
 
 Each kind of request is counted separately, so a user's other requests do not stop a running turn's model calls
-(``PROXY``).
+(``PROXY``). Tokens are reserved before a model call, and corrected after the call (decision 0052).
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from clients.codes import Reason
-from clients.errors import RateLimited
+from clients.errors import BadUserInput, RateLimited
 from clients.limiter import Budget, Charge, Limiter, Standing
 
 WINDOW_SECONDS = 60
@@ -25,17 +25,22 @@ class LimitKind(StrEnum):
     GENERAL = "general"
     LLM = "llm"
     PROXY = "proxy"
+    TOKENS = "tokens"
 
 
 _REFUSALS = {
     LimitKind.GENERAL: (Reason.RATE_LIMIT_GENERAL, "requests"),
     LimitKind.LLM: (Reason.RATE_LIMIT_LLM, "requests to models"),
     LimitKind.PROXY: (Reason.RATE_LIMIT_PROXY, "model calls by your agents"),
+    LimitKind.TOKENS: (Reason.RATE_LIMIT_TOKENS, "tokens"),
 }
 
 
 class RateLimitRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A user's rate limit and remaining requests. ``resets_at`` is ``None`` if no request counts against the limit."""
+    """A user's rate limit, and the remaining requests or tokens.
+
+    ``resets_at`` is ``None`` if nothing counts against the limit.
+    """
 
     kind: LimitKind
     limit: int
@@ -51,11 +56,44 @@ class LimitMetrics(Protocol):
         """Count a request that a rate limit has refused."""
 
 
+class LimitExceeded(RateLimited):
+    """The error for a request that exceeds a rate limit. ``standing`` is the limit's state."""
+
+    def __init__(self, message: str, standing: Standing, *, reason: Reason, retry_after_seconds: float) -> None:
+        super().__init__(message, reason=reason, retry_after_seconds=retry_after_seconds)
+        self.standing = standing
+
+
 class Allowance(msgspec.Struct, frozen=True):
     """A user's rate limits after a request, with the error if the request was refused."""
 
     standings: Sequence[Standing]
-    refusal: RateLimited | None = None
+    refusal: LimitExceeded | None = None
+
+
+class Reservation:
+    """The tokens that one model call has reserved. ``tokens`` is the number of reserved tokens.
+
+    At any time, the counted tokens of a window are the sum of its calls' tokens: the used tokens of settled calls, and
+    the reserved tokens of the other calls. Tokens that a call has used in addition to its reservation count in the
+    window in which the call is settled.
+    """
+
+    def __init__(self, limiter: Limiter, user_id: str, budget: Budget, tokens: int, window: int) -> None:
+        self._limiter = limiter
+        self._user_id = user_id
+        self._budget = budget
+        self._window = window
+        self._is_settled = False
+        self.tokens = tokens
+
+    async def settle(self, used: int) -> None:
+        """Replace the reserved tokens by the tokens that the call has used. Only the first call has an effect."""
+        if self._is_settled:
+            return
+        self._is_settled = True
+        if used != self.tokens:
+            await self._limiter.take(self._user_id, [Charge(self._budget, used - self.tokens, self._window)])
 
 
 class RateLimits:
@@ -67,6 +105,11 @@ class RateLimits:
         self._budgets = {
             kind: Budget(kind.value, limits[kind], WINDOW_SECONDS) for kind in LimitKind if limits.get(kind, 0) > 0
         }
+
+    @property
+    def has_token_limit(self) -> bool:
+        """Whether tokens are limited."""
+        return LimitKind.TOKENS in self._budgets
 
     async def charge(self, user_id: str, *kinds: LimitKind) -> Allowance:
         """Count a request against several rate limits. A refused request counts against no limit."""
@@ -87,6 +130,42 @@ class RateLimits:
         if charges := self._charges([kind], -1):
             await self._limiter.take(user_id, charges)
 
+    async def reserve(self, user_id: str, least: int, more: int = 0) -> Reservation | None:
+        """Reserve tokens for a model call. Returns ``None`` if tokens are unlimited.
+
+        Args:
+            user_id: the user who pays for the call.
+            least: the tokens that the call needs.
+            more: further tokens that the call may use. If fewer tokens are left, only these are reserved.
+
+        Raises:
+            RateLimited: the user has fewer tokens left. Waiting helps.
+            BadUserInput: reason ``TOO_MANY_TOKENS``. The call needs more tokens than the limit.
+        """
+        budget = self._budgets.get(LimitKind.TOKENS)
+        if budget is None:
+            return None
+        if least > budget.limit:
+            message = (
+                f"The request needs up to {least:,} tokens: at most {budget.limit:,} tokens per minute are allowed. "
+                "Shorten the prompt, or request fewer output tokens."
+            )
+            raise BadUserInput(message, reason=Reason.TOO_MANY_TOKENS)
+        tokens = min(least + more, budget.limit)
+        verdict = await self._limiter.take(user_id, [Charge(budget, tokens)])
+        if not verdict.allowed and tokens > least:
+            tokens = max(least, min(tokens, verdict.standings[0].remaining))
+            verdict = await self._limiter.take(user_id, [Charge(budget, tokens)])
+        if not verdict.allowed:
+            raise self._refused(verdict.standings)
+        return Reservation(self._limiter, user_id, budget, tokens, verdict.standings[0].window)
+
+    async def spend(self, user_id: str, tokens: int) -> None:
+        """Count tokens that a call without a reservation has used. The call is never refused."""
+        budget = self._budgets.get(LimitKind.TOKENS)
+        if budget is not None and tokens > 0:
+            await self._limiter.take(user_id, [Charge(budget, tokens, window=0)])  # like an additional cost
+
     async def of(self, user_id: str) -> list[RateLimitRecord]:
         """Return a user's rate limits and remaining requests, without counting a request."""
         verdict = await self._limiter.take(user_id, self._charges(LimitKind, 0))
@@ -105,10 +184,10 @@ class RateLimits:
     def _charges(self, kinds: Sequence[LimitKind] | type[LimitKind], cost: int = 1) -> list[Charge]:
         return [Charge(self._budgets[kind], cost) for kind in kinds if kind in self._budgets]
 
-    def _refused(self, standings: Sequence[Standing]) -> RateLimited:
+    def _refused(self, standings: Sequence[Standing]) -> LimitExceeded:
         worst = max(standings, key=lambda standing: standing.retry_after)
         kind = LimitKind(worst.budget.name)
         self._metrics.request_refused(kind)
         reason, counted = _REFUSALS[kind]
         message = f"You have exceeded the limit of {worst.budget.limit} {counted} per minute. Wait, then retry."
-        return RateLimited(message, reason=reason, retry_after_seconds=math.ceil(worst.retry_after))
+        return LimitExceeded(message, worst, reason=reason, retry_after_seconds=math.ceil(worst.retry_after))

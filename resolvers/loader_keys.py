@@ -29,23 +29,29 @@ class AgentSearch(NamedTuple):
 
 
 class MessageWindow(NamedTuple):
-    """A loader key for a page of messages between two positions, newest or oldest first."""
+    """A loader key for a page of messages between two positions, newest or oldest first.
+
+    If a client has named an item whose owner is not known yet, ``sought`` is the item's id. Loaders do not combine
+    reads for different ids, so that the number of upstream calls does not show whether another user's item exists.
+    """
 
     conversation: ConversationRef
     limit: int
     newest_first: bool = True
     before: Position | None = None
     after: Position | None = None
+    sought: Position | None = None
 
 
 class PassageWindow(NamedTuple):
-    """A loader key for a page of an agent's passages between two positions, newest or oldest first."""
+    """A loader key for a page of an agent's passages, like ``MessageWindow``."""
 
     agent_id: OwnedAgentId
     limit: int
     newest_first: bool = True
     before: Position | None = None
     after: Position | None = None
+    sought: Position | None = None
 
 
 class RunWindow(NamedTuple):

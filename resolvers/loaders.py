@@ -68,7 +68,7 @@ class Loaders:
         return prime_all(self.conversation, found)
 
     async def _messages(self, key: keys.MessageWindow) -> list[MessageRecord]:
-        conversation, limit, newest_first, before, after = key
+        conversation, limit, newest_first, before, after, _ = key
         return await self._resources.letta.messages(
             self._scope, conversation, limit=limit, newest_first=newest_first, before=before, after=after
         )
@@ -103,7 +103,7 @@ class Loaders:
         return await self._resources.letta.block_agents(self._scope, block_id)
 
     async def _passages(self, key: keys.PassageWindow) -> list[PassageRecord]:
-        agent_id, limit, newest_first, before, after = key
+        agent_id, limit, newest_first, before, after, _ = key
         return await self._resources.letta.passages(
             self._scope, agent_id, limit=limit, newest_first=newest_first, before=before, after=after
         )

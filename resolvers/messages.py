@@ -57,12 +57,12 @@ async def message_by_id(context: RequestContext, node_id: str) -> MessageRecord:
     letta_id = f"{_LETTA}{letta_part}"
     if not is_letta_id(letta_id, "message"):
         raise not_found("message")
-    load = context.loaders.messages.load
+    sought = Position(letta_id)
+    before = await _before(context, MessageWindow(conversation, 1, before=sought))
     try:
-        before = await load(MessageWindow(conversation, 1, before=Position(letta_id)))
+        group = await _after(context, conversation, 1, before, sought)
     except NotFound as error:
         raise not_found("message") from error
-    group = await load(MessageWindow(conversation, 1, newest_first=False, after=_end(before)))
     for message in group:
         if message_node_id(message) == node_id:
             return message
@@ -76,19 +76,37 @@ def _parsed(node_id: str) -> tuple[str, str, str]:
     return parts[0], parts[1], parts[2]
 
 
-def _end(messages: list[MessageRecord]) -> Position | None:
-    return Position(messages[-1].letta_id) if messages else None
+async def _before(context: RequestContext, window: MessageWindow) -> list[MessageRecord]:
+    """Read messages before a position. If Letta does not know the position, return nothing.
+
+    Letta knows the positions of other users' messages too. ``_after`` follows in both cases, so that the number of
+    upstream calls does not show whether another user's message exists.
+    """
+    try:
+        return await context.loaders.messages.load(window)
+    except NotFound:
+        return []
+
+
+async def _after(
+    context: RequestContext, conversation: ConversationRef, limit: int, before: list[MessageRecord], sought: Position
+) -> list[MessageRecord]:
+    """Read messages after the messages ``before`` a sought message."""
+    after = Position(before[-1].letta_id) if before else None
+    window = MessageWindow(conversation, limit, newest_first=False, after=after, sought=sought)
+    return await context.loaders.messages.load(window)
 
 
 async def _backward(
     context: RequestContext, conversation: ConversationRef, size: int, cursor: MessageCursor | None
 ) -> list[MessageRecord]:
     """Read ``size`` messages before a cursor, and at least one more if the conversation has more."""
-    load = context.loaders.messages.load
-    found = await load(MessageWindow(conversation, size + 1, before=Position(cursor.letta_id) if cursor else None))
     if cursor is None or (cursor.ordinal == 0 and _is_shown(context, conversation, cursor)):
-        return found
-    near = await load(MessageWindow(conversation, _NEAR, newest_first=False, after=_end(found)))
+        before = Position(cursor.letta_id) if cursor else None
+        return await context.loaders.messages.load(MessageWindow(conversation, size + 1, before=before))
+    sought = Position(cursor.letta_id)
+    found = await _before(context, MessageWindow(conversation, size + 1, before=sought))
+    near = await _after(context, conversation, _NEAR, found, sought)
     return [*found, *(message for message in _group(near, cursor) if message.ordinal < cursor.ordinal)]
 
 
@@ -99,12 +117,14 @@ async def _forward(
 
     Messages with the same Letta id form a group. If the cursor points into a group, the rest of the group comes first.
     """
-    load = context.loaders.messages.load
     if cursor is None or (cursor.last and _is_shown(context, conversation, cursor)):
         after = Position(cursor.letta_id) if cursor else None
-        return await load(MessageWindow(conversation, size + 1, newest_first=False, after=after))
-    before = await load(MessageWindow(conversation, _NEAR, before=Position(cursor.letta_id)))
-    found = await load(MessageWindow(conversation, size + _NEAR, newest_first=False, after=_end(before)))
+        return await context.loaders.messages.load(
+            MessageWindow(conversation, size + 1, newest_first=False, after=after)
+        )
+    sought = Position(cursor.letta_id)
+    before = await _before(context, MessageWindow(conversation, _NEAR, before=sought))
+    found = await _after(context, conversation, size + _NEAR, before, sought)
     [*_, last] = _group(found, cursor)
     rest = found[found.index(last) + 1 :]
     return [*(message for message in _group(found, cursor) if message.ordinal > cursor.ordinal), *rest]

@@ -57,7 +57,7 @@ _BY_REASON: dict[Reason, Callable[[GatewayError], Outcome]] = {
 
 def outcome_of(error: GatewayError) -> Outcome | None:
     """Convert an error to an outcome, or return ``None`` if the error belongs in the response's ``errors``."""
-    if isinstance(error, BudgetExceeded):
+    if isinstance(error, BudgetExceeded) and error.reason != Reason.MAX_COST:
         return BudgetSpent(error.message)
     if error.reason is None:
         return None

@@ -51,7 +51,7 @@ async def passage_page(
         raise paging.not_of_this_list()
     before = None if cursor is None else Position(cursor.passage_id)
     found = await context.loaders.passages.load(PassageWindow(agent_id, window.size + 1, before=before))
-    if cursor is not None and not (found and await _is_valid(context, agent_id, cursor, found[0])):
+    if cursor is not None and not await _is_valid(context, agent_id, cursor, found):
         found = await _after_a_gap(context, agent_id, window.size + 1, cursor)
     for passage in found[: window.size]:
         context.resources.shown_ids.add(context.principal.user_id, agent_id, passage.id)
@@ -60,15 +60,18 @@ async def passage_page(
 
 
 async def _is_valid(
-    context: RequestContext, agent_id: OwnedAgentId, cursor: _PassageCursor, older: PassageRecord
+    context: RequestContext, agent_id: OwnedAgentId, cursor: _PassageCursor, older: list[PassageRecord]
 ) -> bool:
-    """Return whether a cursor belongs to the agent's list of passages.
+    """Return whether a cursor belongs to the agent's list of passages. ``older`` is the page after the cursor.
 
-    Letta accepts any passage's id, even another user's.
+    Letta accepts any passage's id, even another user's, and returns nothing for an unknown id. The passages are read in
+    both cases, so that the number of upstream calls does not show whether another user's passage exists.
     """
-    if context.resources.shown_ids.has(context.principal.user_id, agent_id, cursor.passage_id):
+    if older and context.resources.shown_ids.has(context.principal.user_id, agent_id, cursor.passage_id):
         return True
-    window = PassageWindow(agent_id, _SCAN, newest_first=False, after=Position(older.id))
+    after = Position(older[0].id) if older else None
+    sought = Position(cursor.passage_id)
+    window = PassageWindow(agent_id, _SCAN, newest_first=False, after=after, sought=sought)
     return any(passage.id == cursor.passage_id for passage in await context.loaders.passages.load(window))
 
 
@@ -81,7 +84,7 @@ async def _after_a_gap(
     """
     load = context.loaders.passages.load
     oldest = await load(PassageWindow(agent_id, 1, newest_first=False))
-    if not oldest or oldest[0].id == cursor.passage_id or _created(oldest[0]) > cursor.created_at:
+    if not oldest or _created(oldest[0]) > cursor.created_at:
         return []
     anchor: Position | None = None
     for _ in range(_SCANS):
@@ -113,9 +116,10 @@ async def _owned(context: RequestContext, node_id: str) -> tuple[OwnedAgentId, P
     except NotFound as error:
         raise not_found("passage") from error
     load = context.loaders.passages.load
-    older = await load(PassageWindow(agent_id, 1, before=Position(passage_id)))
+    sought = Position(passage_id)
+    older = await load(PassageWindow(agent_id, 1, before=sought))
     after = Position(older[0].id) if older else None
-    found = await load(PassageWindow(agent_id, 1, newest_first=False, after=after))
+    found = await load(PassageWindow(agent_id, 1, newest_first=False, after=after, sought=sought))
     if not found or found[0].id != passage_id:
         raise not_found("passage")
     return agent_id, found[0]

@@ -1,5 +1,6 @@
 """Reads and cancels runs."""
 
+import asyncio
 from enum import StrEnum
 
 import msgspec
@@ -42,11 +43,27 @@ async def run_page(
         found = _older(await context.loaders.active_runs.load(agent_id), cursor)
     else:
         before = None if cursor is None else Position(cursor.run_id)
-        found = await context.loaders.runs.load(RunWindow(agent_id, window.size + 1, active is False, before))
-        if len(_older(found, cursor)) < len(found):  # for an unknown run, Letta returns the first page
-            raise not_of_this_list()
+        found = await _records(context, RunWindow(agent_id, window.size + 1, active is False, before))
     edges = [run_edge(run) for run in runs_of(agent_id, found[: window.size])]
     return page(edges, window, more=len(found) > window.size)
+
+
+async def _records(context: RequestContext, key: RunWindow) -> list[RunRecord]:
+    """Read an agent's runs before a position.
+
+    Letta accepts every user's runs as positions. For an unknown run, Letta returns the first page. So the gateway also
+    reads the position's run, at the same time.
+    """
+    load = context.loaders.runs.load
+    if key.before is None:
+        return await load(key)
+    try:
+        records, run = await asyncio.gather(load(key), context.access.run(key.before))
+    except NotFound as error:
+        raise not_of_this_list() from error
+    if run.agent_id != key.agent_id:
+        raise not_of_this_list()
+    return records
 
 
 def _older(runs: list[RunRecord], cursor: _RunCursor | None) -> list[RunRecord]:

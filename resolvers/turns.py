@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, suppress
+from decimal import Decimal
 from typing import Any
 
 from clients.codes import Reason
@@ -53,15 +54,20 @@ async def send_message(
     content: list[dict[str, Any]],
     on_disconnect: OnDisconnect,
     key: str,
+    max_cost: Decimal | None = None,
     reads: bool = True,
 ) -> AbstractAsyncContextManager[Stream]:
-    """Start a turn with the user's agent, or attach to the turn that was started with ``key``."""
+    """Start a turn with the user's agent, or attach to the turn that was started with ``key``.
+
+    If the turn's estimated cost exceeds ``max_cost`` US dollars, the run is cancelled.
+    """
     key = f"message:{checks.key(key)}"
-    charged = await starts.charge(context, key)
+    charged = await starts.charge_turn(context, key)
     conversation = await recipient(context, agent_id, conversation_id)
-    input_print = fingerprint(str(conversation), content)
+    bound = () if max_cost is None else (str(max_cost.normalize()),)
+    input_print = fingerprint(str(conversation), content, *bound)
     sent = SentMessage(content=content, otid=_otid(context, key, input_print))
-    return _start(context, conversation, sent, key, input_print, on_disconnect, charged=charged, reads=reads)
+    return _start(context, conversation, sent, key, input_print, on_disconnect, max_cost, charged=charged, reads=reads)
 
 
 def _start(
@@ -71,6 +77,7 @@ def _start(
     key: str,
     input_print: str,
     on_disconnect: OnDisconnect,
+    max_cost: Decimal | None = None,
     *,
     charged: bool,
     reads: bool,
@@ -82,7 +89,9 @@ def _start(
     request = StreamRequest(
         owner=context.owner,
         kind="turn",
-        source=lambda: LettaSource(context, conversation, sent, _attempt(context, key, conversation)),
+        source=lambda: LettaSource(
+            context, conversation, sent, _attempt(context, key, conversation), max_cost=max_cost
+        ),
         on_disconnect=on_disconnect,
         key=key,
         fingerprint=input_print,
@@ -128,7 +137,7 @@ async def respond_to_approval(
     if key is not None:
         checks.key(key)
     stream_key = f"approval:{request_id if key is None else key}"
-    charged = await starts.charge(context, stream_key)
+    charged = await starts.charge_turn(context, stream_key)
     request = await message_by_id(context, request_id)
     if not isinstance(request, ApprovalRequestMessage):
         raise BadUserInput(

@@ -1,5 +1,6 @@
 """The GraphQL input types for completions."""
 
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -12,7 +13,7 @@ from clients.errors import BadUserInput
 from resolvers.completion_input import checked
 from resolvers.vetting import Vetted
 from schema.base import described, enum, optional
-from schema.inputs import WHEN_LEFT
+from schema.inputs import WHEN_LEFT, checked_cost
 from schema.parts import ContentPartInput
 from schema.stream_enums import OnDisconnect
 
@@ -97,6 +98,11 @@ class CompletionInput:
     tool_choice: JSON | None = optional("The rule for the model's choice of a tool, in OpenAI's format.")
     response_format: JSON | None = optional("The answer's format, such as JSON, as an OpenAI `response_format` object.")
     on_disconnect: OnDisconnect | None = optional(WHEN_LEFT, default=OnDisconnect.CANCEL)
+    max_cost_usd: Decimal | None = optional(
+        "Maximum cost of the answer in US dollars, at most 1,000,000. The gateway estimates the cost while the model "
+        "answers. If the estimate exceeds `maxCostUsd`, the gateway stops the model, and the stream ends with "
+        "`FAILED` and the reason `MAX_COST`. The model must have prices."
+    )
     idempotency_key: str | None = optional(
         "A key of 1 to 200 characters, which `startCompletion` and `complete` require. A repeated request with the "
         "same key makes no second model call. The `completion` subscription ignores this field and uses `streamKey`."
@@ -105,6 +111,10 @@ class CompletionInput:
     def when_left(self) -> OnDisconnect:
         """Return ``on_disconnect``, or ``CANCEL`` if the client sent null."""
         return self.on_disconnect or OnDisconnect.CANCEL
+
+    def max_cost(self) -> Decimal | None:
+        """Return ``max_cost_usd``. Raises BadUserInput if it is not a positive number."""
+        return checked_cost(self.max_cost_usd)
 
     def body(self) -> Vetted:
         """Convert the input to the body of an OpenAI request. Raises BadUserInput if the input is invalid."""

@@ -8,7 +8,6 @@ user's scopes first. Other fields stay unchanged, so that their checks take no t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import wraps
 from typing import Any, TypeAlias
 
 from graphql import (
@@ -16,6 +15,7 @@ from graphql import (
     GraphQLInterfaceType,
     GraphQLObjectType,
     GraphQLSchema,
+    GraphQLUnionType,
     default_field_resolver,
     get_named_type,
 )
@@ -24,7 +24,7 @@ from strawberry.federation.schema_directives import Authenticated, RequiresScope
 from clients.codes import Reason
 from clients.errors import Forbidden
 from resolvers.info import Info
-from resolvers.principal import Role, Scope, scopes_of
+from resolvers.principal import Role, scopes_of
 from schema.access import Access
 
 PUBLIC = frozenset({"Query._service", "_Service.sdl"})
@@ -93,6 +93,8 @@ def _needed(one: Any) -> _Needed:
 
 def _problems(schema: GraphQLSchema) -> Iterator[str]:
     roots = {schema.query_type, schema.mutation_type, schema.subscription_type}
+    unions = (one for one in schema.type_map.values() if isinstance(one, GraphQLUnionType))
+    members = {kind.name for union in unions for kind in union.types}
     for kind in _kinds(schema):
         if kind in roots and _rules(kind):
             yield f"The root type {kind} has a rule, which would apply to all subgraphs. Put the rule on the fields."
@@ -101,7 +103,9 @@ def _problems(schema: GraphQLSchema) -> Iterator[str]:
                 yield f"The interface {kind} has a rule, which composers refuse. Put the rule on the object types."
             continue
         yield from _unknown_scopes(str(kind), kind)
-        shared = any(isinstance(one, Shareable) for one in _directives(kind))
+        shared = kind not in roots and any(isinstance(one, Shareable) for one in _directives(kind))
+        if _needed(kind) and kind.is_type_of is None and kind.name in members:
+            yield f"{kind} needs scopes and is in a union, but has no records. Declare the records, see schema/base.py."
         for name, field in kind.fields.items():
             place = f"{kind}.{name}"
             yield from _unknown_scopes(place, field)
@@ -120,14 +124,18 @@ def _private_fields(place: str, field: GraphQLField) -> Iterator[str]:
 
 
 def _unknown_scopes(place: str, one: Any) -> Iterator[str]:
-    for scope in sorted({scope for rule in _needed(one) for scopes in rule for scope in scopes} - set(Scope)):
+    granted = frozenset[str]().union(*map(scopes_of, Role))
+    for scope in sorted({scope for rule in _needed(one) for scopes in rule for scope in scopes} - granted):
         yield f"{place} needs the scope {scope}, which no role has. Add the scope to resolvers/principal.py."
 
 
 def _guarded(resolve: Callable[..., Any], needed: _Needed, name: str) -> Callable[..., Any]:
-    """Return a resolver that raises Forbidden before ``resolve`` runs, if the user has not the needed scopes."""
+    """Return a resolver that raises Forbidden before ``resolve`` runs, if the user has not the needed scopes.
 
-    @wraps(resolve)
+    The resolver does not copy the attributes of ``resolve``, because ``PlainEvents`` reads a field without its resolver
+    if Strawberry has marked the resolver with ``_is_default``.
+    """
+
     def guarded(source: Any, info: Info, **arguments: Any) -> Any:
         _check(info, needed, name)
         return resolve(source, info, **arguments)

@@ -1,5 +1,6 @@
 """The GraphQL input types for messages, and the check of required idempotency keys."""
 
+from decimal import Decimal
 from typing import Any
 
 import strawberry
@@ -13,6 +14,8 @@ from schema.parts import ContentPartInput
 from schema.stream_enums import OnDisconnect
 
 MAX_TEXT = 200_000
+MIN_DOLLARS = Decimal("0.000000001")
+MAX_DOLLARS = 1_000_000
 FIRST_RESULT = "A repeated request with the same key returns the first request's result."
 OPTIONAL_KEY = f"An optional key of 1 to 200 characters. {FIRST_RESULT}"
 ASCII_KEY = "An optional key of 1 to 200 printable ASCII characters."
@@ -44,6 +47,11 @@ class SendMessageInput:
         "returns the run with the status `RUNNING`, without an error.",
         default=0,
     )
+    max_cost_usd: Decimal | None = optional(
+        "Maximum cost of the turn in US dollars, at most 1,000,000. The gateway estimates the cost during the turn. If "
+        "the estimate exceeds `maxCostUsd`, the gateway cancels the run, and the stream ends with `FAILED` and the "
+        "reason `MAX_COST`. A model call's prompt counts when the call has ended. The agent's model must have prices."
+    )
     idempotency_key: str | None = optional(
         "A key of 1 to 200 characters, which `sendMessage` requires. A repeated request with the same key sends no "
         "second message. The `message` subscription ignores this field and uses `streamKey`."
@@ -52,6 +60,10 @@ class SendMessageInput:
     def when_left(self) -> OnDisconnect:
         """Return ``on_disconnect``, or its default if the client sent null."""
         return self.on_disconnect or OnDisconnect.CONTINUE
+
+    def max_cost(self) -> Decimal | None:
+        """Return ``max_cost_usd``. Raises BadUserInput if it is not a positive number."""
+        return checked_cost(self.max_cost_usd)
 
     def parts(self) -> list[dict[str, Any]]:
         """Convert the message's content to Letta's format. Raises BadUserInput."""
@@ -75,3 +87,13 @@ def required_key(key: str | None) -> str:
     if key is None:
         raise BadUserInput("This mutation requires an `idempotencyKey`. Set a unique key.", reason=Reason.KEY)
     return key
+
+
+def checked_cost(usd: Decimal | None) -> Decimal | None:
+    """Return a maximum cost. Raises BadUserInput if the cost is not an amount within the bounds."""
+    if usd is not None and not (usd.is_finite() and MIN_DOLLARS <= usd <= MAX_DOLLARS):
+        raise BadUserInput(
+            f"`maxCostUsd` is {str(usd)[:40]}: amounts from {MIN_DOLLARS:f} to {MAX_DOLLARS:,} US dollars are allowed.",
+            reason=Reason.RANGE,
+        )
+    return usd

@@ -123,3 +123,8 @@ class TemplateInvalid(UserError):
 @shows("The given `variables` do not match the variables that the template declares.", outcomes.BadVariables)
 class VariablesInvalid(UserError):
     problems: list[str] = described("The problems of `variables`. Each item describes one missing or invalid variable.")
+
+
+def user_error_of(outcome: Outcome) -> str:
+    """Return the name of an outcome's GraphQL type."""
+    return next(kind.__name__ for kind in UserError.__subclasses__() if type(outcome) in getattr(kind, "records", ()))

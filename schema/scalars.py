@@ -2,18 +2,32 @@
 
 from dataclasses import replace
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 import strawberry
 from strawberry.schema.types.base_scalars import DateTimeDefinition
 
 from clients.timestamps import in_utc
 
+_MAX_DIGITS = 40
+
+
+def _decimal(value: object) -> Decimal:
+    """Parse a decimal number from a string or number. A number's shortest decimal form counts."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("A Decimal is a string or a number.")  # noqa: TRY004 - the engine reports the message
+    text = str(value)
+    try:
+        return Decimal(text if len(text) <= _MAX_DIGITS else "too long")
+    except InvalidOperation as error:
+        raise ValueError(f"A Decimal has at most {_MAX_DIGITS} characters, such as 0.000125.") from error
+
+
 DECIMAL = strawberry.scalar(
     name="Decimal",
     description='An exact decimal number as a string, such as `"0.000125"`. The string never has an exponent.',
     serialize=lambda value: format(value, "f"),
-    parse_value=Decimal,
+    parse_value=_decimal,
 )
 
 DATE = strawberry.scalar(

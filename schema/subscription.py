@@ -41,7 +41,7 @@ class Subscription:
         return turns.events(info.context, streams.attached(stream), after, replayed=replayed)  # type: ignore[return-value]
 
     @strawberry.subscription(
-        directives=[SIGNED_IN, calls(6)],
+        directives=[SIGNED_IN, calls(9)],
         description="Sends a message to an agent and returns the events of the answer. If the `streamKey` was used "
         "before, the subscription sends no second message, and reads the existing stream.",
     )
@@ -55,13 +55,14 @@ class Subscription:
             agent_id=input.to.agent_id or None,
             conversation_id=input.to.conversation_id or None,
             content=input.parts(),
+            max_cost=input.max_cost(),
             on_disconnect=input.when_left(),
             key=stream_key,
         )
         return turns.events(context, attached)  # type: ignore[return-value]
 
     @strawberry.subscription(
-        directives=[SIGNED_IN, calls(2)],
+        directives=[SIGNED_IN, calls(4)],
         description="Starts a completion and returns the events of the answer. If the `streamKey` was used before, "
         "the subscription reads the existing stream.",
     )
@@ -71,7 +72,11 @@ class Subscription:
         """Start a completion, or attach to the completion's stream."""
         context = info.context
         attached = await completing.start_completion(
-            context, body=input.body(), on_disconnect=input.when_left(), key=stream_key
+            context,
+            body=input.body(),
+            on_disconnect=input.when_left(),
+            key=stream_key,
+            max_cost=input.max_cost(),
         )
         return turns.events(context, attached)  # type: ignore[return-value]
 

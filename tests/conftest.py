@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from app.garbage import settle
 from tests.support.capabilities import CAPABILITIES, Capabilities
 
 if TYPE_CHECKING:  # xdist's controller, which runs no test, loads this file too
@@ -21,6 +22,7 @@ REAL = os.environ.get("AGENTGRAPH_TEST_REAL") == "1"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()  # imports and the collection of tests create no garbage
     for name, (what, _, _) in CAPABILITIES.items():
         config.addinivalue_line("markers", f"{name}: {what}")
     config.pluginmanager.register(Capabilities())
@@ -39,9 +41,9 @@ def _seconds(item: pytest.Item) -> float:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """Exclude imported modules and collected tests from later garbage collections."""
-    gc.collect()
-    gc.freeze()
+    """Exclude imported modules and collected tests from later garbage collections, and make these rare."""
+    settle()
+    gc.set_threshold(10_000, 10, 50)
 
 
 @pytest.fixture(autouse=True, scope="session")

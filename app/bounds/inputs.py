@@ -3,7 +3,7 @@
 from app.bounds.bound import Bound, bad
 from clients.codes import Reason
 from resolvers import checks, completing, completion_input, images, passages, public_urls, vetting
-from schema.inputs import MAX_TEXT
+from schema.inputs import MAX_DOLLARS, MAX_TEXT
 
 _EMBED = "the input of `embed`"
 _IMAGE = "an image"
@@ -13,6 +13,7 @@ COMPLETIONS = (
     Bound("completion-messages", "messages in a completion", bad(Reason.RANGE), f"{completion_input.MAX_MESSAGES:,}"),
     Bound("completion-tools", "tools in a completion", bad(Reason.TOOLS), str(completion_input.MAX_TOOLS)),
     Bound("completion-stops", "stop sequences in a completion", bad(Reason.STOP), str(completion_input.MAX_STOPS)),
+    Bound("max-cost", "`maxCostUsd`", bad(Reason.RANGE), f"{MAX_DOLLARS:,} US dollars"),
     Bound("embed-inputs", _EMBED, bad(Reason.RANGE), f"{completing.MAX_INPUTS} texts"),
     Bound("embed-dimensions", _EMBED, bad(Reason.RANGE), f"{completing.MAX_DIMENSIONS:,} `dimensions`"),
     Bound("embed-text", "all texts of `embed` together", bad(Reason.TOO_LONG), f"{completing.MAX_INPUT:,} characters"),

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import socket
 
+from app.audit_file import audit_logger
 from app.banner import banner
 from app.commands.data import opened_store, store_path
 from app.commands.tokens import development_token
@@ -46,7 +47,8 @@ def _run(
     operations_port = None if operations_listener is None else operations_listener.getsockname()[1]
     ports = {"port": port, "operations_port": operations_port}
     text = banner(settings, version=VERSION, **ports, token=token, data_path=data_path)
-    telemetry, drain = Telemetry(make_logger(settings.log_level)), Drain()
+    telemetry = Telemetry(make_logger(settings.log_level), audit_logger(settings.audit_log))
+    drain = Drain()
     log_everything(telemetry.log)
     open_more_files()
     if settings.is_production:

@@ -83,6 +83,11 @@ class Answer:
         return replace(self, text=f"{opening} {self.text.split('. ', 1)[-1]}", error=None)
 
 
+def counted(text: str) -> int:
+    """Count a text's tokens. Each word is a token."""
+    return len(_WORDS.findall(text))
+
+
 def text_of(message: Json) -> str:
     """Return the text of an OpenAI message."""
     content = message.get("content")

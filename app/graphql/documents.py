@@ -155,11 +155,16 @@ def _named(operations: list[Operation], name: str | None) -> Operation:
 
 def root_fields(document: DocumentNode, operation: OperationDefinitionNode) -> Iterator[str]:
     """Yield the names of an operation's root fields, including root fields in fragments."""
+    return (node.name.value for node in root_nodes(document, operation))
+
+
+def root_nodes(document: DocumentNode, operation: OperationDefinitionNode) -> Iterator[FieldNode]:
+    """Yield an operation's root fields, including root fields in fragments."""
     fragments, pending, visited = fragments_of(document), [operation.selection_set], set[str]()
     while pending:
         for node in pending.pop().selections:
             if isinstance(node, FieldNode):
-                yield node.name.value
+                yield node
             elif isinstance(node, InlineFragmentNode):
                 pending.append(node.selection_set)
             elif isinstance(node, FragmentSpreadNode) and node.name.value not in visited:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import strawberry
-from graphql import ExecutionResult, GraphQLError, OperationType
+from graphql import ExecutionResult, FieldNode, GraphQLError, OperationType
 from graphql.execution import create_source_event_stream
 
+from app.graphql.acts import MutationExecutor, SubscriptionTrail
 from app.graphql.answers import PACED_FIELDS, AnswerAborted, AnswerLimits
 from app.graphql.cost import CostModel
 from app.graphql.documents import Documents, Operation
@@ -102,11 +103,13 @@ class Engine:
             self._count(operation, failed=True)
             yield started
             return
-        with closing(started.executor):
+        trail = SubscriptionTrail(started.executor, operation, self._telemetry.audit)
+        with closing(started.executor), trail:
             source = create_source_event_stream(started.executor)
             if inspect.isawaitable(source):
                 source = await source
             if isinstance(source, ExecutionResult):
+                trail.broke((source.errors or [])[0])
                 self._count(operation, failed=True)
                 yield self._result(_without_paths(source), context)
                 return
@@ -114,12 +117,14 @@ class Engine:
             try:
                 async with aclosing(cast("Any", source)):
                     async for event in source:
+                        trail.begun(event)
                         data = plain.data(event) if started.reported is None else None
                         result = await self._result_of(started, event, context) if data is None else Executed(data)
                         failed = bool(result.errors)
                         yield result
                         del event, data, result  # an event must not stay in memory until the next one
             except Exception as error:  # noqa: BLE001 - the client receives an error, whatever the exception
+                trail.broke(error)
                 failure = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
                 failed = True
                 yield self._result(ExecutionResult(None, [failure]), context)
@@ -149,7 +154,8 @@ class Engine:
             refused = Refused.by(self._too_costly(cost), context.request_id)
             refused.extensions = self._report(cost, context) if report_cost else None
             return refused
-        executor = Executor.build(
+        kind = MutationExecutor if operation.kind is OperationType.MUTATION else Executor
+        executor = kind.build(
             self._schema,
             operation.document,
             context_value=context,
@@ -159,6 +165,8 @@ class Engine:
         if isinstance(executor, list):
             return self._refused(executor, context)
         bound = cast("Executor", executor).bound(self._answer_limits, paced=cost > PACED_FIELDS)
+        if isinstance(bound, MutationExecutor):
+            bound.audit = self._telemetry.audit
         return _Started(bound, cost if report_cost else None)
 
     def _too_costly(self, cost: int) -> QueryTooComplex:
@@ -211,11 +219,13 @@ class Engine:
         return Refused(self._sent(errors, context), retry_after_seconds=retry_after)
 
     def _sent(self, errors: list[GraphQLError], context: RequestContext) -> list[Error]:
+        for error in errors:
+            self._telemetry.audit.limited(error.original_error, context)
         for error in [error for error in errors if is_internal(error)][:MAX_LISTED_ERRORS]:
             self._telemetry.log.error(
                 "internal error",
                 request_id=context.request_id,
-                path=error.path,
+                field=_field_of(error),
                 exc_info=error.original_error or error,
             )
         return [format_error(error, context.request_id) for error in errors]
@@ -231,3 +241,9 @@ def _without_paths(result: ExecutionResult) -> ExecutionResult:
         for error in result.errors or []
     ]
     return ExecutionResult(None, errors)
+
+
+def _field_of(error: GraphQLError) -> str | None:
+    """Return the name of a field with an error. The error's path has aliases, which can be any text of the client."""
+    node = error.nodes[0] if error.nodes else None
+    return node.name.value if isinstance(node, FieldNode) else None

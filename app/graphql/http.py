@@ -32,7 +32,7 @@ from app.graphql.nul import MESSAGE, nul_in_variables
 from app.graphql.refusals import refuse
 from app.graphql.results import Refused
 from app.graphql.streamed import relay
-from app.identity import identity_of
+from app.identity import identity_of, sender_of
 from app.limits import CountedSend
 from app.signin.errors import token_missing
 from app.signin.lifetime import WhileSignedIn
@@ -75,6 +75,7 @@ class GraphQLHttp:
         except Disconnected:
             return
         except (GatewayError, RequestError) as error:
+            self._gateway.telemetry.audit.refused(error, sender_of(scope))
             await refuse(scope, counted, accepts.media, error)
 
     async def _serve(self, scope: Scope, receive: Receive, send: CountedSend, accepts: Accepts) -> None:

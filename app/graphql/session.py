@@ -23,8 +23,8 @@ from app.gateway import Gateway
 from app.graphql.errors import INTERNAL_MESSAGE, RequestError
 from app.graphql.http import parse_request
 from app.graphql.results import Refused, Result
-from app.graphql.subprotocol import Close, Closed, authorization_of, id_of, message_of, payload_of
-from app.identity import Identity, address_of
+from app.graphql.subprotocol import Close, Closed, authorization_of, encoded, id_of, message_of, payload_of
+from app.identity import Identity, address_of, sender_of
 from app.shares import RETRY_SECONDS, Holding
 from app.signin.errors import token_expired
 from app.slots import Slot
@@ -32,7 +32,7 @@ from app.sockets import Sockets
 from app.wire import EXTENSION, Frames
 from clients.codes import Reason
 from clients.errors import Forbidden, GatewayError, Overloaded, RateLimited, Unauthenticated
-from clients.origin import Origin, Owner
+from clients.origin import Endpoint, Origin, Owner
 from resolvers.limits import LimitKind
 from resolvers.principal import Principal
 from resolvers.streams.events import DetachReason
@@ -145,6 +145,7 @@ class Session:
         except TimeoutError:
             return Closed(Close.INIT_TIMEOUT, "Connection initialisation timeout")
         except Closed as closed:
+            self._gateway.telemetry.audit.refused(closed.__cause__, sender_of(self._scope))
             return closed
         except Disconnected:
             return None
@@ -195,7 +196,7 @@ class Session:
         except GatewayError as error:  # the client reconnects
             raise Closed(Close.TRY_AGAIN_LATER, error.reason or error.code) from error
         if (seconds := principal.expires_at - time.time()) <= 0:  # within the leeway
-            raise Closed(Close.FORBIDDEN, Reason.TOKEN_EXPIRED)
+            raise Closed(Close.FORBIDDEN, Reason.TOKEN_EXPIRED) from token_expired()
         self._admit(principal)
         self._expiry = asyncio.get_running_loop().call_later(seconds, self._expire)
         await self._send_message({"type": "connection_ack"})
@@ -299,7 +300,9 @@ class Session:
     async def _relay(self, operation_id: str, principal: Principal, payload: dict[str, Any], slot: Slot) -> None:
         request = parse_request(payload)
         operation = self._gateway.engine.documents.operation(request.query, request.operation_name)
-        context = self._gateway.context(principal, self._request_id, traceparent_of(self._scope), self._leave)
+        context = self._gateway.context(
+            principal, self._request_id, traceparent_of(self._scope), self._leave, endpoint=Endpoint.WEBSOCKET
+        )
         context.on_long, slot.calls = slot.lengthen, context.calls
         results = self._gateway.engine.results(operation, request.variables, context, report_cost=request.report_cost)
         del request, context  # a subscription may run for hours
@@ -318,13 +321,14 @@ class Session:
                     await self._send_message({"id": operation_id, "type": "error", "payload": result.errors})
                     return
                 begun = True
-                text = _encoded({"id": operation_id, "type": "next", "payload": result.body()})
+                text = encoded({"id": operation_id, "type": "next", "payload": result.body()})
                 slot.size += len(text)
                 del result  # only the encoded text stays in memory until the client reads it
                 await self._put_result(text)
         await self._send_message({"id": operation_id, "type": "complete"})
 
     async def _fail(self, operation_id: str, error: GatewayError | RequestError) -> None:
+        self._gateway.telemetry.audit.refused(error, sender_of(self._scope))
         errors = Refused.by(error, self._request_id).errors
         await self._send_message({"id": operation_id, "type": "error", "payload": errors})
 
@@ -337,14 +341,10 @@ class Session:
             await self._send_text(text)
 
     async def _send_message(self, message: dict[str, Any]) -> None:
-        await self._send_text(_encoded(message))
+        await self._send_text(encoded(message))
 
     async def _send_text(self, text: str) -> None:
         try:
             await self._send({"type": "websocket.send", "text": text})
         except OSError as error:
             raise Disconnected from error
-
-
-def _encoded(message: dict[str, Any]) -> str:
-    return orjson.dumps(message).decode()

@@ -6,18 +6,18 @@ from starlette.types import Receive, Scope, Send
 
 from app.asgi import Disconnected, traceparent_of
 from app.gateway import Gateway
-from app.identity import identity_of
+from app.identity import identity_of, sender_of
 from app.limits import CountedSend
 from app.rest.envelope import refuse
 from app.rest.idempotency import is_repeated
 from app.rest.relay import Relay
 from app.rest.secrets import refused
-from app.rest.table import counts_of, rows_at
+from app.rest.table import counts_of, endpoint_of, rows_at
 from clients.codes import Reason
 from clients.errors import BadUserInput, GatewayError, NotFound
 from clients.origin import Origin
 from resolvers.context import RequestContext
-from resolvers.limits import LimitKind
+from resolvers.limits import LimitExceeded, LimitKind
 
 
 class RestEndpoint:
@@ -34,6 +34,9 @@ class RestEndpoint:
         except Disconnected:
             return
         except GatewayError as error:
+            if isinstance(error, LimitExceeded):
+                counted.exceeded(error)
+            self._gateway.telemetry.audit.refused(error, sender_of(scope))
             await refuse(counted, error)
 
     async def _route(self, scope: Scope, receive: Receive, send: CountedSend) -> None:
@@ -44,7 +47,8 @@ class RestEndpoint:
         for row, parameters in found:
             if row.method == scope["method"]:
                 relay = Relay(self._gateway, row, context, counted=counted)
-                await relay.answer(scope, receive, send, model=parameters.get("model"))
+                with relay.trail:
+                    await relay.answer(scope, receive, send, model=parameters.get("model"))
                 return
         allow = ", ".join(row.method for row, _ in found)
         await refuse(
@@ -80,4 +84,4 @@ class RestEndpoint:
     def _opened(self, scope: Scope) -> RequestContext:
         identity = identity_of(scope)
         principal, request_id, traceparent = identity.signed_in(), scope["state"]["request_id"], traceparent_of(scope)
-        return self._gateway.context(principal, request_id, traceparent, origin=identity.owner.origin)
+        return self._gateway.context(principal, request_id, traceparent, endpoint=endpoint_of(scope["path"]))

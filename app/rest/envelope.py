@@ -34,6 +34,7 @@ _CODES: dict[str, str] = {
     Reason.RATE_LIMIT_GENERAL: "rate_limit_exceeded",
     Reason.RATE_LIMIT_LLM: "rate_limit_exceeded",
     Reason.RATE_LIMIT_PROXY: "rate_limit_exceeded",
+    Reason.RATE_LIMIT_TOKENS: "rate_limit_exceeded",
     Reason.RATE_LIMIT_SIGN_IN: "rate_limit_exceeded",
     Reason.CONTEXT_LENGTH: "context_length_exceeded",
     Reason.CONTENT_FILTER: "content_filter",

@@ -14,6 +14,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from app.asgi import begin, header, parse_object, respond, unless_disconnected, write
+from app.audit import Act, Event, Trail
 from app.drain import stream_cut
 from app.gateway import Gateway
 from app.heartbeat import HeartbeatWriter
@@ -31,11 +32,12 @@ from resolvers.completing import MAY_BE_PAID, REQUEST_COPIES, naming, payable
 from resolvers.context import RequestContext
 from resolvers.idempotency import fingerprint
 from resolvers.outcome_unknown import OutcomeUnknown
-from resolvers.sources.completions import CompletionSource
+from resolvers.sources.completions import CompletionSource, headers_for_user
 from resolvers.streams.events import Entry, OnDisconnect
 from resolvers.streams.log import Leave, StreamLog
 from resolvers.streams.merging import MAX_FRAME_BYTES
 from resolvers.streams.stream import StreamRequest
+from resolvers.tokens import Need, embedding_need, need_of
 from resolvers.vetting import Vetted
 
 _ID_LINE = re.compile(rb"(?:\A|[\r\n])id:")
@@ -44,11 +46,14 @@ _ID_LINE = re.compile(rb"(?:\A|[\r\n])id:")
 class Relay:
     """Answers an authenticated REST request.
 
-    ``counted`` is whether the request was counted against the rate limit for model calls.
+    ``counted`` is whether the request was counted against the rate limit for model calls. ``answer`` is called in the
+    context of ``trail``, which logs the model call.
     """
 
     def __init__(self, gateway: Gateway, row: Row, context: RequestContext, *, counted: bool) -> None:
         self._counted = counted
+        self._has_called = False
+        self.trail = Trail(gateway.telemetry.audit, context)
         self._gateway = gateway
         self._row = row
         self._context = context
@@ -69,6 +74,7 @@ class Relay:
         vetted = check(body, Embeddings if work is Work.EMBEDDINGS else Chat)
         key = key_of(scope, self._row)
         scope["state"]["slot"].lengthen()
+        self.trail.begin(Act(Event.MODEL_CALL, self._row.path, {"model": vetted["model"]}))
         model_key = await self._context.access.model_key()
         if work is Work.CHAT and body.get("stream") is True:
             del raw, body
@@ -76,7 +82,8 @@ class Relay:
             return
         named = naming(self._context, vetted, model_key)
         request = raw if named is body else msgspec.json.encode(named)
-        act = partial(self._call, work, model_key, request)
+        need = starts.need(self._context, vetted, embedding_need if work is Work.EMBEDDINGS else need_of)
+        act = partial(self._call, work, model_key, request, need)
         digest = "" if key is None else fingerprint(self._row.path, vetted)
         vetted.clear()
         del raw, body, named, request  # only the encoded request stays in memory while the model works
@@ -86,16 +93,20 @@ class Relay:
             on_unknown = OutcomeUnknown(message=MAY_BE_PAID) if work is Work.CHAT else None
             keyed = keyed_answer(self._context, key, digest, act, counted=self._counted, on_unknown=on_unknown)
             answer = await unless_disconnected(receive, keyed)
+        self.trail.succeeded({}, replayed=not self._has_called)
         await respond(send, 200, answer.body, JSON, answer.headers)
 
-    async def _call(self, work: Work, model_key: str, request: bytes) -> ModelAnswer:
+    async def _call(self, work: Work, model_key: str, request: bytes, need: Need) -> ModelAnswer:
+        self._has_called = True
         call = self._litellm.embeddings if work is Work.EMBEDDINGS else self._litellm.complete
-        answer = await call(self._context.model_scope(), model_key, request)
+        async with starts.reserved(self._context, need) as spent:
+            answer = await call(self._context.model_scope(), model_key, request)
+            spent.usage = answer.usage
         if (usage := answer.usage) is not None:
             kind = "embedding" if work is Work.EMBEDDINGS else "completion"
             kind = "proxied" if self._context.origin is Origin.LETTA else kind
             self._context.resources.metrics.tokens_used(kind, usage.prompt_tokens, usage.completion_tokens)
-        return answer
+        return msgspec.structs.replace(answer, headers=headers_for_user(self._context, model_key, answer.headers))
 
     async def _models(self, name: str | None) -> bytes:
         key = await self._context.access.model_key()
@@ -115,9 +126,10 @@ class Relay:
         request = msgspec.json.encode(payable(self._context, body, model_key))
         by_letta = self._context.origin is Origin.LETTA
         continues = not by_letta and header(scope, b"x-stream-continue") == "true"
-        source = CompletionSource(self._context, model_key, request, wants_usage=wants_usage)
+        need = starts.need(self._context, body)
+        source = CompletionSource(self._context, model_key, request, need, wants_usage=wants_usage)
         request_bytes, digest = REQUEST_COPIES * len(request), fingerprint(self._row.path, body)
-        body.clear()  # only the encoded request stays in memory until it is sent
+        body.clear()  # only the encoded request stays in memory, for the bill of a cut-off answer
         del request
         leave, drain = Leave(), self._gateway.drain
 
@@ -140,6 +152,8 @@ class Relay:
             )
             async with self._context.resources.streams.start(stream_request) as stream:
                 del stream_request  # otherwise, the request would stay in memory
+                is_replay = self._context.resources.streams.is_replay(stream, self._context)
+                self.trail.succeeded({"streamId": stream.id}, replayed=is_replay)
                 headers = {} if by_letta else {"x-stream-id": stream.id}
                 with stream.log.reading(0):  # a reader keeps upstream bytes in memory
                     stream.drop_raw_taken()

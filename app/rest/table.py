@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from clients.origin import Origin
+from clients.origin import Endpoint, Origin
 from resolvers.limits import LimitKind
 
 PROXY = "/api/v1/agents/{user_id}/proxy"
@@ -103,6 +103,15 @@ def is_rest(path: str) -> bool:
 def origin_of(path: str) -> Origin:
     """Return who sends requests to a path: users or Letta."""
     return Origin.LETTA if _PROXIED.fullmatch(path) else Origin.USER
+
+
+def endpoint_of(path: str) -> Endpoint:
+    """Return the endpoint at a path, for requests over HTTP."""
+    if path == "/metrics":
+        return Endpoint.METRICS
+    if not is_rest(path):
+        return Endpoint.HTTP
+    return Endpoint.V1 if origin_of(path) is Origin.USER else Endpoint.PROXY
 
 
 def counts_of(path: str, method: str) -> tuple[LimitKind, ...]:

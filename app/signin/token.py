@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import json
 from typing import Any, NamedTuple, NewType
 
 import jwt
+import msgspec
 
 from app.signin.errors import invalid, token_missing
 
@@ -62,15 +62,20 @@ def header_of(token: Token) -> Header:
     return Header(algorithm, key_id)
 
 
+class _SessionClaim(msgspec.Struct):
+    session_id: str = ""
+
+
+_SESSION_CLAIM = msgspec.json.Decoder(_SessionClaim)  # skips other claims, so that a refusal costs less than json.loads
+
+
 def claimed_session(token: Token) -> str:
     """Return the ``session_id`` that a token claims, before its signature is verified; empty if there is none."""
     try:
         payload = token.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except (ValueError, IndexError, RecursionError):
+        return _SESSION_CLAIM.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))).session_id
+    except (msgspec.MsgspecError, ValueError, IndexError, RecursionError):
         return ""
-    session_id = claims.get("session_id") if isinstance(claims, dict) else None
-    return session_id if isinstance(session_id, str) else ""
 
 
 def _is_jwt(header: dict[str, Any]) -> bool:

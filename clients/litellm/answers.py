@@ -13,6 +13,7 @@ from clients.calls import Answer
 from clients.decode import decode, undecodable
 from clients.errors import Service
 from clients.litellm.fields import count
+from clients.litellm.redaction import has_key, without_key
 from clients.litellm.tokens import header_cost, usage_of, whole_usage, with_counts
 from clients.usage import Usage
 
@@ -75,14 +76,16 @@ class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):
         return Embeddings(records, usage)
 
 
-def model_answer(answer: Answer) -> ModelAnswer:
-    """Convert LiteLLM's HTTP response to a ``ModelAnswer``."""
-    return ModelAnswer(raw=answer.body, headers=passed_headers(answer.headers), usage=whole_usage(answer.body))
+def model_answer(answer: Answer, key: str) -> ModelAnswer:
+    """Convert LiteLLM's HTTP response to a ``ModelAnswer``, without the key of the call."""
+    return ModelAnswer(
+        raw=without_key(answer.body, key), headers=passed_headers(answer.headers, key), usage=whole_usage(answer.body)
+    )
 
 
-def passed_headers(headers: dict[str, str]) -> dict[str, str]:
-    """Select the response headers that the gateway passes to OpenAI clients."""
-    return {name: value for name, value in headers.items() if _PASSED_HEADERS.match(name)}
+def passed_headers(headers: dict[str, str], key: str) -> dict[str, str]:
+    """Select the response headers that the gateway passes to OpenAI clients. They do not contain the call's key."""
+    return {name: value for name, value in headers.items() if _PASSED_HEADERS.match(name) and not has_key(value, key)}
 
 
 def decode_embeddings(body: bytes, inputs: int) -> tuple[list[EmbeddingRecord], Usage]:

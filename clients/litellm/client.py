@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from typing import Annotated, Any
+
+import msgspec
 
 from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamRejected
 from clients.codes import Reason
@@ -10,8 +13,10 @@ from clients.errors import BadUserInput, GatewayError, Service
 from clients.litellm.answers import ModelAnswer, model_answer
 from clients.litellm.checks import MODELS, NO_STREAM, VECTORS, WHOLE, model_failed, model_of, models_of
 from clients.litellm.completions import CompletionStream
+from clients.litellm.fields import MAX_COUNT
 from clients.litellm.keys import ACTIVITY, KEY, Activity, KeyInfo, UsageLine, hashed, lines
 from clients.litellm.models import ModelDetails, ModelRecord, decode_details, decode_models
+from clients.litellm.redaction import without_key
 from clients.litellm.refusals import bad_key, translate
 from clients.service import ServiceClient
 
@@ -20,6 +25,13 @@ MAX_ACTIVITY_PAGES, _ACTIVITY_PAGE = 20, 1000
 
 A record is for one day, key, model and endpoint.
 """
+
+
+class _Counted(msgspec.Struct):
+    total_tokens: Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+
+
+_COUNTED = msgspec.json.Decoder(_Counted)
 
 
 class LiteLLM(ServiceClient):
@@ -73,7 +85,7 @@ class LiteLLM(ServiceClient):
     async def openai_models(self, scope: CallScope, key: str) -> bytes:
         """Read the list of models from LiteLLM's ``GET /v1/models``. The answer's ``data`` lists the models."""
         call = Call("v1.models", "/v1/models", headers=_bearer(key), check=MODELS)
-        return (await self.upstream.request(scope, call)).body
+        return without_key((await self.upstream.request(scope, call)).body, key)
 
     async def openai_model(self, scope: CallScope, key: str, name: str) -> bytes | None:
         """Read one model from LiteLLM's ``GET /v1/models``. Returns ``None`` if LiteLLM does not list the model."""
@@ -83,12 +95,38 @@ class LiteLLM(ServiceClient):
     async def complete(self, scope: CallScope, key: str, body: bytes) -> ModelAnswer:
         """Create a chat completion. ``body`` is the body of an OpenAI request."""
         call = _model_work("chat.completions", "/v1/chat/completions", key, body, WHOLE)
-        return model_answer(await self.upstream.request(scope, call))
+        return model_answer(await self.upstream.request(scope, call), key)
 
     async def embeddings(self, scope: CallScope, key: str, body: bytes) -> ModelAnswer:
         """Create embeddings. ``body`` is the body of an OpenAI request."""
         call = _model_work("embeddings", "/v1/embeddings", key, body, VECTORS)
-        return model_answer(await self.upstream.request(scope, replace(call, size=AnswerSize.VECTORS)))
+        return model_answer(await self.upstream.request(scope, replace(call, size=AnswerSize.VECTORS)), key)
+
+    async def count_tokens(
+        self,
+        scope: CallScope,
+        key: str,
+        model: str,
+        *,
+        messages: list[Any] | None = None,
+        tools: list[Any] | None = None,
+        text: str | None = None,
+    ) -> int:
+        """Count the tokens of messages or of a text with the tokenizer by which LiteLLM charges cut-off answers."""
+        wire = {"model": model, "messages": messages, "tools": tools, "prompt": text}
+        body = {name: value for name, value in wire.items() if value is not None}
+        call = Call(
+            "tokens",
+            "/utils/token_counter",
+            method="POST",
+            json=body,
+            headers=_bearer(key),
+            size=AnswerSize.RECORD,
+            model_work=True,  # a slow tokenizer is no failure of LiteLLM
+            is_models_failure=model_failed,
+        )
+        counted = await self.read(scope, _COUNTED, call)
+        return counted.total_tokens
 
     def stream(
         self, scope: CallScope, key: str, body: bytes, *, opens_within: float, wants_usage: bool
@@ -99,7 +137,8 @@ class LiteLLM(ServiceClient):
         Chunks that have only usage are passed on if ``wants_usage`` is set.
         """
         call = _model_work("chat.completions.stream", "/v1/chat/completions", key, body, NO_STREAM)
-        return CompletionStream(self.upstream.stream(scope, call, opens_within=opens_within), wants_usage=wants_usage)
+        answer = self.upstream.stream(scope, call, opens_within=opens_within)
+        return CompletionStream(answer, key, wants_usage=wants_usage)
 
 
 def _refused_activity(rejected: UpstreamRejected) -> GatewayError:

@@ -15,6 +15,7 @@ from clients.decode import undecodable
 from clients.errors import Service, UpstreamError
 from clients.litellm.answers import passed_headers
 from clients.litellm.chunks import Chunk, decode_chunk, is_done
+from clients.litellm.redaction import without_key
 from clients.litellm.refusals import WireError, failure_in_stream
 from clients.litellm.tokens import updated, with_counts
 from clients.litellm.toolcalls import CallNumbers, CallPiece
@@ -71,6 +72,7 @@ class CompletionStream:
         "_failure",
         "_finish",
         "_is_over",
+        "_key",
         "_readable",
         "_wants_usage",
         "headers",
@@ -80,8 +82,9 @@ class CompletionStream:
     headers: dict[str, str]
     _events: AsyncIterator[SseEvent]
 
-    def __init__(self, call: AbstractAsyncContextManager[StreamedAnswer], *, wants_usage: bool) -> None:
+    def __init__(self, call: AbstractAsyncContextManager[StreamedAnswer], key: str, *, wants_usage: bool) -> None:
         self._call = call
+        self._key = key
         self._wants_usage = wants_usage
         self._calls: CallNumbers | None = None
         self._choices: dict[int, bool] = {}
@@ -93,7 +96,7 @@ class CompletionStream:
 
     async def __aenter__(self) -> Self:
         answer = await self._call.__aenter__()
-        self.headers = passed_headers(answer.headers)
+        self.headers = passed_headers(answer.headers, self._key)
         self._events = sse_events(answer.chunks, Service.LITELLM)
         return self
 
@@ -123,7 +126,7 @@ class CompletionStream:
         if not event.data.strip():
             return _NOTHING
         self._readable = self._readable or False
-        return Unreadable(event.raw)
+        return Unreadable(without_key(event.raw, self._key))
 
     def _piece(self, chunk: Chunk, raw: bytes) -> Piece:
         text = reasoning = ""
@@ -144,6 +147,8 @@ class CompletionStream:
             raw = with_counts(raw)
         if chunk.error is not None:
             self._failure, raw = chunk.error, b""
+        elif not text and not reasoning and not calls:  # a search in each event of an answer would be slow
+            raw = without_key(raw, self._key)
         return Piece(raw=raw, text=text, reasoning=reasoning, calls=calls)
 
     def _numbered(self, calls: list[CallPiece]) -> list[CallPiece]:

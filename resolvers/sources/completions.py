@@ -1,11 +1,18 @@
 """Translates LiteLLM's chunks into events. The ``/v1`` endpoint sends the chunks' bytes to the client."""
 
 from collections.abc import AsyncGenerator
+from decimal import Decimal
 
-from clients.errors import Service
+import msgspec
+
+from clients.errors import GatewayError, Service
 from clients.litellm import CompletionStream, Done, Piece, Unreadable
+from clients.outcome import is_unconfirmed
 from clients.usage import Usage
 from resolvers.context import RequestContext
+from resolvers.sources.billing import bill
+from resolvers.sources.cost_bounds import CostBound, cost_bound
+from resolvers.starts import Reserved, reserve
 from resolvers.streams.events import (
     Ended,
     Event,
@@ -17,22 +24,61 @@ from resolvers.streams.events import (
     ToolCallDelta,
     finish_reason,
 )
+from resolvers.streams.log import StreamLog
 from resolvers.streams.timeouts import StreamTimeouts
+from resolvers.tokens import Need, Tally, used_tokens
+
+_KEY_SPEND = "x-litellm-key-spend"
+
+
+def headers_for_user(context: RequestContext, key: str, headers: dict[str, str]) -> dict[str, str]:
+    """Return LiteLLM's response headers. If the platform's key paid, omit the key's spend, which all users share."""
+    if key != context.resources.platform_key:
+        return headers
+    return {name: value for name, value in headers.items() if name != _KEY_SPEND}
 
 
 class CompletionSource:
     """The source of one streamed completion. ``key`` is the LiteLLM key that pays for the completion.
 
-    ``body`` always requests usage. The chunk with usage is omitted unless ``wants_usage`` is set.
+    ``body`` always requests usage. The chunk with usage is omitted unless ``wants_usage`` is set. ``need`` is the
+    estimated number of tokens, which are reserved before the call. ``max_cost`` is the maximum cost in US dollars.
     """
 
-    __slots__ = ("_body", "_context", "_key", "_wants_usage", "headers", "run_id", "usage")
+    __slots__ = (
+        "_body",
+        "_context",
+        "_is_charged",
+        "_key",
+        "_max_cost",
+        "_need",
+        "_reservation",
+        "_tally",
+        "_wants_usage",
+        "headers",
+        "run_id",
+        "usage",
+    )
 
-    def __init__(self, context: RequestContext, key: str, body: bytes, *, wants_usage: bool) -> None:
+    def __init__(
+        self,
+        context: RequestContext,
+        key: str,
+        body: bytes,
+        need: Need,
+        *,
+        wants_usage: bool,
+        max_cost: Decimal | None = None,
+    ) -> None:
         self._context = context
         self._key = key
         self._body = body
+        self._need = need
         self._wants_usage = wants_usage
+        self._max_cost = max_cost
+        self._tally: Tally | None = None
+        self._is_charged = False
+        self._reservation: Reserved | None = None
         self.run_id: str | None = None
         self.usage: Usage | None = None
         self.headers: dict[str, str] = {}
@@ -40,31 +86,74 @@ class CompletionSource:
     async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
         """Request the completion. For each chunk, yield events and the chunk's bytes."""
         resources = self._context.resources
+        self._reservation = await reserve(self._context, self._need)
+        bound = await self._bound()
+        tally = self._tally = None if bound is None and self._reservation is None else Tally()
         timeouts, within = StreamTimeouts(resources.timeouts, Service.LITELLM), resources.timeouts.first_token
         async with self._opening(within) as stream:
-            self.headers = stream.headers
+            self.headers = headers_for_user(self._context, self._key, stream.headers)
+            self._is_charged = True
             yield Started(), b""
-            async for piece in timeouts.timed(stream, is_token=lambda _: True):
-                self.usage = stream.usage
-                match piece:
-                    case Unreadable():
-                        resources.metrics.event_unreadable("completion")
-                        yield Raw(), piece.raw
-                    case Done(finish=finish):
-                        outcome = StreamOutcome.COMPLETED
-                        yield Ended(outcome=outcome, finish_reason=finish_reason(finish), usage=self.usage), piece.raw
-                        return
-                    case _:
-                        raw = piece.raw
-                        for event in _events(piece):
-                            yield event, raw
-                            raw = b""
+            try:
+                async for piece in timeouts.timed(stream, is_token=lambda _: True):
+                    self.usage = stream.usage
+                    match piece:
+                        case Unreadable():
+                            resources.metrics.event_unreadable("completion")
+                            yield Raw(), piece.raw
+                        case Done(finish=finish):
+                            yield _completed(finish, self.usage), piece.raw
+                            return
+                        case _:
+                            events, raw = _events(piece), piece.raw
+                            if tally is not None:
+                                tally.add(events)
+                            for event in events:
+                                yield event, raw
+                                raw = b""
+                            if bound is not None and tally is not None:
+                                bound.check(tally.tokens)
+            except GatewayError as error:
+                # LiteLLM does not charge for an answer that the model breaks off
+                self._is_charged = error.service is not Service.LITELLM or is_unconfirmed(error)
+                raise
+
+    async def settle(self, log: StreamLog) -> None:
+        """Set the usage of an answer that the gateway has cut off, and correct the reservation."""
+        body, self._body = self._body, b""
+        try:
+            if self._is_charged and log.ended is None and self.usage is None:
+                self.usage = await bill(self._context, self._key, body, await log.joined_events())
+        finally:
+            if self._reservation is not None:
+                await self._reservation.settle(self._used())
+
+    def _used(self) -> int:
+        """Return the tokens that the answer has used. If LiteLLM has not reported the tokens, estimate them."""
+        used = used_tokens(self.usage)
+        if used is not None:
+            return used
+        output = 0 if self._tally is None else self._tally.tokens
+        has_begun = self._is_charged or output > 0
+        return self._need.prompt + output * self._need.choices if has_begun else 0
+
+    async def _bound(self) -> CostBound | None:
+        """Return the limit on the cost, if the request has one. Limit the request's output tokens accordingly."""
+        if self._max_cost is None:
+            return None
+        request = msgspec.json.decode(self._body)
+        bound = await cost_bound(self._context, self._key, request, self._need, self._max_cost)
+        self._body = msgspec.json.encode(bound.capped(request))
+        return bound
 
     def _opening(self, within: float) -> CompletionStream:
-        body, self._body = self._body, b""
         return self._context.resources.litellm.stream(
-            self._context.model_scope(), self._key, body, opens_within=within, wants_usage=self._wants_usage
+            self._context.model_scope(), self._key, self._body, opens_within=within, wants_usage=self._wants_usage
         )
+
+
+def _completed(finish: str | None, usage: Usage | None) -> Ended:
+    return Ended(outcome=StreamOutcome.COMPLETED, finish_reason=finish_reason(finish), usage=usage)
 
 
 def _events(piece: Piece) -> list[Event]:

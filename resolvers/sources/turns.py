@@ -7,9 +7,19 @@ stored messages have their final form and ids.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, suppress
+from decimal import Decimal
 
 from clients.codes import Reason
-from clients.errors import BadUserInput, Conflict, GatewayError, NotFound, Service, UpstreamError, UpstreamTimeout
+from clients.errors import (
+    BadUserInput,
+    BudgetExceeded,
+    Conflict,
+    GatewayError,
+    NotFound,
+    Service,
+    UpstreamError,
+    UpstreamTimeout,
+)
 from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
 from clients.letta.ids import is_letta_id
 from clients.letta.messages import (
@@ -28,18 +38,22 @@ from clients.owned import ConversationRef, OwnedRunId
 from clients.usage import Usage
 from resolvers.context import RequestContext
 from resolvers.messages import message_node_id
+from resolvers.owned import run_named_in
 from resolvers.sources.failures import failure_of
 from resolvers.sources.lookup import BUSY, Attempt, run_of_attempt
+from resolvers.sources.turn_costs import TurnCost, ended_steps, turn_cost
 from resolvers.sources.turn_events import ApprovalRequested, MessageAdded, TurnStarted
 from resolvers.streams.events import (
     Ended,
     Event,
     ReasoningDelta,
+    StreamFailure,
     StreamOutcome,
     TextDelta,
     ToolCallDelta,
     finish_reason,
 )
+from resolvers.streams.log import StreamLog
 from resolvers.streams.timeouts import StreamTimeouts
 
 READ_BACK = 50
@@ -58,6 +72,7 @@ class LettaSource:
     """Reads one turn's events from Letta.
 
     If Letta stored the message from the attempt ``earlier``, the gateway does not send the message again.
+    If the turn's estimated cost exceeds ``max_cost`` US dollars, the source cancels the run.
     """
 
     def __init__(
@@ -66,11 +81,15 @@ class LettaSource:
         conversation: ConversationRef,
         sent: Sent | FollowedRun,
         earlier: Attempt | None = None,
+        *,
+        max_cost: Decimal | None = None,
     ) -> None:
         self._context = context
         self._conversation = conversation
         self._sent = sent
         self._earlier = earlier
+        self._max_cost = max_cost
+        self._cost: TurnCost | None = None
         self._followed = sent if isinstance(sent, FollowedRun) else None
         self.run_id: str | None = self._followed.run_id if self._followed else None
         self._step: str | None = None
@@ -83,6 +102,8 @@ class LettaSource:
     async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
         """Send the message or resume the run, and yield the turn's events."""
         async with AsyncExitStack() as stack:
+            if self._max_cost is not None:
+                self._cost = await turn_cost(self._context, self._conversation, self._max_cost)
             if self._earlier is not None and not isinstance(self._sent, FollowedRun):
                 self._followed = await run_of_attempt(self._context, self._conversation, self._sent, self._earlier)
             timeouts = StreamTimeouts(self._context.resources.timeouts, Service.LETTA)
@@ -96,6 +117,9 @@ class LettaSource:
             await stack.enter_async_context(aclosing(events))
             async for pair in events:
                 yield pair
+
+    async def settle(self, log: StreamLog) -> None:
+        """Do nothing, because Letta reports a turn's usage, and the gateway's proxy counts the turn's tokens."""
 
     async def _turn(self, stack: AsyncExitStack) -> LettaTurn | None:
         if self._followed is None:
@@ -162,6 +186,10 @@ class LettaSource:
                     yield event, b""
                 if self._stop == "cancelled":
                     break
+                if self._cost is not None and (excess := await self._excess(self._cost, frame)) is not None:
+                    for event in await self._cancelled(excess):
+                        yield event, b""
+                    return
             if self._stop is None and failed is None:
                 raise UpstreamError(
                     "The connection to Letta broke before the answer was complete. Retry the request with the same "
@@ -175,6 +203,39 @@ class LettaSource:
         finally:
             if self._reading is not None:
                 self._reading.cancel()
+
+    async def _excess(self, cost: TurnCost, frame: Frame) -> BudgetExceeded | None:
+        """Add a frame to the turn's cost. Return the error if the cost exceeds the maximum."""
+        begins_step = isinstance(frame, MessageFrame) and cost.count(frame.message.step_id, _deltas(frame.message))
+        if self.run_id is None:
+            return None
+        if begins_step:
+            cost.report(await ended_steps(self._context, self._owned_run_id()))
+        return cost.excess
+
+    async def _cancelled(self, excess: BudgetExceeded) -> list[Event]:
+        """Cancel the run, and return the stream's last events."""
+        context, run_id = self._context.renewed(), self._owned_run_id()
+        letta, usage = context.resources.letta, None
+        for _ in range(2):
+            with suppress(GatewayError):
+                await letta.cancel(context.scope, self._conversation.agent_id, run_id)
+                break
+        with suppress(GatewayError):
+            usage = await letta.run_usage(context.scope, run_id)
+        return [
+            *await self._read_last(),
+            Ended(
+                outcome=StreamOutcome.FAILED,
+                error=StreamFailure.of(excess),
+                usage=usage,
+                run_id=run_id,
+                conversation=self._conversation,
+            ),
+        ]
+
+    def _owned_run_id(self) -> OwnedRunId:
+        return run_named_in(self._conversation, self.run_id or "")
 
     def _started(self, *, resumable: bool) -> TurnStarted:
         message = self._sent.record(self._conversation, self.run_id)

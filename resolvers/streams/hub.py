@@ -151,7 +151,7 @@ class StreamHub:
 
     def cancel(self, stream: Stream) -> None:
         """Close the stream's upstream call, and end the stream's log with ``CANCELLED``."""
-        if stream.pump is not None:
+        if stream.pump is not None and not stream.cancelled:  # a second cancellation would interrupt the accounting
             stream.cancelled = True
             stream.pump.cancel()
 
@@ -163,6 +163,7 @@ class StreamHub:
 
     async def aclose(self) -> None:
         """Cancel all streams at shutdown."""
+        self._pump.close()
         streams = self._registry.all()
         pumps = [stream.pump for stream in streams if stream.pump is not None]
         for pump in pumps:

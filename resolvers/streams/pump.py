@@ -13,7 +13,7 @@ from resolvers.streams.events import Ended, Event, OnDisconnect, Started, Stream
 from resolvers.streams.limits import StreamLimits, StreamMetrics
 from resolvers.streams.merging import MAX_FRAME_BYTES, split
 from resolvers.streams.registry import WEIGHED_BYTES, StreamRegistry
-from resolvers.streams.stream import Stream
+from resolvers.streams.stream import Source, Stream
 from resolvers.streams.waiters import KeyedWaiters
 
 _INTERNAL = StreamFailure(
@@ -22,13 +22,18 @@ _INTERNAL = StreamFailure(
 
 
 class Pump:
-    """Copies events from sources into streams' logs. ``begun`` wakes tasks that wait for a conversation's turn."""
+    """Copies events from sources into streams' logs.
+
+    ``begun`` wakes tasks that wait for a conversation's turn.
+    """
 
     def __init__(self, limits: StreamLimits, metrics: StreamMetrics, registry: StreamRegistry) -> None:
         self.begun = KeyedWaiters()
         self._limits = limits
         self._metrics = metrics
         self._registry = registry
+        self._is_closing = False
+        self._settling: set[asyncio.Task[None]] = set()
 
     def start(self, stream: Stream) -> None:
         """Begin to copy the source's events into the stream's log."""
@@ -37,12 +42,22 @@ class Pump:
         stream.pump = asyncio.create_task(self._run(stream))
         stream.pump.add_done_callback(lambda _: self._break_off(stream, StreamOutcome.CANCELLED))
 
+    def close(self) -> None:
+        """Omit the accounting for answers from now on, because the process stops."""
+        self._is_closing = True
+        for settling in self._settling:
+            settling.cancel()
+
     async def _run(self, stream: Stream) -> None:
-        if stream.source is None:
+        source = stream.source
+        if source is None:
             return
         try:
-            async with aclosing(stream.source.events()) as events:
-                await self._copy(stream, events)
+            try:
+                async with aclosing(source.events()) as events:
+                    await self._copy(stream, events)
+            finally:
+                await self._settle(source, stream)
         except asyncio.CancelledError:
             self._break_off(stream, StreamOutcome.CANCELLED)
         except GatewayError as error:
@@ -50,6 +65,24 @@ class Pump:
         except Exception as error:  # noqa: BLE001 - any failure of a source ends the stream for its readers
             self._metrics.source_broke(stream.kind, error)
             self._break_off(stream, StreamOutcome.FAILED, _INTERNAL)
+
+    async def _settle(self, source: Source, stream: Stream) -> None:
+        """Account for an answer.
+
+        If the stream is cancelled meanwhile, the stream ends at once, and the accounting continues. How the stream ends
+        depends only on the answer.
+        """
+        if self._is_closing:
+            return
+        settling = asyncio.create_task(source.settle(stream.log))
+        self._settling.add(settling)
+        settling.add_done_callback(self._settling.discard)
+        try:
+            await asyncio.shield(settling)
+        except asyncio.CancelledError:
+            return
+        except Exception as error:  # noqa: BLE001 - a bug in the accounting does not change the answer
+            self._metrics.source_broke(stream.kind, error)
 
     async def _copy(self, stream: Stream, events: AsyncIterator[tuple[Event, bytes]]) -> None:
         loop, limits, log = asyncio.get_running_loop(), self._limits, stream.log

@@ -38,6 +38,12 @@ class Source(Protocol):
         first event. Closing the generator closes the call at once.
         """
 
+    async def settle(self, log: StreamLog) -> None:
+        """Account for the answer after ``events`` has ended or was closed.
+
+        If the answer is incomplete, so that the log has no end yet, the method also sets ``usage``.
+        """
+
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class StreamTerms:
@@ -163,6 +169,8 @@ class Stream(StreamTerms):
 
     def is_restarted_by(self, *, restarts: bool) -> bool:
         """Return whether a request with this stream's key starts a new stream."""
+        if self._is_over_bound:
+            return False
         if self.abandoned:
             return True
         if self.unsure:
@@ -170,6 +178,12 @@ class Stream(StreamTerms):
         if self.evicted and self.can_search and not self.broke_off:
             return True
         return restarts and self.broke_off
+
+    @property
+    def _is_over_bound(self) -> bool:
+        """Return whether the answer exceeded ``maxCostUsd``, as a repeated request would do too."""
+        ended = self.log.ended
+        return ended is not None and ended.error is not None and ended.error.reason is Reason.MAX_COST
 
     def evict(self) -> None:
         """Remove an ended stream's answer from memory, but keep the last event."""

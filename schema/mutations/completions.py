@@ -87,7 +87,12 @@ class EmbedPayload(Payload):
 async def _start_completion(info: Info, input: CompletionInput) -> _Started:
     key = required_key(input.idempotency_key)
     attached = await completing.start_completion(
-        info.context, body=input.body(), on_disconnect=input.when_left(), key=key, reads=False
+        info.context,
+        body=input.body(),
+        on_disconnect=input.when_left(),
+        key=key,
+        max_cost=input.max_cost(),
+        reads=False,
     )
     async with attached as stream:
         return _Started(stream=stream)
@@ -95,7 +100,13 @@ async def _start_completion(info: Info, input: CompletionInput) -> _Started:
 
 async def _complete(info: Info, input: CompletionInput) -> _Completed:
     key = required_key(input.idempotency_key)
-    done = await completing.complete(info.context, body=input.body(), on_disconnect=input.when_left(), key=key)
+    done = await completing.complete(
+        info.context,
+        body=input.body(),
+        on_disconnect=input.when_left(),
+        key=key,
+        max_cost=input.max_cost(),
+    )
     return _Completed(
         text=done.text,
         reasoning=done.reasoning,
@@ -122,7 +133,7 @@ class CompletionMutations:
         "Starts a completion (a model's answer without an agent). Read the answer with the `stream` subscription.",
         outcomes.BudgetExceeded,
         access=SIGNED_IN,
-        calls=2,
+        calls=4,
     )
     complete: CompletePayload = done_by(
         _Completed,
@@ -131,7 +142,7 @@ class CompletionMutations:
         "returns the first request's answer. If the first request failed, a repeated request calls the model again.",
         outcomes.BudgetExceeded,
         access=SIGNED_IN,
-        calls=4,
+        calls=6,
     )
     embed: EmbedPayload = done_by(
         _Embedded, _embed, "Creates embeddings of texts.", outcomes.BudgetExceeded, access=SIGNED_IN, calls=4

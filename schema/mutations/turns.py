@@ -117,6 +117,7 @@ async def _send_message(info: Info, input: SendMessageInput) -> _Payload:
         agent_id=input.to.agent_id or None,
         conversation_id=input.to.conversation_id or None,
         content=input.parts(),
+        max_cost=input.max_cost(),
         on_disconnect=input.when_left(),
         key=key,
         reads=False,
@@ -169,7 +170,7 @@ class MessageMutations:
         "the end of the turn.",
         outcomes.ConversationBusy,
         access=SIGNED_IN,
-        calls=6,
+        calls=9,
     )
 
 

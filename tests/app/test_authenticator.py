@@ -68,6 +68,12 @@ def test_an_email_is_a_text_that_can_be_shown(literal: str, shown: str | None) -
     assert principal(signed(text.replace(b'"?"', literal.encode()))).email == shown
 
 
+@pytest.mark.parametrize("token", ["\ud800", f"{signed(good())}\udfff"])
+def test_a_token_with_half_a_surrogate_pair_is_not_valid(token: str) -> None:
+    with refuses(Unauthenticated, "TOKEN_INVALID"):
+        principal(token)
+
+
 ODD = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("HS256")
 NESTED = ODD | st.lists(ODD, max_size=3) | st.dictionaries(st.text(max_size=3), ODD, max_size=3)
 

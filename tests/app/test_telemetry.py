@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import logging
 import sys
+
+import pytest
 
 from app.telemetry import LogHandler, make_logger
 
@@ -22,7 +25,7 @@ warnings.warn("a warning")
 
 class Broken:
     def __del__(self):
-        raise RuntimeError("unraisable")
+        raise RuntimeError("in a destructor")
 
 Broken()
 thread = threading.Thread(target=lambda: 1 / 0)
@@ -39,9 +42,12 @@ async def failing():
     raise KeyError("nobody asks")
 
 asyncio.run(forgotten())
-raise SystemError("uncaught")
+raise SystemError("at the end")
 """
-SAID = ["Invalid HTTP", "half", "%s and %s", "a warning", "unraisable", "ZeroDivisionError", "nobody asks", "uncaught"]
+SAID = ["Invalid HTTP", "ValueError", "%s and %s", "a warning", "unraisable", "ZeroDivisionError", "KeyError"]
+SAID += ["uncaught"]
+VALUES = ("half", "nobody asks", "in a destructor", "at the end")
+"""The messages of exceptions, which can be values."""
 
 
 async def test_each_line_that_a_process_logs_is_json() -> None:
@@ -54,12 +60,24 @@ async def test_each_line_that_a_process_logs_is_json() -> None:
     assert len(lines) == len(SAID)
     for line, said in zip(lines, SAID, strict=True):
         assert said in json.dumps(line)
+    assert not any(value in output.decode() for value in VALUES)
 
 
 def test_a_text_with_half_a_surrogate_pair_is_logged() -> None:
     out = io.StringIO()
     make_logger("INFO", out).info("odd", text="half \ud800")
     assert json.loads(out.getvalue())["text"] == "half \ud800"
+
+
+def test_a_full_disk_does_not_fail_requests(capsys: pytest.CaptureFixture[str]) -> None:
+    class Full(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    log = make_logger("INFO", Full())
+    log.info("request")
+    log.error("internal error")
+    assert capsys.readouterr().err == "agentgraph: the log cannot be written: No space left on device\n"
 
 
 def test_a_record_that_cannot_be_formatted_is_logged() -> None:

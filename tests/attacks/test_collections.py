@@ -68,8 +68,8 @@ async def test_open_streams_make_no_full_collection(target: Target, door: str) -
 
 
 async def test_a_token_costs_little_more_cpu_in_graphql_than_at_v1(target: Target) -> None:
-    costs: dict[str, float] = {}
-    for door in ("v1", "graphql"):
+    costs: dict[str, list[float]] = {"v1": [], "graphql": []}
+    for door in 3 * ("v1", "graphql"):  # alternately, since other processes disturb each measurement
         async with opened(target, door, STREAMS_PER_USER) as readers:
 
             async def say(times: int, readers: list[asyncio.StreamReader] = readers) -> None:
@@ -81,9 +81,9 @@ async def test_a_token_costs_little_more_cpu_in_graphql_than_at_v1(target: Targe
             await say(5)
             before = target.cpu_seconds()
             await say(50)
-            costs[door] = target.cpu_seconds() - before
+            costs[door].append(target.cpu_seconds() - before)
         await gone(target)
-    assert costs["graphql"] <= MAX_CPU_RATIO * costs["v1"]
+    assert min(costs["graphql"]) <= MAX_CPU_RATIO * min(costs["v1"])
 
 
 async def test_ended_streams_leave_no_memory(target: Target) -> None:

@@ -113,7 +113,7 @@ async def test_the_whole_limit_is_available_at_the_reset_and_not_before(
         clock.now += resets - 1
         assert (await take(limiter, 0, limits))[1].remaining < limit
         clock.now += 1
-    assert (await take(limiter, 0, limits))[1] == Standing(limits, limit, 0, 0)
+    assert (await take(limiter, 0, limits))[1] == Standing(limits, limit, 0, 0, clock.now // MINUTE)
 
 
 @given(limit=LIMITS, charges=CHARGES, begins=st.integers(0, 3 * MINUTE))
@@ -149,6 +149,21 @@ async def test_a_refund_in_the_next_window_reduces_the_previous_one() -> None:
     assert (await take(limiter, 0, limits))[1].remaining == 0
     await take(limiter, -4, limits)
     assert (await take(limiter, 0, limits))[1].remaining == 4
+
+
+async def test_a_correction_applies_to_the_window_of_its_charge() -> None:
+    clock, limits = Clock(), budget(10)
+    limiter = MemoryLimiter(clock)
+    window = (await take(limiter, 10, limits))[1].window
+    clock.now = 3 * MINUTE // 2  # half of the charge has faded
+    await take(limiter, 2, limits)
+    [refunded] = (await take_each(limiter, Charge(limits, -4, window))).standings
+    assert refunded.remaining == 10 - 2 - 6 // 2, "the current window's charges stay"
+    [extra] = (await take_each(limiter, Charge(limits, 50, window))).standings
+    assert (extra.remaining, extra.retry_after) == (0, 0), "an additional cost is never refused"
+    clock.now = 4 * MINUTE
+    [late] = (await take_each(limiter, Charge(limits, -6, window))).standings
+    assert late.remaining == 10, "a charge that no longer counts gives nothing back"
 
 
 async def test_all_budgets_are_charged_or_none() -> None:

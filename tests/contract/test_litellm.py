@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
+from tests.conftest import REAL
 from tests.support.embedded import events_of
 from tests.support.stack import until
-from tests.support.upstreams import EMBEDDING, Json, Upstreams
+from tests.support.upstreams import EMBEDDING, Json, Upstreams, events_so_far
 
 CHAT = "/v1/chat/completions"
 WEATHER = {
@@ -318,6 +320,53 @@ async def test_the_daily_activity_of_a_user(up: Upstreams) -> None:
     assert by_key["metrics"]["spend"] == pytest.approx(cost)
     assert (await up.litellm.get("/user/daily/activity", headers=own)).status_code == 400
     assert (await up.litellm.get("/spend/logs", headers=own)).status_code == 401
+
+
+@pytest.mark.parametrize("more", ["", " reasoning=1", *([" tool=get_weather"] if REAL else [])])
+async def test_a_client_that_leaves_pays_what_the_token_counter_counts(up: Upstreams, more: str) -> None:
+    own, texts, left = await up.key(), {"content": "", "reasoning_content": "", "calls": ""}, 4
+    body = ask(up, f"hi [[tokens=50 delay=0.2{more}]]", stream=True, **({"tools": [WEATHER]} if "tool" in more else {}))
+    async with up.litellm.stream("POST", CHAT, json=body, headers=own) as answer:
+        async for event in events_so_far(answer.aiter_lines()):
+            delta = event["choices"][0]["delta"]
+            for name in ("content", "reasoning_content"):
+                texts[name] += delta.get(name) or ""
+            for piece in delta.get("tool_calls") or []:
+                texts["calls"] = call_so_far(texts["calls"], piece)
+            left -= bool(delta.get("content") or delta.get("tool_calls"))
+            if left == 0:
+                break
+
+    async def counted(**of: Any) -> int:
+        wire = {"model": up.chat_model, **of}
+        told = await up.litellm.post("/utils/token_counter", json=wire, headers=own)
+        assert told.status_code == 200, told.text
+        return int(told.json()["total_tokens"])
+
+    async def charged() -> Json | None:
+        day = datetime.now(UTC).date()
+        days = {"start_date": str(day - timedelta(days=1)), "end_date": str(day + timedelta(days=1))}
+        totals: Json = (await up.litellm.get("/user/daily/activity", params=days, headers=own)).json()["metadata"]
+        return totals if totals["total_api_requests"] else None
+
+    bill = await until(charged, 20)
+    assert bill["total_prompt_tokens"] == await counted(messages=body["messages"])
+    answer_tokens = await counted(prompt=texts["content"] + texts["calls"])
+    if texts["reasoning_content"]:
+        answer_tokens += await counted(prompt=texts["reasoning_content"])
+    assert bill["total_completion_tokens"] == answer_tokens > 3
+    refused = await up.litellm.post("/utils/token_counter", json={"model": up.chat_model}, headers=own)
+    assert refused.status_code == 400
+
+
+def call_so_far(text: str, piece: Json) -> str:
+    """Return a tool call as JSON, as LiteLLM counts it, after another piece."""
+    new: Json = {"function": {"arguments": "", "name": None}, "id": None, "type": "function"}
+    call: Json = orjson.loads(text) if text else new
+    call["id"] = call["id"] or piece.get("id")
+    call["function"]["name"] = call["function"]["name"] or piece["function"].get("name")
+    call["function"]["arguments"] += piece["function"]["arguments"]
+    return orjson.dumps(call).decode()
 
 
 async def test_the_health_is_open(up: Upstreams) -> None:

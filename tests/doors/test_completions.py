@@ -385,3 +385,23 @@ async def test_the_platforms_key_pays_for_a_user_without_one_and_names_them() ->
             assert [entry["end_user"] for entry in stack.platform.state.spend[-2:]] == [ADA, ADA]
         answer = await stack.graphql("{ viewer { budget { spendUsd } } }")
         assert answer == {"data": {"viewer": {"budget": None}}}
+
+
+async def test_only_the_own_keys_spend_is_shown_in_the_headers_of_v1() -> None:
+    key = os.environ["LITELLM_API_KEY"] if REAL else "sk-platform"
+    async with any_stack(litellm_api_key=key) as stack:
+        make_key(stack.platform.state, key, "platform")
+        stack.platform.state.users[ADA].litellm_key = None
+        chat = {"model": stack.chat_model, "messages": [{"role": "user", "content": "hi [[tokens=2 delay=0]]"}]}
+        embeddings = {"model": stack.embedding_model, "input": "a"}
+        for path, asked_for in (
+            ("chat/completions", chat),
+            ("chat/completions", chat | {"stream": True}),
+            ("embeddings", embeddings),
+        ):
+            answer = await stack.client.post(f"/v1/{path}", json=asked_for, headers=stack.headers())
+            assert answer.headers["x-litellm-call-id"]
+            assert "x-litellm-key-spend" not in answer.headers
+        await stack.own_key()
+        answer = await stack.client.post("/v1/chat/completions", json=chat, headers=stack.headers())
+        assert answer.headers["x-litellm-key-spend"]

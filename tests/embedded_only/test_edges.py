@@ -140,6 +140,7 @@ FORMS = [
     "multipart/form-data; boundary=x",
     "text/plain",
     "text/plain; a=json",
+    "Text/Plain ;charset=utf-8",
     None,
 ]
 

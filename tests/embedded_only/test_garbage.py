@@ -27,7 +27,7 @@ class Speaking(Model):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if data.startswith(b"POST"):
+        if data.startswith(b"POST /v1/"):
             self.say("<first>")
 
     def connection_lost(self, exc: Exception | None) -> None:

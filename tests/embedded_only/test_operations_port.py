@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -32,6 +33,12 @@ def operations_url(gateway: Gateway) -> str:
     found = re.search(r"Health +(http://127\.0\.0\.1:\d+)/health", gateway.banner)
     assert found
     return found[1]
+
+
+async def answers(client: httpx.AsyncClient) -> int:
+    """Return how often ``/metrics`` was answered, before this request."""
+    found = re.search(r'agentgraph_requests_total{.*route="/metrics".*} (\d+)', (await client.get("/metrics")).text)
+    return int(found[1]) if found else 0
 
 
 async def test_details_and_metrics_are_at_the_operations_port_until_the_end(tmp_path: Path) -> None:
@@ -67,6 +74,24 @@ async def test_details_and_metrics_are_at_the_operations_port_until_the_end(tmp_
                 assert (await operations.get("/ping")).status_code == 200
         async with asyncio.timeout(10):
             await gateway.process.communicate()
+
+
+async def test_a_client_that_reads_no_metrics_does_not_delay_the_exit(tmp_path: Path) -> None:
+    async with serving(tmp_path, {"OPERATIONS_PORT": "0"}) as gateway:
+        operations = operations_url(gateway)
+        address = urlsplit(operations)
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect((address.hostname, address.port))
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * 400)
+            async with at(operations) as another:
+                before = -2
+                while (now := await answers(another)) > before + 1:  # until the buffers of both sockets are full
+                    before = now
+                    await asyncio.sleep(0.3)
+            gateway.process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(10):
+                await gateway.process.communicate()
 
 
 async def test_the_operations_port_requires_the_token_if_one_is_set(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from app import devtokens
 from app.embedded.supabase.signing import claims_of
+from app.identity import address_of
 from tests.support.openai import EMBEDDING
 from tests.support.serving import served
 from tests.support.settings import settings_of
@@ -140,6 +141,15 @@ async def test_a_known_session_gives_one_attempt_to_a_forger(stack: Stack, addre
     assert (await graphql(stack, address, token(session_id, lifetime_seconds=50))).status_code == 429
 
 
+async def test_tokens_without_a_session_do_not_vouch_for_each_other(stack: Stack, address: str) -> None:
+    claims = [claims_of(issuer=devtokens.ISSUER, user_id=user, email=None) for user in (ADA, GRACE)]
+    first, second = (devtokens.signing_key().sign({**one, "session_id": None}) for one in claims)
+    assert (await graphql(stack, address, first)).status_code == 200
+    await exhaust(stack, address)
+    assert (await graphql(stack, address, second)).status_code == 429
+    assert (await graphql(stack, address, first)).status_code == 200
+
+
 async def test_what_needs_no_sign_in_is_no_failure(stack: Stack, address: str) -> None:
     headers = {"x-forwarded-for": address}
     for _ in range(LIMIT + 1):
@@ -171,6 +181,8 @@ async def test_what_needs_no_sign_in_is_no_failure(stack: Stack, address: str) -
         ("[2001:db8:1:5::1]:1000", "2001:db8:1:5::2", True),
         ("6.6.6.6, 192.0.2.5", "7.7.7.7, 192.0.2.5", True),
         ("192.0.2.6, 192.0.2.7, 10.1.2.3", "192.0.2.8, 192.0.2.7, fd00::1, 10.9.9.9", True),
+        ("192.0.2.13, ::ffff:10.1.2.3", "192.0.2.13, ::FFFF:10.9.9.9", True),
+        ("192.0.2.14, ::ffff:10.1.2.3", "192.0.2.15, ::ffff:10.1.2.3", False),
         ("192.0.2.9, 192.0.2.10", "192.0.2.9, 192.0.2.11", False),
         ("unknown, 192.0.2.12", "x" * 500 + ", 192.0.2.12", True),
     ],
@@ -197,9 +209,17 @@ async def test_an_ipv4_proxy_of_a_socket_for_both_protocols_is_trusted() -> None
     """A socket that listens on ``::`` reports IPv4 clients as ``::ffff:127.0.0.1``."""
 
     async def client_of(request: Request) -> PlainTextResponse:
-        return PlainTextResponse(str(request.scope["client"][0]))
+        return PlainTextResponse(address_of(request.scope))
 
     app = Starlette(routes=[Route("/", client_of)])
-    async with served(app, settings_of(), "::") as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
-        assert (await client.get("/")).text == "127.0.0.1"
-        assert (await client.get("/", headers={"x-forwarded-for": "192.0.2.1"})).text == "192.0.2.1"
+    client_by_trusted = {
+        "127.0.0.1": "192.0.2.1",
+        "127.0.0.0/8": "192.0.2.1",
+        "10.0.0.0/8": "127.0.0.1",
+        ",": "127.0.0.1",
+    }
+    for trusted, reported in client_by_trusted.items():
+        settings = settings_of(forwarded_allow_ips=trusted)
+        async with served(app, settings, "::") as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            assert (await client.get("/")).text == "127.0.0.1"
+            assert (await client.get("/", headers={"x-forwarded-for": "192.0.2.1"})).text == reported

@@ -16,9 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clients.errors import BadUserInput, GatewayError, RateLimited, UpstreamError, UpstreamTimeout
+from clients.limiter import MemoryLimiter
 from clients.litellm import CompletionStream
+from clients.origin import Origin
 from clients.upstream import StreamedAnswer
 from clients.usage import Usage
+from resolvers.limits import LimitKind, RateLimits
 from resolvers.sources.completions import CompletionSource
 from resolvers.streams.events import (
     Ended,
@@ -33,6 +36,7 @@ from resolvers.streams.events import (
 )
 from resolvers.streams.merging import joined_calls, merged
 from resolvers.streams.timeouts import Timeouts
+from resolvers.tokens import Need
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
 READ_USAGE = Usage(prompt_tokens=7, completion_tokens=5, total_tokens=12)
@@ -51,6 +55,8 @@ class Heard:
 
     def event_unreadable(self, kind: str) -> None:
         self.unreadable += 1
+
+    def request_refused(self, limit: LimitKind) -> None: ...
 
     @property
     def text(self) -> str:
@@ -75,12 +81,15 @@ async def heard(*body: bytes | Any, wants_usage: bool = True) -> Heard:
         yield StreamedAnswer({}, pieces())
 
     def stream(*_: object, wants_usage: bool, **__: object) -> CompletionStream:
-        return CompletionStream(opened(), wants_usage=wants_usage)
+        return CompletionStream(opened(), "sk-key", wants_usage=wants_usage)
 
     timeouts = Timeouts(request=9, llm_total=9, first_token=9, idle=9)
-    resources = SimpleNamespace(metrics=found, timeouts=timeouts, litellm=SimpleNamespace(stream=stream))
-    context = SimpleNamespace(resources=resources, model_scope=lambda: None)
-    source = CompletionSource(context, "key", b"", wants_usage=wants_usage)  # type: ignore[arg-type]
+    limits = RateLimits(MemoryLimiter(), {}, found)
+    litellm = SimpleNamespace(stream=stream)
+    resources = SimpleNamespace(metrics=found, timeouts=timeouts, litellm=litellm, limits=limits, platform_key=None)
+    user = SimpleNamespace(user_id="ada")
+    context = SimpleNamespace(resources=resources, model_scope=lambda: None, origin=Origin.USER, principal=user)
+    source = CompletionSource(context, "key", b"", Need(1), wants_usage=wants_usage)  # type: ignore[arg-type]
     try:
         async for event, raw in source.events():
             found.events.append(event)
@@ -269,7 +278,7 @@ async def test_a_stream_that_an_error_event_ends_is_freed_without_the_garbage_co
         """Represents the objects that the error's stack frames keep alive."""
 
     async def read(_: Frame) -> None:
-        async with CompletionStream(opened(), wants_usage=True) as stream:
+        async with CompletionStream(opened(), "sk-key", wants_usage=True) as stream:
             async for _piece in stream:
                 pass
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -379,3 +380,22 @@ def test_an_input_that_is_nested_too_deeply_has_no_fingerprint() -> None:
         nested = [nested]
     with refuses(BadUserInput, "NESTED"):
         fingerprint(nested)
+
+
+class Result:
+    """An answer that can be referred to weakly."""
+
+
+async def test_an_answer_leaves_memory_in_time_even_if_no_further_request_has_a_key() -> None:
+    keys, kept = IdempotencyKeys(0.01), []
+
+    async def act() -> Result:
+        kept.append(weakref.ref(result := Result()))
+        return result
+
+    for key in ("one", "two"):
+        await keys.done("ada", key, "a", act)
+    async with asyncio.timeout(5):
+        while any(one() is not None for one in kept):
+            await asyncio.sleep(0.001)
+    await keys.aclose()

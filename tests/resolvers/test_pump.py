@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 
+from clients.codes import Reason
+from clients.errors import BudgetExceeded, UpstreamError
+from clients.usage import Usage
 from resolvers.streams.events import Delivery, Ended, Event, OnDisconnect, Started, StreamOutcome, TextDelta
 from resolvers.streams.hub import StreamHub
+from resolvers.streams.log import StreamLog
 from resolvers.streams.stream import Stream
-from tests.support.scripted_streams import COMPLETED, ScriptedSource, end_of, hub, starting, text_in
+from tests.support.scripted_streams import COMPLETED, ScriptedSource, end_of, failure_of, hub, starting, text_in
 
 MB = 1024 * 1024
 
@@ -68,6 +72,132 @@ async def test_a_source_is_paused_one_byte_past_the_bound_on_its_lead(lead: int,
         assert isinstance((await anext(heard)).event, Started)
         source.go.set()
         assert await settled(source) == taken
+
+
+class Billed(ScriptedSource):
+    """A source whose usage is known only after the accounting, which waits for ``may_end``."""
+
+    def __init__(self, *script: Event | Exception | asyncio.Event) -> None:
+        super().__init__(*script)
+        self.may_end = asyncio.Event()
+        self.may_end.set()
+
+    async def settle(self, log: StreamLog) -> None:
+        assert self.closed == 1, "the upstream call is closed first"
+        await self.may_end.wait()
+        await super().settle(log)
+        if log.ended is None:
+            self.usage = Usage(total_tokens=7)
+
+
+@pytest.mark.parametrize("error", [UpstreamError("cut", reason=Reason.CUT), ValueError("a bug")])
+async def test_a_failed_streams_end_has_the_usage_of_the_accounting(error: Exception) -> None:
+    streams, _ = hub()
+    source = Billed(Started(), error)
+    async with starting(streams, source) as stream:
+        ended = await end_of(stream)
+    assert (ended.outcome, ended.usage) == (StreamOutcome.FAILED, Usage(total_tokens=7))
+    assert source.settled == [None]
+
+
+async def test_an_abandoned_streams_end_has_the_usage_of_the_accounting() -> None:
+    streams, metrics = hub()
+    source = Billed(Started(), asyncio.Event())
+    async with starting(streams, source) as stream:
+        pass
+    assert (await end_of(stream)).usage == Usage(total_tokens=7)
+    assert (source.settled, metrics.ended) == ([None], ["cancelled"])
+
+
+async def test_a_complete_answer_is_accounted_for_once_after_its_end() -> None:
+    streams, _ = hub()
+    source = Billed(Started(), COMPLETED)
+    async with starting(streams, source) as stream:
+        assert await end_of(stream) == COMPLETED
+        assert stream.pump is not None
+        await stream.pump
+    assert source.settled == [COMPLETED]
+
+
+async def test_accounting_continues_if_the_stream_is_cancelled_meanwhile() -> None:
+    streams, _ = hub()
+    source = Billed(Started(), UpstreamError("cut", reason=Reason.CUT))
+    source.may_end.clear()
+    async with starting(streams, source) as stream:
+        while not source.closed:
+            await asyncio.sleep(0)
+        streams.cancel(stream)
+        ended = await end_of(stream)
+        assert ended.outcome is StreamOutcome.FAILED, "the answer failed before the cancellation"
+        assert failure_of(ended).reason is Reason.CUT
+    source.may_end.set()
+    while not source.settled:
+        await asyncio.sleep(0)
+
+
+async def test_a_second_cancellation_does_not_interrupt_the_accounting() -> None:
+    streams, _ = hub()
+    source = Billed(Started(), asyncio.Event())
+    source.may_end.clear()
+    async with starting(streams, source) as stream:
+        streams.cancel(stream)
+        while not source.closed:
+            await asyncio.sleep(0)
+        streams.cancel(stream)
+        asyncio.get_running_loop().call_later(0.01, source.may_end.set)
+        assert (await end_of(stream)).usage == Usage(total_tokens=7)
+
+
+async def test_a_bug_in_the_accounting_does_not_change_how_a_stream_ends() -> None:
+    streams, metrics = hub()
+    source, bug = Billed(Started(), UpstreamError("cut", reason=Reason.CUT)), ValueError("a bug")
+
+    async def breaks(log: StreamLog) -> None:
+        raise bug
+
+    source.settle = breaks  # type: ignore[method-assign]
+    async with starting(streams, source) as stream:
+        assert failure_of(await end_of(stream)).reason is Reason.CUT
+    assert metrics.broken == [bug]
+
+
+async def test_an_answer_over_its_maximum_cost_is_not_started_again_after_its_reader_has_left() -> None:
+    streams, _ = hub()
+    source = Billed(Started(), BudgetExceeded("dear", reason=Reason.MAX_COST))
+    source.may_end.clear()
+    async with starting(streams, source, key="k") as stream:
+        while not source.closed:
+            await asyncio.sleep(0)
+    assert failure_of(await end_of(stream)).reason is Reason.MAX_COST
+    again = Billed(Started(), COMPLETED)
+    async with starting(streams, again, key="k", restarts=True) as same:
+        assert same is stream
+    assert again.opened == 0
+
+
+async def test_a_shutdown_does_not_wait_for_the_accounting() -> None:
+    streams, _ = hub()
+    source = Billed(Started(), asyncio.Event())
+    source.may_end.clear()
+    async with starting(streams, source) as stream:
+        await streams.aclose()
+        assert (await end_of(stream)).outcome is StreamOutcome.CANCELLED
+    assert (source.closed, source.settled) == (1, [])
+
+
+async def test_a_shutdown_ends_the_accounting_that_is_running() -> None:
+    streams, _ = hub()
+    source = Billed(Started(), UpstreamError("cut", reason=Reason.CUT))
+    source.may_end.clear()
+    before = asyncio.all_tasks()
+    async with starting(streams, source) as stream:
+        while not source.closed:
+            await asyncio.sleep(0)
+        await streams.aclose()
+        assert failure_of(await end_of(stream)).reason is Reason.CUT
+    while asyncio.all_tasks() - before:
+        await asyncio.sleep(0)
+    assert source.settled == []
 
 
 async def test_a_source_is_not_read_far_ahead_of_its_only_reader() -> None:

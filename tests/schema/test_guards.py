@@ -5,23 +5,26 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, Callable
 from types import SimpleNamespace
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import pytest
 import strawberry
 from graphql import ExecutionResult, GraphQLSchema, parse, subscribe
 from strawberry import ID
-from strawberry.federation.schema_directives import RequiresScopes
+from strawberry.federation.schema_directives import RequiresScopes, Shareable
 
 from app.graphql.answers import AnswerLimits
 from app.graphql.executor import Executor
+from app.graphql.plain import PlainEvents
 from clients.errors import Forbidden
 from resolvers.principal import Principal, Role
+from resolvers.streams.events import Delivery
 from schema import build
 from schema.access import ADMIN, SIGNED_IN, Access
 from schema.base import derived, described, object_type, reads, shows
 from schema.guards import Unruled, enforce, public_fields
 from schema.query import Query as OurQuery
+from schema.stream import EventField
 
 USER, ADMINISTRATOR = Role.USER, Role.ADMIN
 
@@ -32,6 +35,10 @@ class Plain:
 
 class Strict:
     id, name, secret = "strict", "a name", "a secret"
+
+
+class Noted:
+    number, secret = 1, "a secret"
 
 
 class Calls:
@@ -100,6 +107,23 @@ async def _numbers() -> AsyncGenerator[int, None]:
     yield 1
 
 
+@strawberry.interface(description="An event.")
+class Happening:
+    cursor: str = described("The cursor.")
+
+
+@object_type("An event with a field that only admins read.")
+class NotedEvent(Happening):
+    records = (Noted,)
+    is_type_of = staticmethod(lambda delivery, _info: type(delivery.event) is Noted)
+    number: int = EventField(description="A number.")  # type: ignore[assignment]
+    secret: str | None = EventField(description="A secret.", directives=[ADMIN])  # type: ignore[assignment]
+
+
+async def _events() -> AsyncGenerator[Happening, None]:
+    yield cast("Any", Delivery("stream:1", "1", cast("Any", Noted())))
+
+
 EITHER = RequiresScopes(scopes=[["admin", "admin"], ["admin"]])
 
 
@@ -126,11 +150,14 @@ class Subscription:
     numbers: int = strawberry.subscription(  # type: ignore[assignment]
         resolver=_numbers, description="Numbers.", directives=[ADMIN]
     )
+    events: Happening = strawberry.subscription(  # type: ignore[assignment]
+        resolver=_events, description="Events.", directives=[SIGNED_IN]
+    )
 
 
 def made(query: type = Query, mutation: type | None = None, subscription: type | None = None) -> GraphQLSchema:
     """Build a schema whose rules are enforced."""
-    types = [PlainThing, StrictThing]
+    types = [PlainThing, StrictThing, NotedEvent]
     schema = strawberry.federation.Schema(
         query=query, mutation=mutation, subscription=subscription, types=types
     )._schema
@@ -220,6 +247,21 @@ async def test_a_refused_subscription_does_not_start() -> None:
     assert [result.data async for result in served] == [{"numbers": 1}]
 
 
+async def test_a_subscription_refuses_a_field_of_each_event() -> None:
+    document = parse("subscription { events { ... on NotedEvent { number secret } } }")
+    executor = Executor.build(SCHEMA, document, context_value=context(USER))
+    assert isinstance(executor, Executor)
+    plain = PlainEvents(executor.bound(LIMITS, paced=False), LIMITS)
+    for number in range(3):
+        event = Delivery("stream:1", str(number), cast("Any", Noted()))
+        assert plain.data(event) is None
+        result = executor.build_per_event_executor(event).execute_operation(False)
+        answer = await result if inspect.isawaitable(result) else result
+        assert isinstance(answer, ExecutionResult)
+        assert answer.data == {"events": {"number": 1, "secret": None}}
+        assert [error.path for error in answer.errors or []] == [["events", "secret"]]
+
+
 def test_fields_without_scopes_keep_their_resolvers() -> None:
     assert SCHEMA.query_type
     unguarded = strawberry.federation.Schema(query=Query, types=[PlainThing, StrictThing])._schema.query_type
@@ -262,10 +304,10 @@ def _query(kind: Any, *, access: Access | None = SIGNED_IN) -> type:
     return strawberry.type(type("Query", (), {"__annotations__": {"given": kind}, "given": field}), description="Q.")
 
 
-def _mutation(access: Access | None) -> type:
+def _mutation(access: Access | None, *directives: object) -> type:
     field = derived(_number, "A field.", access=access)
     members = {"__annotations__": {"change": int | None}, "change": field}
-    return strawberry.type(type("Mutation", (), members), description="M.")
+    return strawberry.type(type("Mutation", (), members), description="M.", directives=directives)
 
 
 @strawberry.type(description="Subscriptions.")
@@ -284,12 +326,22 @@ class Owned:
     name: str = described("The name.")
 
 
+@object_type("A type without records.", access=ADMIN)
+class Unrecorded:
+    name: str = described("The name.")
+
+
+Mixed = Annotated[PlainThing | Unrecorded, strawberry.union("Mixed", description="Mixed.")]
+
+
 @pytest.mark.parametrize(
     ("build", "problem"),
     [
+        (lambda: made(_query(Mixed)), "Unrecorded needs scopes and is in a union, but has no records"),
         (lambda: made(_query(int, access=None)), "Query.given has no rule"),
         (lambda: made(_query(Unmarked)), "Unmarked.name has no rule"),
         (lambda: made(Query, _mutation(None)), "Mutation.change has no rule"),
+        (lambda: made(Query, _mutation(None, Shareable())), "Mutation.change has no rule"),
         (lambda: made(Query, None, UnmarkedSubscription), "UnmarkedSubscription.numbers has no rule"),
         (lambda: made(_query(_with_rule(strawberry.interface, SIGNED_IN))), "The interface Ruled has a rule"),
         (lambda: made(_query(Owned)), "Owned needs the scope owner, which no role has"),

@@ -63,6 +63,7 @@ class ScriptedSource:
         self.script = script
         self.refuses = refuses
         self.opened = self.closed = 0
+        self.settled: list[Ended | None] = []
 
     async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
         self.opened += 1
@@ -73,6 +74,9 @@ class ScriptedSource:
                 yield said
         finally:
             self.closed += 1
+
+    async def settle(self, log: StreamLog) -> None:
+        self.settled.append(log.ended)
 
     async def said(self) -> AsyncIterator[tuple[Event, bytes]]:
         for line in self.script:

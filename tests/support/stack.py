@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import orjson
+from starlette.types import ASGIApp
 from websockets.asyncio.client import ClientConnection, connect
 
 from app import devtokens
@@ -48,6 +49,7 @@ class Stack:
     client: httpx.AsyncClient
     chat_model: str
     real: bool
+    app: ASGIApp
     servers: dict[str, LoopbackServer] = field(default_factory=dict)
 
     def token(self, user_id: str = ADA, **options: Any) -> str:
@@ -261,9 +263,10 @@ async def _gateway(
     log = io.StringIO()
     telemetry = Telemetry(make_logger("INFO", log))
     settings = settings_of(**given)
-    url = await stack.enter_async_context(served(create_app(settings, telemetry), settings))
+    app = create_app(settings, telemetry)
+    url = await stack.enter_async_context(served(app, settings))
     client = await stack.enter_async_context(http_client.client(base_url=url, timeout=30))
-    return Stack(url, platform, telemetry, log, client, chat_model, real)
+    return Stack(url, platform, telemetry, log, client, chat_model, real, app)
 
 
 class GraphQLSocket:

@@ -14,7 +14,6 @@ from app.embedded.letta.answers import (
     body_of,
     conversation_of,
     limit_of,
-    missing,
     ok,
     order_of,
     refused,
@@ -63,8 +62,9 @@ class Conversations:
         conversations = list(agent.conversations.values())
         after, search = request.query_params.get("after"), request.query_params.get("summary_search")
         if after is not None and after not in agent.conversations:
-            raise missing("Conversation", after)
-        # measured: a deleted conversation is a valid cursor
+            conversations.append(conversation_of(self._state, after)[1])
+            conversations.sort(key=lambda one: one["created_at"])
+        # measured: a deleted conversation is a valid cursor, as is a conversation of another agent
         listed = [one for one in conversations if one["id"] == after or _is_listed(one, search)]
         return ok(_page(listed, request, after))
 

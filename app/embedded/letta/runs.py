@@ -56,14 +56,18 @@ class Runs:
         query = request.query_params
         agents = {*query.getlist("agent_ids"), *query.getlist("agent_id")}
         filters = {name: query[name] for name in ("stop_reason", "conversation_id") if name in query}
+        positions = {query.get("after"), query.get("before")}  # measured: any run is a position
         statuses = set(query.getlist("statuses")) or (_ACTIVE if truth(query.get("active")) else set())
         found = [
             run.body
             for run in self._state.runs.values()
-            if (not agents or run.body["agent_id"] in agents)
-            and (not statuses or run.body["status"] in statuses)
-            and ("background" not in query or truth(query["background"]) == run.body["background"])
-            and all(run.body[name] == value for name, value in filters.items())
+            if run.id in positions
+            or (
+                (not agents or run.body["agent_id"] in agents)
+                and (not statuses or run.body["status"] in statuses)
+                and ("background" not in query or truth(query["background"]) == run.body["background"])
+                and all(run.body[name] == value for name, value in filters.items())
+            )
         ]
         if number_of(query.get("limit", 1), ("query", "limit")) < 1:
             message = "Input should be greater than or equal to 1"

@@ -20,7 +20,7 @@ from app.embedded.litellm.calling import Calls, calls_of
 from app.embedded.litellm.checks import check_completion, check_safe
 from app.embedded.litellm.keys import Keys
 from app.embedded.litellm.spend import Call, Ledger
-from app.embedded.model import Answer, ModelFailure, answer_to, generate, instance_of
+from app.embedded.model import Answer, ModelFailure, answer_to, counted, generate, instance_of
 from app.embedded.state import Json, State
 from app.embedded.vectors import embed, words
 
@@ -62,6 +62,31 @@ class Reply:
         return sum(len(words(call.arguments)) for call in self.calls.calls)
 
 
+class Sent:
+    """The deltas that a client has received before it disconnects. The client pays for their tokens."""
+
+    def __init__(self) -> None:
+        self._text = self._reasoning = ""
+        self._calls: dict[int, Json] = {}
+
+    def add(self, delta: Json) -> Json:
+        """Add a delta, and return the delta."""
+        self._text += delta.get("content") or ""
+        self._reasoning += delta.get("reasoning_content") or ""
+        for piece in delta.get("tool_calls") or []:
+            call = self._calls.setdefault(piece["index"], {"function": {"arguments": "", "name": None}, "id": None})
+            call["id"] = call["id"] or piece.get("id")
+            call["function"]["name"] = call["function"]["name"] or piece["function"].get("name")
+            call["function"]["arguments"] += piece["function"]["arguments"]
+        return delta
+
+    @property
+    def tokens(self) -> int:
+        """The number of tokens."""
+        calls = [orjson.dumps({**call, "type": "function"}).decode() for call in self._calls.values()]
+        return counted(self._text + "".join(calls)) + counted(self._reasoning)
+
+
 class Chat:
     """The routes that call a model."""
 
@@ -78,6 +103,7 @@ class Chat:
             ("POST", "/chat/completions", self._chat),
             ("POST", "/v1/embeddings", self._embeddings),
             ("POST", "/embeddings", self._embeddings),
+            ("POST", "/utils/token_counter", self._count),
         ]
 
     async def _chat(self, request: Request, record: Json) -> Response:
@@ -143,17 +169,15 @@ class Chat:
         self, call: Call, reply: Reply, first: str, generated: AsyncIterator[str], *, wants_usage: bool
     ) -> AsyncIterator[bytes]:
         frame = _frame(call.model, "chat.completion.chunk")
-        tokens, failed = 0, False
+        tokens, failed, sent = None, False, Sent()
         try:
             for delta in _opening(reply):
-                yield _chunk(frame, delta)
+                yield _chunk(frame, sent.add(delta))
             if reply.calls is None:
-                tokens = 1
-                yield _chunk(frame, {"content": first})
+                yield _chunk(frame, sent.add({"content": first}))
             async for word in generated:
                 if reply.calls is None:
-                    tokens += 1
-                    yield _chunk(frame, {"content": word})
+                    yield _chunk(frame, sent.add({"content": word}))
             tokens = reply.tokens
             yield _chunk(frame, {}, choice={"finish_reason": reply.finish})
             if wants_usage:
@@ -165,6 +189,7 @@ class Chat:
             error = {"message": _CUT, "type": None, "param": None, "code": "500"}
             yield b"data: " + orjson.dumps({"error": error}) + b"\n\n"
         finally:
+            tokens = sent.tokens if tokens is None else tokens
             self._ledger.settle(call, reply.answer.prompt_tokens, tokens, failed=failed)
             await generated.aclose()  # type: ignore[attr-defined]
 
@@ -184,6 +209,15 @@ class Chat:
             "x-litellm-response-cost": str(cost),
             **self._keys.headers(call.record),
         }
+
+    async def _count(self, request: Request, _: Json) -> Response:
+        """Count the tokens of a text or of messages, as for the bill of a client that disconnects."""
+        body = await body_of(request)
+        text, messages, model = body.get("prompt"), body.get("messages"), body.get("model")
+        if not isinstance(text, str) and not isinstance(messages, list):
+            raise Refused(400, "None", "prompt or messages or contents must be provided", param="None")
+        tokens = counted(text) if isinstance(text, str) else answer_to(messages or [], words_per_second=1).prompt_tokens
+        return ok({"total_tokens": tokens, "request_model": model, "model_used": model})
 
     async def _embeddings(self, request: Request, record: Json) -> Response:
         body = await body_of(request)
