@@ -56,7 +56,7 @@ fuzz: $(VENV)/.test ## Send random bytes to every endpoint for ten minutes (FUZZ
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-600} $(BIN)/python -m pytest -q tests/fuzz/test_doors.py
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-20000} $(BIN)/python -m pytest -q tests/fuzz/test_operations.py
 
-bench: $(VENV)/.test ## Measure load shedding and the CPU time of requests (SCENARIO selects one, BASE is the revision to compare with)
+bench: $(VENV)/.test ## Measure load shedding, the CPU time of requests and sign-in (SCENARIO selects one, BASE is the revision to compare with)
 	$(BIN)/python -m bench $(SCENARIO) $(if $(BASE),--base $(BASE))
 
 pages: $(PAGES)/dist/.built ## Build GraphiQL and /docs, if npm is installed
