@@ -3,14 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RIG_DIR ?= ../shared/rig
-WORKERS ?= 3
+WORKERS ?= 4
+APART := --ignore tests/attacks --ignore tests/fuzz --ignore tests/chaos
 PAGES := app/pages/graphiql
 CHAT := examples/chat
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+PIP := install --quiet --disable-pip-version-check --no-input
 
-# uv installs five times faster than pip. If it fails, as with an index configured only for pip, pip installs.
-locked = { $(PIP) --require-hashes -r requirements-uv.lock \
-	&& $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(1); } || $(PIP) --require-hashes -r $(1)
+# uv installs five times faster than pip. If uv fails, as with an index configured only for pip, pip installs.
+install = $(BIN)/uv pip install --quiet --python $(BIN)/python $(1) \
+	|| { $(BIN)/python -m ensurepip >/dev/null && $(BIN)/python -m pip $(PIP) $(1); }
+
+# npm's cached metadata may be too old for the lock file.
+npm_ci = { npm ci --silent --prefer-offline --fetch-retries=0 || npm ci --silent --fetch-retries=1; }
 
 # Independent targets are made in parallel. Downloads wait more than they compute, so jobs exceed the cores.
 MAKEFLAGS += --jobs=5
@@ -18,7 +22,7 @@ MAKEFLAGS += --jobs=5
 # Keep Python's bytecode for later processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test style types imports test-attacks test-real fuzz fuzz-briefly bench pages demo screenshots released lock generated clean
+.PHONY: help run test style types imports test-attacks test-real fuzz fuzz-briefly test-chaos chaos soak bench pages demo screenshots released lock generated clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -27,7 +31,7 @@ run: $(VENV)/.run $(PAGES)/dist/.built $(CHAT)/dist/.built ## Set up and start t
 	@exec $(BIN)/agentgraph serve
 
 test: style types imports .collected.log $(PAGES)/dist/.built $(CHAT)/dist/.built tests/node/node_modules/.installed ## Set up and run every check
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --ignore tests/attacks --ignore tests/fuzz
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(APART)
 
 style: $(VENV)/.test
 	$(BIN)/ruff check --quiet .
@@ -41,7 +45,7 @@ imports: $(VENV)/.test
 
 # Rewrite the tests' assertions once after a change, not in every worker.
 .collected.log: $(VENV)/.test $(shell find tests -name '*.py')
-	@$(BIN)/python -m pytest -q --collect-only > $@ || { cat $@; rm $@; exit 1; }
+	@$(BIN)/python -m pytest -q --collect-only $(APART) > $@ || { cat $@; rm $@; exit 1; }
 
 test-real: $(VENV)/.test tests/node/node_modules/.installed ## Test the endpoints and contracts with the real Letta and LiteLLM of RIG_DIR
 	bash tests/real.sh "$(RIG_DIR)" "$(BIN)"
@@ -55,6 +59,15 @@ fuzz-briefly: $(VENV)/.test ## Send random bytes and 1,000 random operations for
 fuzz: $(VENV)/.test ## Send random bytes to every endpoint for ten minutes (FUZZ_SECONDS), then 20,000 random operations (FUZZ_EXAMPLES)
 	FUZZ_SECONDS=$${FUZZ_SECONDS:-600} $(BIN)/python -m pytest -q tests/fuzz/test_doors.py
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-20000} $(BIN)/python -m pytest -q tests/fuzz/test_operations.py
+
+test-chaos: $(VENV)/.test ## Kill gateways and Redis under load, and send mixed load with faults, for a minute each
+	$(BIN)/python -m pytest -q tests/chaos
+
+chaos: $(VENV)/.test ## Kill gateways and Redis under load, and count lost and doubled tokens and mutations
+	$(BIN)/python -m tests.chaos
+
+soak: $(VENV)/.test ## Send mixed load with random faults for ten minutes (SOAK_SECONDS), and compare the process's resources
+	$(BIN)/python -m tests.chaos.soak
 
 bench: $(VENV)/.test ## Measure load shedding, the CPU time of requests and sign-in (SCENARIO selects one, BASE is the revision to compare with)
 	$(BIN)/python -m bench $(SCENARIO) $(if $(BASE),--base $(BASE))
@@ -72,7 +85,9 @@ generated: $(VENV)/.test ## Generate schemas, env.example and pages of docs from
 	$(BIN)/agentgraph settings > env.example
 	$(BIN)/agentgraph settings --markdown > docs/configuration.md
 	$(BIN)/python -m app.bounds.page docs/limits.md
+	$(BIN)/python -m app.state_page docs/state.md
 	$(BIN)/python -m tests.support.calltable > docs/calls.md
+	$(BIN)/python -m tests.support.resilience > docs/resilience.md
 
 released: ## At a release: make the current schema the baseline for breaking changes
 	cp schema/schema.graphql schema/released.graphql
@@ -90,28 +105,31 @@ clean: ## Remove everything that was set up
 	rm -rf $(VENV) $(VENV)-lock tests/node/node_modules $(PAGES)/node_modules $(PAGES)/dist \
 		tests/node/cache/relay/__generated__ $(CHAT)/node_modules $(CHAT)/dist $(CHAT)/src/gql .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
+# To create pip in the environment takes four seconds, so the interpreter's pip installs uv, unless it is missing or old.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
-	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	$(PYTHON) -m venv --without-pip $(VENV) || { rm -rf $(VENV); exit 1; }
+	@$(PYTHON) -m pip --python $@ $(PIP) --require-hashes -r requirements-uv.lock 2>/dev/null \
+		|| { $@ -m ensurepip >/dev/null && $@ -m pip $(PIP) --require-hashes -r requirements-uv.lock; } || true
 
 $(VENV)/.run: requirements.lock pyproject.toml | $(BIN)/python
-	$(call locked,requirements.lock)
-	$(PIP) --no-deps --no-build-isolation -e .
+	$(call install,--require-hashes -r requirements.lock)
+	$(call install,--no-deps --no-build-isolation -e .)
 	@touch $@
 
 $(VENV)/.test: requirements-dev.lock pyproject.toml | $(BIN)/python
-	$(call locked,requirements-dev.lock)
-	$(PIP) --no-deps --no-build-isolation -e .
+	$(call install,--require-hashes -r requirements-dev.lock)
+	$(call install,--no-deps --no-build-isolation -e .)
 	@touch $@ $(VENV)/.run
 
 tests/node/node_modules/.installed: tests/node/package-lock.json
-	@if command -v npm >/dev/null; then cd tests/node && npm ci --silent --no-audit --no-fund && touch node_modules/.installed; fi
+	@if command -v npm >/dev/null; then cd tests/node && $(npm_ci) && touch node_modules/.installed; fi
 
 # Without npm, GraphiQL and /docs load from a CDN.
 $(PAGES)/dist/.built: $(PAGES)/package-lock.json $(PAGES)/vite.config.js $(wildcard $(PAGES)/*.html $(PAGES)/src/*)
 	@if command -v npm >/dev/null && cd $(PAGES) \
 		&& { [ node_modules/.installed -nt package-lock.json ] \
-			|| { npm ci --silent --fetch-retries=1 && touch node_modules/.installed; }; } \
+			|| { $(npm_ci) && touch node_modules/.installed; }; } \
 		&& npm run --silent build; \
 	then touch dist/.built; \
 	else echo "GraphiQL was not built, since npm is missing or failed: its page loads from a CDN instead."; fi
@@ -121,7 +139,7 @@ $(CHAT)/dist/.built: schema/schema.graphql $(wildcard $(CHAT)/*.json $(CHAT)/*.m
 	@mkdir -p $(CHAT)/dist
 	@if command -v npm >/dev/null && (cd $(CHAT) \
 		&& { [ node_modules/.installed -nt package-lock.json ] \
-			|| { npm ci --silent --fetch-retries=1 && touch node_modules/.installed; }; } \
+			|| { $(npm_ci) && touch node_modules/.installed; }; } \
 		&& npm run --silent build); \
 	then touch $@; \
 	else rm -f $(CHAT)/dist/index.html; \

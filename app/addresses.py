@@ -93,7 +93,7 @@ def redis_url(value: str | None) -> str | None:
     """Validate Redis's URL. Raise ValueError if redis-py would ignore or reject a part of the URL."""
     if value is None:
         return None
-    from clients.redis import is_usable  # noqa: PLC0415 - redis-py is imported only if it is used
+    from clients.state.link import is_usable  # noqa: PLC0415 - redis-py is imported only if it is used
 
     if not is_url(value, {"redis", "rediss"}) and not value.startswith("unix:///"):
         raise ValueError(f"must be a redis://, rediss:// or unix:// URL{_hint(value)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 import time
 from collections.abc import Mapping
@@ -14,17 +15,19 @@ from app import devtokens
 from app.drain import Drain
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store
-from app.embedded.supabase import EmbeddedSupabase
+from app.embedded.supabase.service import EmbeddedSupabase
 from app.gateway import Gateway
 from app.graphql.engine import Engine, EngineLimits
 from app.probes import probes_of, report
 from app.proxy_settings import letta_key, proxy_target
 from app.settings import Settings
+from app.shared_streams import share_streams
 from app.signin.attempts import SignInAttempts
 from app.signin.authenticator import Authenticator
 from app.signin.issuer import IssuerKeys
 from app.signin.keys import VerifyingKey, public_keys
 from app.slots import Slots
+from app.state_metrics import StateMetrics
 from app.telemetry import Telemetry
 from app.upstream_tls import trusting
 from app.version import VERSION
@@ -35,16 +38,24 @@ from clients.health import HealthCheck
 from clients.letta.client import Letta
 from clients.limiter import MemoryLimiter
 from clients.litellm import LiteLLM
+from clients.state.breaker_news import RedisBreakerNews
+from clients.state.keys import SharedKeys
+from clients.state.limits import RedisLimiter
+from clients.state.log_backend import LogLimits
+from clients.state.revocations import RedisRevocations
+from clients.state.shared import SharedState, memory_state, redis_check, redis_state
 from clients.supabase import Supabase
 from clients.transport import AiohttpTransport
 from clients.upstream import Upstream
 from resolvers.idempotency import IdempotencyKeys
 from resolvers.limits import LimitKind, RateLimits
+from resolvers.outcome_unknown import SETTLE_SECONDS
 from resolvers.platform import Health
 from resolvers.resources import Resources
-from resolvers.sessions import Sessions
+from resolvers.sessions import MAX_REVOKED, Sessions
+from resolvers.shared_answers import SharedAnswers
 from resolvers.streams.hub import StreamHub
-from resolvers.streams.limits import StreamLimits
+from resolvers.streams.limits import OWNERS, READERS_PER_STREAM, StreamLimits
 from resolvers.streams.timeouts import Timeouts
 from schema.build import build_schema
 
@@ -78,13 +89,13 @@ async def open_gateway(
     supabase = Supabase(clients[Service.SUPABASE])
     streams = StreamHub(_stream_limits(settings), telemetry)
     telemetry.watch_streams(lambda: streams.memory)
-    stack.push_async_callback(streams.aclose)
-    keys = IdempotencyKeys(settings.stream_retention_seconds)
+    embedded = {*configured.embedded_services, *(["supabase"] if settings.development_tokens else [])}
+    state = await _state(settings, telemetry, clients, embedded, stack)
+    keys = IdempotencyKeys(settings.stream_retention_seconds, shared=_shared_answers(settings, state))
     stack.push_async_callback(keys.aclose)
     drain.background(keys.settled)
     ams, letta, litellm = Ams(clients[Service.AMS]), Letta(clients[Service.LETTA]), LiteLLM(clients[Service.LITELLM])
-    embedded = {*configured.embedded_services, *(["supabase"] if settings.development_tokens else [])}
-    checks = await _checks(settings, [ams, letta, litellm, supabase], embedded, stack)
+    checks = _checks([ams, letta, litellm, supabase], embedded, state)
     resources = Resources(
         ams=ams,
         letta=letta,
@@ -92,17 +103,18 @@ async def open_gateway(
         streams=streams,
         keys=keys,
         metrics=telemetry,
-        limits=_rate_limits(settings, telemetry),
-        health=Health(checks, VERSION),
+        limits=_rate_limits(settings, telemetry, state),
+        health=Health(checks, VERSION, state),
         timeouts=_timeouts(settings),
         platform_key=_secret(settings.litellm_api_key),
         max_calls=settings.max_upstream_calls,
     )
+    share_streams(resources, state, _log_limits(settings), stack)
     if check_services:
         _probe(configured, resources, checks, telemetry, stack)
     return Gateway(
         engine=Engine(build_schema(), telemetry, _engine_limits(settings)),
-        authenticator=_authenticator(settings, supabase, resources.sessions, telemetry, stack),
+        authenticator=await _authenticator(settings, supabase, resources.sessions, telemetry, state, stack),
         resources=resources,
         telemetry=telemetry,
         drain=drain,
@@ -152,7 +164,11 @@ def _client(
     key = _secret(keys.get(service))
     limits = UpstreamLimits(
         connect=settings.connect_timeout_seconds,
+        breaker_failures=settings.breaker_failures,
+        breaker_calls=settings.breaker_calls,
         breaker_reset=settings.breaker_reset_seconds,
+        slow=settings.breaker_slow_seconds or math.inf,
+        retry_share=settings.upstream_retry_percent / 100,
         max_bytes=settings.max_upstream_bytes,
     )
     upstream = Upstream(
@@ -168,8 +184,8 @@ def _client(
     return upstream
 
 
-async def _checks(
-    settings: Settings, clients: list[Ams | Letta | LiteLLM | Supabase], embedded: set[str], stack: AsyncExitStack
+def _checks(
+    clients: list[Ams | Letta | LiteLLM | Supabase], embedded: set[str], state: SharedState
 ) -> list[HealthCheck]:
     checks = []
     for client in clients:
@@ -188,11 +204,37 @@ async def _checks(
                 note=client.note,
             )
         )
-    if settings.redis_url is not None:
-        from clients.redis import redis_check  # noqa: PLC0415 - redis-py is imported only if it is used
-
-        checks.append(await redis_check(settings.redis_url, _secret(settings.redis_password), stack))
+    if state.connection is not None:
+        checks.append(redis_check(state.connection))
     return checks
+
+
+def _shared_answers(settings: Settings, state: SharedState) -> SharedAnswers | None:
+    if state.connection is None:
+        return None
+    return SharedAnswers(
+        SharedKeys(state.connection, retention=settings.stream_retention_seconds, settle=SETTLE_SECONDS)
+    )
+
+
+async def _state(
+    settings: Settings,
+    telemetry: Telemetry,
+    clients: Mapping[Service, Upstream],
+    embedded: set[str],
+    stack: AsyncExitStack,
+) -> SharedState:
+    """Open the shared state, and share the breakers of services that are not embedded."""
+    if settings.redis_url is None:
+        return memory_state()
+    observer = StateMetrics(telemetry.registry, telemetry.log)
+    state = await redis_state(settings.redis_url, _secret(settings.redis_password), observer, stack)
+    if state.connection is not None:
+        breakers = {name: client.breakers for name, client in clients.items() if name.value not in embedded}
+        news = RedisBreakerNews(state.connection, state.news, breakers)
+        stack.push_async_callback(news.aclose)
+        await news.open()
+    return state
 
 
 def _probe(
@@ -234,22 +276,47 @@ def _stream_limits(settings: Settings) -> StreamLimits:
         coalesce=settings.stream_coalesce_milliseconds / 1000,
         poll_interval=settings.stream_look_seconds,
         memory=settings.stream_memory_bytes,
+        max_streams_per_user=settings.max_streams_per_user,
+        max_readers_per_user=READERS_PER_STREAM * settings.max_streams_per_user,
     )
 
 
-def _rate_limits(settings: Settings, telemetry: Telemetry) -> RateLimits:
+async def _share(sessions: Sessions, state: SharedState, stack: AsyncExitStack) -> None:
+    """Share revoked sessions with other replicas. Wait until they have been read, or Redis fails."""
+    if state.connection is None:
+        return
+    revocations = RedisRevocations(state.connection, state.news, sessions, MAX_REVOKED)
+    stack.push_async_callback(revocations.aclose)
+    sessions.share(revocations)
+    await revocations.open()
+
+
+def _log_limits(settings: Settings) -> LogLimits:
+    owner_bytes = settings.stream_memory_bytes // OWNERS
+    return LogLimits(retention=settings.stream_retention_seconds, owner_bytes=owner_bytes)
+
+
+def _rate_limits(settings: Settings, telemetry: Telemetry, state: SharedState) -> RateLimits:
     limits = {
         LimitKind.GENERAL: settings.rate_limit_general,
         LimitKind.LLM: settings.rate_limit_llm,
         LimitKind.PROXY: settings.rate_limit_proxy,
         LimitKind.TOKENS: settings.llm_tokens_per_minute,
     }
-    return RateLimits(MemoryLimiter(), limits, telemetry)
+    limiter = MemoryLimiter() if state.connection is None else RedisLimiter(state.connection)
+    return RateLimits(limiter, limits, telemetry)
 
 
-def _authenticator(
-    settings: Settings, supabase: Supabase, sessions: Sessions, telemetry: Telemetry, stack: AsyncExitStack
+async def _authenticator(
+    settings: Settings,
+    supabase: Supabase,
+    sessions: Sessions,
+    telemetry: Telemetry,
+    state: SharedState,
+    stack: AsyncExitStack,
 ) -> Authenticator:
+    await _share(sessions, state, stack)
+
     async def fetch() -> Mapping[str, VerifyingKey]:
         scope = CallScope(request_id="jwks", deadline=time.monotonic() + JWKS_SECONDS)
         return public_keys(await supabase.keys(scope))

@@ -10,8 +10,6 @@ from enum import IntEnum
 
 from clients.codes import Reason
 from clients.errors import GatewayError, Interrupted, Overloaded
-from resolvers.streams.events import DetachReason
-from resolvers.streams.log import Leave
 from resolvers.streams.waiters import Waiters, woken
 
 RETRY_SECONDS = 1.0
@@ -24,9 +22,9 @@ class Stage(IntEnum):
     OPEN = 0
     """New operations are accepted."""
     DRAINING = 1
-    """New operations are refused. Running operations continue."""
+    """New operations are refused. Running operations continue. Readers that can resume elsewhere are detached."""
     DETACHING = 2
-    """Readers are detached from streams."""
+    """All readers are detached from streams."""
     CUTTING = 3
     """Unfinished operations are cancelled."""
 
@@ -37,12 +35,14 @@ class Drain:
     Attributes:
         requests: the number of running operations whose answer is not a stream.
         streams: the number of running operations whose answer is a stream.
+        spread: each connection reacts to the current stage after a random part of this time, in seconds.
     """
 
     def __init__(self) -> None:
         self.stage = Stage.OPEN
         self.requests = 0
         self.streams = 0
+        self.spread = 0.0
         self._sockets = 0
         self._background: list[Callable[[], Awaitable[None]]] = []
         self._watchers: dict[_Watched, Callable[[Stage], None]] = {}
@@ -53,14 +53,19 @@ class Drain:
         """Return whether new operations are accepted."""
         return self.stage is Stage.OPEN
 
-    def advance(self, stage: Stage) -> None:
+    @property
+    def connections(self) -> int:
+        """Return the number of WebSockets and streams, at most."""
+        return self._sockets + self.streams
+
+    def advance(self, stage: Stage, spread: float = 0.0) -> None:
         """Begin a shutdown stage, and call all functions that ``watched`` has registered.
 
         If ``stage`` does not come after the current stage, do nothing.
         """
         if stage <= self.stage:
             return
-        self.stage = stage
+        self.stage, self.spread = stage, spread
         for act in list(self._watchers.values()):
             act(stage)
 
@@ -79,19 +84,6 @@ class Drain:
     def socket(self) -> _Counted:
         """Count one open WebSocket during a ``with`` block."""
         return _Counted(self, sockets=1)
-
-    def leaving(self, leave: Leave) -> _Watched:
-        """Within a ``with`` block, call ``leave`` if the stage ``DETACHING`` begins.
-
-        ``leave`` detaches a stream's readers.
-        """
-
-        def act(stage: Stage) -> None:
-            if stage >= Stage.DETACHING:
-                leave.now(DetachReason.DRAINING)
-
-        act(self.stage)
-        return self.watched(act)
 
     def count(self, requests: int, streams: int, sockets: int) -> None:
         """Add to the numbers of running requests, streams and WebSockets. The arguments can be negative."""

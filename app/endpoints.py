@@ -9,6 +9,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.gateway import Gateway
 from app.rest.table import is_rest
 
+READY = "ready"
+"""The status of a process that accepts requests."""
+
 
 class Deferred:
     """An ASGI application that forwards requests to ``app``, which the lifespan sets."""
@@ -42,6 +45,13 @@ class Endpoints:
         self.rest = Deferred()
         self.issuer = Deferred()
         self.gateway: Gateway | None = None
+
+    @property
+    def status(self) -> str:
+        """Return ``starting``, ``READY`` or ``draining``."""
+        if self.gateway is None:
+            return "starting"
+        return READY if self.gateway.drain.is_open else "draining"
 
 
 class Router:

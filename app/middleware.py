@@ -32,9 +32,9 @@ CLIENT_DISCONNECTED = 499
 """The logged status of a request whose client disconnected before the response began."""
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_ROUTES = frozenset({"/", "/graphql", "/ping", "/health", "/metrics", "/docs", "/redoc", "/openapi.json"})
+_ROUTES = frozenset({"/", "/graphql", "/ping", "/readyz", "/health", "/metrics", "/docs", "/redoc", "/openapi.json"})
 _BEGINS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
-ALWAYS_OPEN = frozenset({"/ping", "/health", "/metrics"})
+ALWAYS_OPEN = frozenset({"/ping", "/readyz", "/health", "/metrics"})
 """The paths of health checks and metrics. The gateway always serves these paths."""
 
 

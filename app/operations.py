@@ -21,7 +21,7 @@ from app.telemetry import Telemetry
 
 
 def operations_app(endpoints: Endpoints, telemetry: Telemetry, drain: Drain) -> ASGIApp:
-    """Return an application with ``/ping``, ``/health`` with its details, and ``/metrics``. It has no CORS."""
+    """Return an application with ``/ping``, ``/readyz``, detailed ``/health``, and ``/metrics``. It has no CORS."""
     api = FastAPI(openapi_url=None, redirect_slashes=False)
     add_operators_routes(api, endpoints, Details.SHOWN)
     app = HeadAsGet(Shield(api, telemetry=telemetry, drain=drain))

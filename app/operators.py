@@ -1,4 +1,4 @@
-"""The routes for operators: ``/ping``, ``/health``, ``/metrics``."""
+"""The routes for operators: ``/ping``, ``/readyz``, ``/health``, ``/metrics``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.responses import JSONResponse
 
 from app.composition import HEALTH_SECONDS
-from app.endpoints import Endpoints
+from app.endpoints import READY, Endpoints
 from app.gateway import Gateway
 from app.identity import sender_of
 from clients.calls import CallScope
@@ -35,7 +35,7 @@ class Details(Enum):
 
 
 def add_operators_routes(api: FastAPI, endpoints: Endpoints, details: Details) -> None:
-    """Add the routes ``/ping``, ``/health`` and, unless details are hidden, ``/metrics``."""
+    """Add the routes ``/ping``, ``/readyz``, ``/health`` and, unless details are hidden, ``/metrics``."""
 
     def is_operator(request: Request) -> bool:
         gateway = endpoints.gateway
@@ -50,13 +50,15 @@ def add_operators_routes(api: FastAPI, endpoints: Endpoints, details: Details) -
     async def ping() -> dict[str, str]:
         return {"status": "ok"}
 
+    @api.get("/readyz", tags=["operations"], summary="Report whether the process accepts requests.")
+    async def ready() -> JSONResponse:
+        return JSONResponse({"status": endpoints.status}, 200 if endpoints.status == READY else 503)
+
     @api.get("/health", tags=["operations"], summary="Report the health of the gateway and of each service.")
     async def health(request: Request) -> JSONResponse:
         gateway = endpoints.gateway
-        if gateway is None:
-            return JSONResponse({"status": "starting"}, 503)
-        if not gateway.drain.is_open:
-            return JSONResponse({"status": "draining"}, 503)
+        if gateway is None or endpoints.status != READY:
+            return JSONResponse({"status": endpoints.status}, 503)
         scope = CallScope(request.state.request_id, time.monotonic() + HEALTH_SECONDS)
         report = await gateway.resources.health.probe(scope)
         body: dict[str, Any] = {"status": "degraded" if report.degraded else "ok"}

@@ -155,6 +155,10 @@ class Settings(BaseSettings):
     """Maximum number of concurrent streams, together with requests that wait for a model. One user can have a quarter
     of this number. The gateway refuses further streams and requests.
     """
+    max_streams_per_user: Count = 100
+    """Maximum number of running streams of one user, even if no client reads the streams. The user's agents can run the
+    same number of streams through the proxy. The user can read twice as many streams at a time.
+    """
     forwarded_allow_ips: Annotated[str, AfterValidator(client_address.proxies)] = "127.0.0.1"
     """Proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted: IP addresses or networks, separated by
     commas. `*` trusts all proxies.
@@ -204,6 +208,18 @@ class Settings(BaseSettings):
     """How long a stopping gateway waits for requests and streams to end, in seconds. Shortly before this deadline, the
     gateway detaches the readers of the remaining streams. The process ends at most one second after the deadline.
     """
+    breaker_failures: Count = 5
+    """The number of consecutive failures that opens a breaker."""
+    breaker_calls: Count = 20
+    """The minimum number of calls within 30 seconds before a failure rate of 50 % opens a breaker."""
+    breaker_slow_seconds: Annotated[float, Number, Field(ge=0, le=10_000_000)] = 15.0
+    """An answer that takes longer is slow, and counts in the failure rate, in seconds. Models' answers are never slow.
+    If 0, slow answers do not count.
+    """
+    upstream_retry_percent: Annotated[int, Number, Field(ge=0, le=100)] = 10
+    """The retry budget of each service: the maximum number of repeated calls, in percent of the calls. If 0, no failed
+    call is repeated.
+    """
     breaker_reset_seconds: Seconds = 10.0
     """How long an open breaker refuses calls before it goes half-open and admits one trial call, in seconds."""
     stream_first_token_seconds: Seconds = 120.0
@@ -243,12 +259,11 @@ class Settings(BaseSettings):
     """
     sign_in_failures_per_minute: LimitPerMinute = 100
     """How many requests without a token, and how many requests with an invalid token, one IP address may send per
-    minute. Above the limit, the gateway refuses tokens of sessions that it does not know. If 0, there is no limit.
+    minute. Each process counts alone. Above the limit, the process refuses tokens of sessions that it does not know.
+    If 0, there is no limit.
     """
     redis_url: Annotated[str | None, AfterValidator(addresses.redis_url)] = None
-    """URL of Redis or Valkey. The gateway only checks whether Redis is available, for /health. The gateway stores no
-    state in Redis.
-    """
+    """URL of Redis or Valkey, in which the replicas share state. If empty, each process keeps its state in memory."""
     redis_password: Password = None
     """The password for Redis, if REDIS_URL has none."""
 

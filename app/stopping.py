@@ -28,6 +28,12 @@ DETACH_SECONDS = 1.0
 The time is at most a fifth of the grace period.
 """
 
+DETACHED_PER_SECOND = 1000
+"""The gateway detaches readers and closes idle WebSockets at most at about this rate, per second.
+
+Otherwise, all clients would reconnect to the other replicas at the same moment.
+"""
+
 LAST_SECONDS = 0.15
 """How long cancelled operations and closed connections may take to end, in seconds."""
 
@@ -100,15 +106,19 @@ class Server(uvicorn.Server):
         """Advance through the stages of stopping. When no operation runs, skip the remaining stages."""
         try:
             notice = min(DETACH_SECONDS, self._grace / 5)
-            self._drain.advance(Stage.DRAINING)
+            self._drain.advance(Stage.DRAINING, self._spread(self._grace / 2))
             self._announce()
             if not await self._idle_within(self._grace - notice):
-                self._drain.advance(Stage.DETACHING)
+                self._drain.advance(Stage.DETACHING, self._spread(notice / 2))
                 if not await self._idle_within(notice):
                     self._drain.advance(Stage.CUTTING)
                     await self._idle_within(LAST_SECONDS)
         finally:
             self.should_exit = True
+
+    def _spread(self, longest: float) -> float:
+        """Return the time within which all readers are detached, in seconds. After a second signal, it is 0."""
+        return 0 if self._signals > 1 else min(longest, self._drain.connections / DETACHED_PER_SECOND)
 
     async def _idle_within(self, seconds: float) -> bool:
         """Wait until no operation runs. Return whether all operations ended.

@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram
 from app.audit import AuditTrail
 from app.tracebacks import summary, with_traceback
 from clients.breaker import BreakerState
+from clients.calls import RetryCause
 from clients.errors import Service
 from resolvers.limits import LimitKind
 
@@ -139,8 +140,8 @@ class _UpstreamMetrics:
         )
         text = "Number of open breakers for single models and kinds of call of a service."
         self.open_parts = Gauge("agentgraph_open_part_breakers", text, ["service"], registry=registry)
-        text = "Reads that were repeated because the service had closed an idle connection."
-        self.repeats = counter("agentgraph_upstream_repeats", text, call)
+        text = "Repeated upstream calls, by the cause."
+        self.retries = counter("agentgraph_upstream_retries", text, [*call, "cause"])
         for service in (Service.AMS, Service.LETTA, Service.LITELLM, Service.SUPABASE):
             self.breaker.labels(service.value).state(BreakerState.CLOSED.value)
 
@@ -242,10 +243,19 @@ class Telemetry:
             request_id=request_id,
         )
 
-    def call_repeated(self, service: Service, operation: str, request_id: str) -> None:
-        """Record that the gateway repeated an upstream read because the service had closed the idle connection."""
-        self._upstreams.repeats.labels(service.value, operation).inc()
-        self.log.info("upstream repeated", service=service.value, operation=operation, request_id=request_id)
+    def call_retried(
+        self, service: Service, operation: str, cause: RetryCause, wait_seconds: float, request_id: str
+    ) -> None:
+        """Record that the gateway repeats an upstream call."""
+        self._upstreams.retries.labels(service.value, operation, cause.value).inc()
+        self.log.info(
+            "upstream retried",
+            service=service.value,
+            operation=operation,
+            cause=cause.value,
+            wait_ms=round(wait_seconds * 1000, 1),
+            request_id=request_id,
+        )
 
     def breaker_changed(self, service: Service, part: str | None, state: BreakerState) -> None:
         """Record the new state of a service's circuit breaker: closed, open or half-open.

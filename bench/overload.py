@@ -6,13 +6,17 @@ import asyncio
 
 import orjson
 
+from app.embedded.people import ADA
 from bench.load import Answered, Request, at_once, at_pace
-from bench.support import Options, Running, Table, apart, gateway, percentile, token, upstreams
+from bench.support import Options, Running, Table, apart, cpu_seconds, gateway, percentile, token, upstreams
+from clients.bulkhead import SHARES
 
 FACTOR = 10
 CLIENTS = 8
 CAPACITY_SECONDS = 8.0
 AFTER_SECONDS = 10.0
+REFUSAL_SECONDS = 4.0
+REFUSAL_MILLISECONDS = 0.1
 PINGS_PER_SECOND = 20
 GRACE = "b0b0b0b0-2222-4222-8222-000000000002"
 
@@ -37,12 +41,33 @@ def viewer(user_id: str) -> Request:
 
 
 async def run(options: Options) -> Table:
-    """Measure the capacity, then send ten times as much."""
-    async with upstreams() as behind, gateway(behind) as served:
-        await apart(at_once, served.port, dashboard(), CLIENTS, 3.0)
-        calm = await apart(at_once, served.port, dashboard(), CLIENTS, CAPACITY_SECONDS)
-        capacity = sum(one.status == 200 for one in calm) / CAPACITY_SECONDS
-        return await _overloaded(served, capacity, options.seconds)
+    """Measure the capacity, then send ten times as much. Then measure the cost of a refusal."""
+    async with upstreams() as behind:
+        async with gateway(behind) as served:
+            await apart(at_once, served.port, dashboard(), CLIENTS, 3.0)
+            calm = await apart(at_once, served.port, dashboard(), CLIENTS, CAPACITY_SECONDS)
+            capacity = sum(one.status == 200 for one in calm) / CAPACITY_SECONDS
+            table = await _overloaded(served, capacity, options.seconds)
+        spent = await _refusal(behind)
+        table.targets[f"a refusal costs {spent:.3f} ms of CPU time ({REFUSAL_MILLISECONDS})"] = (
+            spent <= REFUSAL_MILLISECONDS
+        )
+    return table
+
+
+async def _refusal(behind: Running) -> float:
+    """Return the CPU time of a refusal, in milliseconds. An unfinished upload holds the user's only slot."""
+    async with gateway(behind, MAX_CONCURRENT_REQUESTS=str(SHARES)) as served:
+        _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(viewer(ADA).raw[:-1])
+        await apart(at_once, served.port, viewer(ADA), CLIENTS, 1.0)
+        before = cpu_seconds(served.pid)
+        refused = await apart(at_once, served.port, viewer(ADA), CLIENTS, REFUSAL_SECONDS)
+        spent = cpu_seconds(served.pid) - before
+        writer.close()
+    if any(one.status != 429 for one in refused):
+        raise RuntimeError("a request was not refused")
+    return spent / len(refused) * 1000
 
 
 async def _overloaded(served: Running, capacity: float, seconds: float) -> Table:

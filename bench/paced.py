@@ -4,7 +4,7 @@
 
 The upstream writes the time into every token; readers in another process subtract it from the time of arrival. The
 targets are loaded one after the other, round by round; each figure is the median of the rounds. CPU and memory are
-those of the target's process, read from ``/proc``.
+those of the target's process, read from ``/proc``. A door such as ``ws+redis`` belongs to a gateway with Redis.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _free_ports(number: int) -> list[int]:
 def measure(door: str, pid: int, port: int, options: argparse.Namespace, tokens: list[str]) -> dict[str, float]:
     """Measure one endpoint: delay in milliseconds, memory per stream, CPU per token."""
     role = [sys.executable, "-m", "bench.paced", "--role", "readers", "--port", str(port)]
-    load = [f"--doors={door}", f"--rate={options.rate}", f"--seconds={options.seconds}"]
+    load = [f"--doors={door.partition('+')[0]}", f"--rate={options.rate}", f"--seconds={options.seconds}"]
     before = rss(pid)
     with running(*role, *load) as readers:
         assert readers.stdin is not None
@@ -112,6 +112,8 @@ def measure(door: str, pid: int, port: int, options: argparse.Namespace, tokens:
 
 def bench(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Measure every endpoint, round by round. Return the medians, and the memory of the first round."""
+    from tests.support.redis_server import redis_server  # noqa: PLC0415 - only the driver needs it
+
     doors = options.doors.split(",")
     upstream_port, *ports = _free_ports(1 + len(doors))
     upstream = f"http://127.0.0.1:{upstream_port}"
@@ -134,6 +136,8 @@ def bench(options: argparse.Namespace) -> dict[str, dict[str, float]]:
             else:
                 command = (sys.executable, "-m", "app", "serve", "--memory")
                 settings = {"PYTHONPATH": tree, "PORT": str(port), "LITELLM_BASE_URL": upstream, **SETTINGS}
+                if door.endswith("+redis"):
+                    settings["REDIS_URL"] = stack.enter_context(redis_server()).url()
             targets[door] = (stack.enter_context(running(*command, out=subprocess.DEVNULL, **settings)).pid, port)
         for port in (upstream_port, *ports):
             _wait_for(port)
@@ -188,7 +192,7 @@ async def run(options: Any) -> Any:
     """Run the scenario ``paced`` of ``python -m bench``."""
     from bench.support import Table  # noqa: PLC0415 - the processes of this scenario start faster without it
 
-    given = argparse.Namespace(**{**vars(_parser().parse_args([])), "rounds": min(3, options.rounds)})
+    given = argparse.Namespace(**{**vars(parser().parse_args([])), "rounds": min(3, options.rounds)})
     found = await asyncio.to_thread(bench, given)
     header = ("door", "p50 ms", "p99 ms", "max ms", "CPU us a token", "KB a stream")
     figures = ("p50", "p99", "max", "us", "kb")
@@ -197,7 +201,8 @@ async def run(options: Any) -> Any:
     return Table(title, header, rows, targets(found))
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this scenario's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--streams", type=int, default=500)
     parser.add_argument("--rate", type=float, default=4)
@@ -212,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    options = _parser().parse_args()
+    options = parser().parse_args()
     if options.role == "bench":
         found = bench(options)
         print("medians:", *(_line(door, figures) for door, figures in found.items()), sep="\n")

@@ -163,6 +163,10 @@ class Lru(Generic[K, V]):
         """Return the least recently used value."""
         return next((value for value, _ in self._values.values()), None)
 
+    def items(self) -> list[tuple[K, V]]:
+        """Return all keys and values. The first ones were used least recently."""
+        return [(key, value) for key, (value, _) in self._values.items()]
+
     def put(self, key: K, value: V, weight: int = 1) -> None:
         """Store a value. If the map exceeds its maximum weight, evict older values."""
         _, before = self._values.pop(key, (None, 0))

@@ -1,4 +1,4 @@
-"""A circuit breaker that opens after too many recent failures.
+"""A circuit breaker that opens after consecutive failures, or at a failure rate.
 
 The gateway does not use ``CircuitBreaker.call_async``, which needs tornado, counts cancelled calls as failures, and
 counts only consecutive failures.
@@ -9,7 +9,9 @@ from enum import StrEnum
 
 import pybreaker
 
-from clients.window import OpeningRule, Outcome, Window
+from clients.opening import OpeningRule
+from clients.streak import Streak
+from clients.window import Outcome, Window
 
 TRIAL_SECONDS = 5.0
 """The seconds after which a half-open breaker stops waiting for its trial call.
@@ -44,7 +46,7 @@ class Breaker:
     """A circuit breaker. An open breaker refuses calls for ``reset_seconds``.
 
     ``rule`` decides when the breaker opens. ``clock`` returns a monotonic time in seconds. The breaker calls
-    ``on_change`` with each new state.
+    ``on_change`` with each new state, and with the seconds for which the breaker refuses calls.
     """
 
     def __init__(
@@ -54,12 +56,13 @@ class Breaker:
         window_seconds: float,
         reset_seconds: float,
         clock: Callable[[], float],
-        on_change: Callable[[BreakerState], None],
+        on_change: Callable[[BreakerState, float], None],
     ) -> None:
         self._machine = pybreaker.CircuitBreaker(fail_max=1, reset_timeout=reset_seconds)
         self._kept = BreakerState(self._machine.current_state)
         self._rule = rule
         self._window = Window(window_seconds, clock)
+        self._streak = Streak(window_seconds, clock)
         self._window_seconds = window_seconds
         self._reset_seconds = reset_seconds
         self._clock = clock
@@ -99,13 +102,19 @@ class Breaker:
             self._trial, self._trial_since = entry, self._clock()
         return entry
 
-    def leave(self, entry: Entry) -> None:
-        """Record that an admitted call has ended.
+    def is_trial(self, entry: Entry) -> bool:
+        """Return whether an admitted call is the trial call of a half-open breaker."""
+        return self._trial is entry
+
+    def leave(self, entry: Entry) -> bool:
+        """Record that an admitted call has ended. Return whether the call was the trial call.
 
         The breaker ignores a call without a recorded outcome, such as a cancelled call.
         """
-        if self._trial is entry:
-            self._trial = None
+        if self._trial is not entry:
+            return False
+        self._trial = None
+        return True
 
     def record(self, generation: int, outcome: Outcome, caller: str, operation: str) -> None:
         """Count a call's success or failure.
@@ -115,32 +124,47 @@ class Breaker:
         if generation != self.generation:
             return
         self._used_at = self._clock()
-        self._window.add(outcome, caller, operation)
+        if outcome is not Outcome.REFUSED:
+            self._window.add(outcome, caller, operation)
+            self._streak.add(outcome, caller, operation)
+        self._judge(outcome)
+
+    def _judge(self, outcome: Outcome) -> None:
+        is_failure = outcome not in {Outcome.OK, Outcome.REFUSED}
         if self._kept is BreakerState.CLOSED:
-            if outcome is not Outcome.OK and self._rule.opens(self._window):
-                self._open()
-        elif outcome is Outcome.OK:
-            self._change(self._machine.close)
+            if is_failure and self._rule.opens(self._window, self._streak):
+                self.open(self._reset_seconds)
+        elif not is_failure:
+            self.close()
         elif self._rule.reopens(self._window):
-            self._open()
+            self.open(self._reset_seconds)
 
     def record_cut(self, generation: int, caller: str, operation: str) -> None:
         """Replace the recorded success of a call with a failure."""
         if generation == self.generation:
+            self._used_at = self._clock()
             self._window.remove_success(caller, operation)
-            self.record(generation, Outcome.FAILED, caller, operation)
+            self._window.add(Outcome.FAILED, caller, operation)
+            self._streak.fail(caller, operation)
+            self._judge(Outcome.FAILED)
+
+    def open(self, seconds: float) -> None:
+        """Refuse calls for ``seconds``, but at most for the breaker's ``reset_seconds``."""
+        self._opened_at = self._clock() - self._reset_seconds + min(seconds, self._reset_seconds)
+        self._change(self._machine.open)
+
+    def close(self) -> None:
+        """Admit all calls."""
+        self._change(self._machine.close)
 
     def _left(self) -> float:
         return self._opened_at + self._reset_seconds - self._clock()
-
-    def _open(self) -> None:
-        self._opened_at = self._clock()
-        self._change(self._machine.open)
 
     def _change(self, act: Callable[[], object]) -> None:
         act()
         self._kept = BreakerState(self._machine.current_state)
         self.generation += 1
         self._window.clear()
+        self._streak.clear()
         self._trial = None
-        self._on_change(self._kept)
+        self._on_change(self._kept, self.wait())

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
+from typing import NamedTuple, Protocol
 
 from clients.breaker import Breaker, BreakerState, Entry
-from clients.window import OpeningRule, Outcome
+from clients.opening import OpeningRule
+from clients.window import Outcome
 
 MAX_PARTS = 1000
 """The maximum number of breakers for the parts of one service, such as models."""
@@ -22,11 +24,38 @@ SERVICE_CALLERS, SERVICE_OPERATIONS, PART_CALLERS = 3, 2, 2
 The breaker of a part, such as a model, counts only callers.
 """
 
-_Key = tuple[str, str | None]
-"""Identifies a circuit breaker by a part of the service and a caller.
+BUSY_SECONDS = 1.0
+"""The seconds after which a call can be retried that was refused because another process makes a trial call."""
 
-The caller is ``None`` for the breaker that all callers share.
-"""
+
+class BreakerKey(NamedTuple):
+    """Identifies one of a service's circuit breakers.
+
+    ``part`` is ``None`` for the breaker of the whole service. ``caller`` is ``None`` for a breaker that all callers
+    share.
+    """
+
+    part: str | None
+    caller: str | None
+
+
+class BreakerNews(Protocol):
+    """Shares the state of circuit breakers with other processes."""
+
+    def changed(self, key: BreakerKey, state: BreakerState, seconds: float) -> None:
+        """Report that this process has changed a breaker's state.
+
+        ``seconds`` is the time for which an open breaker refuses calls.
+        """
+
+    async def may_try(self, key: BreakerKey) -> bool:
+        """Return whether this process may make the trial call of a half-open breaker."""
+
+    def trial_ended(self, key: BreakerKey) -> None:
+        """Report that this process's trial call has ended, with or without an outcome."""
+
+
+_SERVICE = BreakerKey(None, None)
 
 
 class Verdict(Enum):
@@ -40,8 +69,15 @@ class Verdict(Enum):
     FAILED = (Outcome.FAILED, Outcome.FAILED, Outcome.FAILED)
     PART_FAILED = (Outcome.OK, Outcome.FAILED, Outcome.FAILED)
     """A part of the service failed, such as a model."""
-    SLOW = (None, None, Outcome.FAILED)
+    MODEL_TIMEOUT = (None, None, Outcome.FAILED)
     """A model did not answer before the caller's deadline."""
+    SLOW = (Outcome.SLOW, Outcome.SLOW, Outcome.SLOW)
+    REFUSED = (Outcome.REFUSED, Outcome.REFUSED, Outcome.REFUSED)
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the call failed, for at least one of the breakers."""
+        return bool({Outcome.FAILED, Outcome.UNREACHABLE}.intersection(self.value))
 
 
 class BreakerRefused(Exception):
@@ -71,25 +107,26 @@ class PartState:
 class Breakers:
     """The circuit breakers of one service and of the service's parts, such as models.
 
-    ``on_change`` receives a part and the new state of the part's breaker. The part is ``None`` for the
-    breaker of the whole service. ``OpeningRule`` and ``Breaker`` document the other arguments.
+    ``on_change`` receives a breaker's key and new state. ``OpeningRule`` and ``Breaker`` document the other arguments.
     """
 
     def __init__(
         self,
         *,
         failures: int,
+        calls: int,
         window_seconds: float,
         reset_seconds: float,
-        on_change: Callable[[str | None, BreakerState], None],
+        on_change: Callable[[BreakerKey, BreakerState], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._failures = failures
         self._on_change = on_change
+        self._news: BreakerNews | None = None
+        self._hearing = False
         self._new = partial(Breaker, window_seconds=window_seconds, reset_seconds=reset_seconds, clock=clock)
-        of_service = OpeningRule(failures=failures, callers=SERVICE_CALLERS, operations=SERVICE_OPERATIONS)
-        self._service = self._make(None, of_service)
-        self._parts: dict[_Key, Breaker] = {}
+        self._rule = partial(OpeningRule, failures=failures, calls=calls)
+        self._service = self._make(_SERVICE, self._rule(callers=SERVICE_CALLERS, operations=SERVICE_OPERATIONS))
+        self._parts: dict[BreakerKey, Breaker] = {}
 
     @property
     def service_state(self) -> BreakerState:
@@ -104,6 +141,11 @@ class Breakers:
     def __len__(self) -> int:
         return len(self._parts)
 
+    def wait(self, part: str, caller: str) -> float:
+        """Return the seconds until the breakers admit a caller's call of a part."""
+        found = [self._parts[key] for key in _keys(part, caller) if key in self._parts]
+        return max(breaker.wait() for breaker in (self._service, *found))
+
     def enter(self, part: str, caller: str, operation: str) -> "Permit":
         """Return a permit for a call. The caller must release the permit afterwards. Raises BreakerRefused."""
         if (wait := self._service.wait()) > 0:
@@ -115,7 +157,51 @@ class Breakers:
         entered = {key: (breaker, breaker.enter()) for key, breaker in levels.items()}
         return Permit(self, (self._service, self._service.enter()), entered, (part, caller, operation))
 
-    def of_part(self, key: _Key, *, make: bool, by: str) -> Breaker | None:
+    def share(self, news: BreakerNews) -> None:
+        """Share the breakers' states with other processes."""
+        self._news = news
+
+    def hear(self, key: BreakerKey, state: BreakerState, seconds: float = 0.0) -> None:
+        """Apply a breaker's state that another process has reported.
+
+        Only ``OPEN``, for ``seconds``, and ``CLOSED`` are applied, because each process makes its own trial calls.
+        """
+        breaker = self._service if key == _SERVICE else self._parts.get(key)
+        if breaker is None and state is BreakerState.OPEN:
+            breaker = self.of_part(key, make=True, by=key.caller or "")
+        if breaker is None or breaker.state is state:
+            return
+        self._hearing = True
+        try:
+            if state is BreakerState.OPEN:
+                breaker.open(seconds)
+            elif state is BreakerState.CLOSED:
+                breaker.close()
+        finally:
+            self._hearing = False
+
+    def opened(self) -> dict[BreakerKey, float]:
+        """Return the open breakers, and the seconds for which each breaker refuses calls."""
+        breakers = {_SERVICE: self._service, **self._parts}
+        return {key: breaker.wait() for key, breaker in breakers.items() if breaker.state is BreakerState.OPEN}
+
+    def trial_ended(self, key: BreakerKey) -> None:
+        """Tell other processes that the trial call of a half-open breaker has ended."""
+        if self._news is not None:
+            self._news.trial_ended(key)
+
+    async def confirm(self, permit: "Permit") -> None:
+        """Ask whether this process may make the trial calls of a permit.
+
+        Raises BreakerRefused if another process makes the trial call. The caller must then release the permit.
+        """
+        if self._news is None:
+            return
+        for key in permit.trials():
+            if not await self._news.may_try(key):
+                raise BreakerRefused(key.part, BUSY_SECONDS)
+
+    def of_part(self, key: BreakerKey, *, make: bool, by: str) -> Breaker | None:
         """Return the circuit breaker for a part of the service and a caller.
 
         If ``make`` is true and no breaker exists, the method creates one for the caller ``by``.
@@ -125,8 +211,7 @@ class Breakers:
             if not make:
                 return None
             self._make_room(by)
-            callers = PART_CALLERS if key[1] is None else 1
-            breaker = self._make(key[0], OpeningRule(failures=self._failures, callers=callers))
+            breaker = self._make(key, self._rule(callers=PART_CALLERS if key.caller is None else 1))
         self._parts[key] = breaker  # the most recently used breaker is the last
         return breaker
 
@@ -136,7 +221,7 @@ class Breakers:
             del self._parts[key]
         found: dict[str, list[tuple[str | None, Breaker]]] = {}
         for (part, caller), breaker in self._parts.items():
-            if breaker.state is not BreakerState.CLOSED:
+            if part is not None and breaker.state is not BreakerState.CLOSED:
                 found.setdefault(part, []).append((caller, breaker))
         return [_part_state(part, breakers) for part, breakers in found.items()]
 
@@ -153,11 +238,16 @@ class Breakers:
         if len(self._parts) < MAX_PARTS:
             return
         closed = (key for key, breaker in self._parts.items() if breaker.state is BreakerState.CLOSED)
-        own = (key for key in self._parts if key[1] == caller)
+        own = (key for key in self._parts if key.caller == caller)
         del self._parts[next(closed, None) or next(own, None) or next(iter(self._parts))]
 
-    def _make(self, part: str | None, rule: OpeningRule) -> Breaker:
-        return self._new(rule, on_change=lambda state: self._on_change(part, state))
+    def _make(self, key: BreakerKey, rule: OpeningRule) -> Breaker:
+        return self._new(rule, on_change=partial(self._changed, key))
+
+    def _changed(self, key: BreakerKey, state: BreakerState, seconds: float) -> None:
+        self._on_change(key, state)
+        if self._news is not None and not self._hearing:
+            self._news.changed(key, state, seconds)
 
 
 class Permit:
@@ -172,7 +262,7 @@ class Permit:
         self,
         breakers: Breakers,
         service: tuple[Breaker, Entry],
-        parts: dict[_Key, tuple[Breaker, Entry]],
+        parts: dict[BreakerKey, tuple[Breaker, Entry]],
         call: tuple[str, str, str],
     ) -> None:
         self._breakers = breakers
@@ -192,7 +282,7 @@ class Permit:
             breaker, entry = self._service
             breaker.record(entry.generation, of_service, self._caller, self._operation)
             entry.generation = breaker.generation
-        if verdict is Verdict.OK and not len(self._breakers):
+        if verdict in {Verdict.OK, Verdict.REFUSED} and not len(self._breakers):
             return  # a part without failures has no breaker
         for key, outcome in zip(_keys(self._part, self._caller), (for_all, for_caller), strict=True):
             if outcome is not None:
@@ -209,23 +299,31 @@ class Permit:
             else:
                 self._record(key, Outcome.FAILED)
 
+    def trials(self) -> list[BreakerKey]:
+        """Return the half-open breakers whose trial call this call is."""
+        held = [(_SERVICE, self._service), *self._parts.items()]
+        return [key for key, (breaker, entry) in held if breaker.is_trial(entry)]
+
     def release(self) -> None:
         """Release the permit when the call has ended. A half-open breaker can then admit another trial call."""
         breaker, entry = self._service
-        breaker.leave(entry)
-        for part, entered in self._parts.values():
-            part.leave(entered)
+        if breaker.leave(entry):
+            self._breakers.trial_ended(_SERVICE)
+        for key, (part, entered) in self._parts.items():
+            if part.leave(entered):
+                self._breakers.trial_ended(key)
 
-    def _record(self, key: _Key, outcome: Outcome) -> None:
+    def _record(self, key: BreakerKey, outcome: Outcome) -> None:
         breaker, entry = self._parts.get(key, (None, Entry(0)))
-        current = self._breakers.of_part(key, make=breaker is None and outcome is Outcome.FAILED, by=self._caller)
+        make = breaker is None and outcome in {Outcome.FAILED, Outcome.SLOW}
+        current = self._breakers.of_part(key, make=make, by=self._caller)
         if (counting := breaker or current) is not None:
             counting.record(entry.generation, outcome, self._caller, self._operation)
             entry.generation = counting.generation
 
 
-def _keys(part: str, caller: str) -> tuple[_Key, _Key]:
-    return (part, None), (part, caller)
+def _keys(part: str, caller: str) -> tuple[BreakerKey, BreakerKey]:
+    return BreakerKey(part, None), BreakerKey(part, caller)
 
 
 def _part_state(part: str, breakers: list[tuple[str | None, Breaker]]) -> PartState:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Protocol
 
 import msgspec
@@ -28,12 +28,17 @@ class CallBudget:
         self.limit = limit
         self.made = 0
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether the operation may make no further upstream call."""
+        return self.made >= self.limit
+
     def spend(self) -> None:
         """Count the next upstream call.
 
         Raises QueryTooComplex (``UPSTREAM_CALLS``) if ``limit`` calls were already made.
         """
-        if self.made >= self.limit:
+        if self.is_spent:
             raise QueryTooComplex(
                 f"The operation needs more than {self.limit:,} upstream calls. Request smaller pages with "
                 "`first` or `last`, or use several operations.",
@@ -140,6 +145,11 @@ class Call:
     check: Callable[[Answer], Answer] | None = None
 
     @property
+    def is_read(self) -> bool:
+        """Whether the call changes nothing, so that the gateway may repeat the call."""
+        return self.method == "GET"
+
+    @property
     def kind(self) -> str:
         """The model's name, or the operation's name if the call has no model."""
         return f"model:{self.model[:MAX_NAME]}" if self.model else self.operation
@@ -157,10 +167,15 @@ class UpstreamLimits:
     Attributes:
         max_concurrent: limits concurrent calls that do not wait for a model.
         max_letta_calls: limits concurrent calls that serve Letta's requests to the gateway.
-        fair: a timeout counts as a failure only if the service had this time to answer.
+        fair: a timeout counts as a failure only if the service had this time to answer. A call is retried only if this
+            time is left.
         write: the timeout to write one piece of a body.
         queue: how long a call waits in a queue from which no call is admitted.
-        breaker_failures: the minimum number of failures to open a breaker. Half of all calls must also have failed.
+        breaker_failures: the number of consecutive failures that opens a breaker.
+        breaker_calls: the minimum number of calls in the breaker's window before the failure rate can open the breaker.
+        slow: an answer that takes longer is slow, and counts in the failure rate. Models' answers are never slow.
+        retry_share: the maximum number of retries, divided by the number of calls.
+        backoff: the maximum random wait before the first retry. It doubles with each further retry.
     """
 
     max_concurrent: int = 256
@@ -172,13 +187,32 @@ class UpstreamLimits:
     write: float = 10.0
     queue: float = 2.0
     breaker_failures: int = 5
+    breaker_calls: int = 20
     breaker_window: float = 30.0
     breaker_reset: float = 10.0
+    slow: float = 15.0
+    retry_share: float = 0.1
+    backoff: float = 0.1
 
 
 def query_params(**values: str | int | None) -> list[tuple[str, str]]:
     """Convert arguments to query parameters. Arguments that are ``None`` or empty are omitted."""
     return [(name, str(value)) for name, value in values.items() if value not in {None, ""}]
+
+
+class RetryCause(StrEnum):
+    """Why the gateway repeats a call. The values are metric labels."""
+
+    IDLE = "idle"
+    """The service had closed an idle connection. Nothing failed, so the retry needs no budget and no wait."""
+    CONNECT = "connect"
+    """The gateway could not connect, so nothing was sent."""
+    CUT = "cut"
+    """The connection broke before the answer to a read was complete."""
+    STATUS = "status"
+    """The service answered a read with a 5xx status."""
+    RATE_LIMIT = "rate_limit"
+    """The service answered a read with status 429."""
 
 
 class UpstreamObserver(Protocol):
@@ -189,8 +223,10 @@ class UpstreamObserver(Protocol):
     ) -> None:
         """Report that a call has ended."""
 
-    def call_repeated(self, service: Service, operation: str, request_id: str) -> None:
-        """Report that the gateway repeats a GET request, because the service had closed the idle connection."""
+    def call_retried(
+        self, service: Service, operation: str, cause: RetryCause, wait_seconds: float, request_id: str
+    ) -> None:
+        """Report that the gateway repeats a call after ``wait_seconds``."""
 
     def breaker_changed(self, service: Service, part: str | None, state: BreakerState) -> None:
         """Report a circuit breaker's new state. ``part`` is ``None`` for the breaker of the whole service."""

@@ -93,6 +93,7 @@ class Reason(StrEnum):
         (_INPUT, "A default conversation cannot be changed, forked or deleted."),
     )
     EMPTY = "EMPTY", (_INPUT, "A required text or list is empty, or an update changes no field.")
+    GAP = "GAP", (_INPUT, "Events after the cursor were lost when Redis or a gateway process failed.")
     IMAGE = "IMAGE", (_INPUT, "An image's URL is not allowed, or a service could not fetch the image.")
     KEY = "KEY", (_INPUT, "A stream key or idempotency key is missing or invalid.")
     MESSAGE = "MESSAGE", (_INPUT, "A message's fields contradict the message's role or each other.")
@@ -187,6 +188,10 @@ class Reason(StrEnum):
         "OPERATIONS",
         (_LIMITED, "The WebSocket runs too many operations at a time."),
         (_COMPLEX, "The document has too many operations."),
+    )
+    OWNER_LOST = (
+        "OWNER_LOST",
+        (_OVERLOADED, "The gateway process that read the model's answer has stopped. The answer is incomplete."),
     )
     RATE_LIMIT_GENERAL = "RATE_LIMIT_GENERAL", (_LIMITED, _RATE_LIMIT)
     RATE_LIMIT_LLM = "RATE_LIMIT_LLM", (_LIMITED, _RATE_LIMIT)

@@ -4,11 +4,12 @@ import asyncio
 import time
 
 from clients import failures
-from clients.breakers import BreakerRefused, Breakers, Permit
+from clients.breakers import BreakerRefused, Breakers, Permit, Verdict
 from clients.bulkhead import Bulkhead
 from clients.calls import Call, CallScope, UpstreamLimits, UpstreamObserver, UpstreamRejected
 from clients.errors import GatewayError, Service, UpstreamTimeout, UpstreamUnavailable
 from clients.origin import Origin
+from clients.retries import Repeatable
 
 _OUTCOMES: dict[type[GatewayError], str] = {UpstreamTimeout: "timeout", UpstreamUnavailable: "unavailable"}
 
@@ -21,9 +22,10 @@ class Guard:
         self.observer = observer
         self.breakers = Breakers(
             failures=limits.breaker_failures,
+            calls=limits.breaker_calls,
             window_seconds=limits.breaker_window,
             reset_seconds=limits.breaker_reset,
-            on_change=lambda part, state: observer.breaker_changed(service, part, state),
+            on_change=lambda key, state: observer.breaker_changed(service, key.part, state),
         )
         self._queue_seconds = limits.queue
         self._calls = Bulkhead(limits.max_concurrent, brief=True)
@@ -55,33 +57,57 @@ class Guard:
         except TimeoutError as error:
             raise failures.of_wire(self.service, error, scope.timeout_reason, sent=False) from error
 
-    def permit(self, scope: CallScope, call: Call) -> Permit:
+    async def permit(self, scope: CallScope, call: Call) -> Permit:
         """Get the circuit breakers' permit for one call. Raises UpstreamUnavailable if a breaker refuses the call."""
         try:
-            return self.breakers.enter(call.part, scope.caller, call.kind)
+            permit = self.breakers.enter(call.part, scope.caller, call.kind)
+            try:
+                await self.breakers.confirm(permit)
+            except BaseException:  # a cancellation gives the trial call back, too
+                permit.release()
+                raise
         except BreakerRefused as refused:
             raise failures.of_breaker(self.service, call, refused) from refused
+        return permit
 
 
 class GuardedCall:
     """One call that holds a bulkhead's slot and a circuit breaker's permit.
 
     ``enter`` takes both, and ``leave`` releases both. A cancelled call does not affect the breakers. The observer
-    receives ``outcome``, unless the call ends with an error.
+    receives ``outcome``, unless the call ends with an error. If a call and its retry fail, the breakers count one
+    failure.
+
+    Attributes:
+        failure: why the call may be repeated, or ``None``.
     """
 
-    __slots__ = ("_began", "_bulkhead", "_guard", "_operation", "outcome", "permit", "scope", "status")
+    __slots__ = (
+        "_began",
+        "_bulkhead",
+        "_guard",
+        "_is_retry",
+        "_operation",
+        "_sent_at",
+        "failure",
+        "outcome",
+        "permit",
+        "scope",
+        "status",
+    )
 
     permit: Permit
     _bulkhead: Bulkhead
 
-    def __init__(self, guard: Guard, scope: CallScope, operation: str) -> None:
+    def __init__(self, guard: Guard, scope: CallScope, operation: str, *, is_retry: bool = False) -> None:
         self._guard = guard
         self.scope = scope
         self._operation = operation
-        self._began = time.monotonic()
+        self._is_retry = is_retry
+        self._began = self._sent_at = time.monotonic()
         self.outcome = "cancelled"
         self.status: int | None = None
+        self.failure: Repeatable | None = None
 
     async def enter(self, call: Call) -> None:
         """Take a slot and a permit for the call. Raises QueryTooComplex, UpstreamUnavailable or UpstreamTimeout."""
@@ -91,13 +117,24 @@ class GuardedCall:
         try:
             await self._guard.enter(self.scope, self._bulkhead)
             try:
-                self.permit = self._guard.permit(self.scope, call)
+                self.permit = await self._guard.permit(self.scope, call)
+                self._sent_at = time.monotonic()
             except BaseException:  # a cancellation gives the slot back, too
                 self._bulkhead.leave(self.scope.caller)
                 raise
         except BaseException as error:  # also reports a cancellation
             self._report(error)
             raise
+
+    @property
+    def seconds(self) -> float:
+        """The seconds since the call got the permit."""
+        return time.monotonic() - self._sent_at
+
+    def report(self, verdict: Verdict) -> None:
+        """Tell the circuit breakers how the call ended."""
+        if not (self._is_retry and verdict.is_failure) or self.permit.trials():
+            self.permit.report(verdict)
 
     def leave(self, error: BaseException | None) -> None:
         """Release the permit and the slot, and report the call to the observer."""

@@ -5,6 +5,8 @@ rate is admitted up to the limit. A window that is aligned with the clock never 
 other period of the same length has at most twice the limit.
 """
 
+from __future__ import annotations
+
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -37,11 +39,21 @@ class Charge(msgspec.Struct, frozen=True):
             ``Standing.window``. A correction is never refused, even if the correction exceeds the limit. A refund
             reduces the charges of ``window``, if these charges still count. An additional cost is added to the current
             window.
+        least: the cost that the budget must admit; ``None`` for ``cost``. If the budget admits ``least`` but not
+            ``cost``, the budget is charged with the largest cost that it admits.
     """
 
     budget: Budget
     cost: int = 1
     window: int | None = None
+    least: int | None = None
+
+    @property
+    def needed(self) -> int:
+        """The cost that the budget must admit. If it is 0 or less, the charge is never refused."""
+        if self.window is not None:
+            return 0
+        return self.cost if self.least is None else self.least
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -66,11 +78,14 @@ class Standing(msgspec.Struct, frozen=True):
 class Verdict(msgspec.Struct, frozen=True):
     """Whether a limiter has admitted the charges, and how much of each budget remains.
 
-    ``standings`` has the order of the charges.
+    Attributes:
+        standings: the budgets' states, in the order of the charges.
+        charged: the costs that were charged, in the order of the charges. If a charge was refused, each cost is 0.
     """
 
     allowed: bool
     standings: tuple[Standing, ...]
+    charged: tuple[int, ...]
 
 
 class Limiter(Protocol):
@@ -80,59 +95,72 @@ class Limiter(Protocol):
     """
 
     async def take(self, user: str, charges: Sequence[Charge]) -> Verdict:
-        """Apply all charges to a user's budgets, or apply none of the charges.
+        """Apply all charges to a user's budgets, or apply none of the charges. Each charge has a different budget.
 
-        If any new charge would exceed a budget's limit, no charge is applied. Raises ValueError if a new charge's cost
-        exceeds its budget's limit, since the charge would never be admitted.
+        If any new charge would exceed a budget's limit, no charge is applied. Raises ValueError if a new charge needs
+        more than its budget's limit, since the charge would never be admitted.
         """
 
 
-class _Counter:
-    """A user's charges to one budget in the current and the previous window. Times are in whole milliseconds."""
+class Counter:
+    """A user's charges to one budget in the current and the previous window. Times are in whole milliseconds.
+
+    Args:
+        window: the length of a window.
+        index: the number of the current window.
+        now: the charges of the current window.
+        before: the charges of the previous window.
+    """
 
     __slots__ = ("_before", "_index", "_now", "_window")
 
-    def __init__(self, window: int, index: int) -> None:
+    def __init__(self, window: int, index: int, now: int = 0, before: int = 0) -> None:
         self._window = window
         self._index = index
-        self._now = 0
-        self._before = 0
+        self._now = now
+        self._before = before
 
     def move(self, now: int) -> None:
-        """Move the counter to the time window that contains ``now``."""
+        """Move the counter to the time window that contains ``now``.
+
+        If the clock was set back by more than a window, the counter begins at 0. Otherwise, its charges would count
+        until the clock has reached their window again.
+        """
         index = now // self._window
-        if index > self._index:
+        if not self._index - 1 <= index <= self._index:
             self._before = self._now if index == self._index + 1 else 0
             self._index, self._now = index, 0
 
     def is_idle(self, now: int) -> bool:
+        """Return whether no charge counts any more."""
         self.move(now)
         return not self._now and not self._before
 
-    def wait(self, charge: Charge, now: int) -> int:
-        """Return the milliseconds until the user's budget admits a charge.
+    def at_least(self, other: Counter) -> Counter:
+        """Return this counter, or a counter with the larger charges if both counters are in the same window."""
+        if self._index != other._index:
+            return self
+        return Counter(self._window, self._index, max(self._now, other._now), max(self._before, other._before))
 
-        Returns 0 if the budget admits the charge now. The comparison multiplies a budget's use, ``before * left /
-        window + now``, by ``window`` to have whole numbers.
-        """
-        limit, cost, window, left = charge.budget.limit, charge.cost, self._window, self._left(now)
-        if charge.window is not None:
+    def room(self, limit: int, now: int) -> int:
+        """Return the largest charge that a limit admits now. The number is negative if the limit is exceeded."""
+        return ((limit - self._now) * self._window - self._before * self._left(now)) // self._window
+
+    def wait(self, charge: Charge, now: int) -> int:
+        """Return the milliseconds until the user's budget admits a charge. Returns 0 if the budget admits it now."""
+        limit, needed, window, left = charge.budget.limit, charge.needed, self._window, self._left(now)
+        if needed <= 0 or needed <= self.room(limit, now):
             return 0
-        if cost > limit:
-            raise ValueError(f"{cost} is over the limit of {charge.budget.name}")
-        if cost <= 0 or self._before * left + (self._now + cost) * window <= limit * window:
-            return 0
-        room = limit - cost - self._now
+        room = limit - needed - self._now
         if room >= 0:  # the weight of the previous window falls enough during this window
             return left - room * window // self._before
-        return left + window - (limit - cost) * window // self._now
+        return left + window - (limit - needed) * window // self._now
 
-    def add(self, charge: Charge) -> None:
+    def add(self, cost: int, window: int | None) -> None:
         """Add a charge's cost to the counter.
 
         A refund without a window reduces the current window's charges, and then the previous window's charges.
         """
-        cost, window = charge.cost, charge.window
         if cost >= 0 or window is None:
             self._now += cost
             if self._now < 0:
@@ -143,26 +171,41 @@ class _Counter:
             self._before = max(0, self._before + cost)
 
     def standing(self, budget: Budget, now: int, wait: int) -> Standing:
+        """Return how much of a budget remains."""
         left = self._left(now)
-        free = (budget.limit - self._now) * self._window - self._before * left
         fades = left + self._window if self._now else left if self._before else 0
-        return Standing(budget, max(0, free // self._window), fades / 1000, wait / 1000, self._index)
+        return Standing(budget, max(0, self.room(budget.limit, now)), fades / 1000, wait / 1000, self._index)
 
     def _left(self, now: int) -> int:
         return self._window - now % self._window
+
+
+def check_possible(charges: Sequence[Charge]) -> None:
+    """Raise ValueError if a charge needs more than its budget's limit."""
+    for charge in charges:
+        if charge.needed > charge.budget.limit:
+            raise ValueError(f"{charge.needed} is over the limit of {charge.budget.name}")
+
+
+def standings_of(
+    counters: Sequence[Counter], charges: Sequence[Charge], waits: Sequence[int], now: int
+) -> tuple[Standing, ...]:
+    """Return the states of the charges' budgets."""
+    of_charges = zip(counters, charges, waits, strict=True)
+    return tuple(counter.standing(charge.budget, now, wait) for counter, charge, wait in of_charges)
 
 
 class MemoryLimiter:
     """A rate limiter that keeps counters in memory. Idle counters expire.
 
     Args:
-        clock: returns monotonic nanoseconds.
+        clock: returns nanoseconds.
         max_counters: above this number, the counter that was used least recently is evicted.
     """
 
     def __init__(self, clock: Callable[[], int] = time.monotonic_ns, *, max_counters: int = sys.maxsize) -> None:
         self._clock = clock
-        self._counters: Lru[tuple[str, str], _Counter] = Lru(max_counters)
+        self._counters: Lru[tuple[str, str], Counter] = Lru(max_counters)
 
     @property
     def kept(self) -> int:
@@ -174,26 +217,38 @@ class MemoryLimiter:
 
         The method is atomic, since it never awaits.
         """
+        check_possible(charges)
         now = self._clock() // 1_000_000
         counters = [self._counter(user, charge.budget, now) for charge in charges]
         waits = [counter.wait(charge, now) for counter, charge in zip(counters, charges, strict=True)]
+        charged = [0] * len(charges)
         if allowed := not any(waits):
-            for counter, charge in zip(counters, charges, strict=True):
-                counter.add(charge)
-                if charge.cost > 0:
-                    self._counters.put((user, charge.budget.name), counter)
+            charged = [self._charge(user, *pair, now) for pair in zip(counters, charges, strict=True)]
         self._sweep(now)
-        standings = (
-            counter.standing(charge.budget, now, wait)
-            for counter, charge, wait in zip(counters, charges, waits, strict=True)
-        )
-        return Verdict(allowed, tuple(standings))
+        return Verdict(allowed, standings_of(counters, charges, waits, now), tuple(charged))
 
-    def _counter(self, user: str, budget: Budget, now: int) -> _Counter:
+    def put(self, user: str, budget: Budget, counter: Counter, *, is_charged: bool) -> None:
+        """Replace the counter of a user's budget. Unless the new counter ``is_charged``, it reduces no charges."""
+        key = (user, budget.name)
+        if not is_charged and (known := self._counters.get(key)) is not None:
+            counter = counter.at_least(known)
+        self._counters.put(key, counter)
+        self._sweep(self._clock() // 1_000_000)
+
+    def _counter(self, user: str, budget: Budget, now: int) -> Counter:
         window = budget.window * 1000
-        counter = self._counters.get((user, budget.name)) or _Counter(window, now // window)
+        counter = self._counters.get((user, budget.name)) or Counter(window, now // window)
         counter.move(now)
         return counter
+
+    def _charge(self, user: str, counter: Counter, charge: Charge, now: int) -> int:
+        cost = charge.cost
+        if charge.needed > 0:
+            cost = min(cost, counter.room(charge.budget.limit, now))
+        counter.add(cost, charge.window)
+        if cost > 0:
+            self._counters.put((user, charge.budget.name), counter)
+        return cost
 
     def _sweep(self, now: int) -> None:
         for _ in range(_SWEPT):

@@ -44,7 +44,7 @@ async def sse_events(chunks: AsyncIterator[bytes], service: Service) -> AsyncIte
     """Split a byte stream into server-sent events. Omit events without data.
 
     The last event needs no blank line if the body ends after a whole line, or after complete data. The missing line
-    ends are added to ``raw``. Raises UpstreamError (``DECODE``) for an event over ``MAX_EVENT_BYTES`` or
+    ends are added to ``raw``. Raises UpstreamError (``TOO_LARGE``) for an event over ``MAX_EVENT_BYTES`` or
     ``MAX_EVENT_PARTS``.
     """
     buffer = bytearray()
@@ -85,9 +85,10 @@ def _has_too_many_parts(raw: bytes) -> bool:
 def _too_large(service: Service) -> UpstreamError:
     return UpstreamError(
         "The answer contains an event that is too large to decode. Request a shorter answer.",
-        reason=Reason.DECODE,
+        reason=Reason.TOO_LARGE,
         service=service,
         can_retry=False,
+        unconfirmed=True,
     )
 
 

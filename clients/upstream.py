@@ -1,6 +1,7 @@
 """Makes calls to one service, and reports the outcome of each call."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from clients.calls import (
     AnswerSize,
     Call,
     CallScope,
+    RetryCause,
     Translation,
     UpstreamLimits,
     UpstreamObserver,
@@ -27,10 +29,14 @@ from clients.decode import undecodable
 from clients.encoding import EncodingUnreadable, TooLarge
 from clients.errors import Service, UpstreamError
 from clients.guard import Guard, GuardedCall
+from clients.retries import Repeatable, Retries
+from clients.retry_after import retry_after_seconds
 from clients.wire import Wire
 
 _NOT_IMPLEMENTED = 501
 """The only 5xx status that means a refusal, and never a failure of the service."""
+
+_TOO_MANY_REQUESTS = 429
 
 
 class StreamedAnswer(NamedTuple):
@@ -49,28 +55,22 @@ class StreamedCall:
     To save memory, the class has slots and is not a generator.
     """
 
-    __slots__ = ("_call", "_guarded", "_opens_within", "_upstream", "_wire")
+    __slots__ = ("_call", "_guarded", "_opens_within", "_scope", "_upstream", "_wire")
 
+    _guarded: GuardedCall
     _wire: httpx.AsyncByteStream
 
-    def __init__(self, upstream: "Upstream", guarded: GuardedCall, call: Call, opens_within: float) -> None:
+    def __init__(self, upstream: "Upstream", scope: CallScope, call: Call, opens_within: float) -> None:
         self._upstream = upstream
-        self._guarded = guarded
+        self._scope = scope
         self._call = call
         self._opens_within = opens_within
 
     async def __aenter__(self) -> StreamedAnswer:
-        call = self._call
+        call, opening = self._call, time.monotonic() + self._opens_within
         del self._call  # frees the request's content, because the answer may take minutes
-        await self._guarded.enter(call)
-        try:
-            answer, self._wire = await self._upstream.opened(self._guarded, call, self._opens_within)
-        except UpstreamRejected as rejected:
-            self._guarded.leave(rejected)
-            raise self._upstream.refusal(call, rejected) from rejected
-        except BaseException as error:  # a cancellation also frees the slot
-            self._guarded.leave(error)
-            raise
+        opened = await self._upstream.opened(self._scope, call, opening)
+        answer, self._guarded, self._wire = opened
         return answer
 
     async def __aexit__(
@@ -114,6 +114,7 @@ class Upstream:
         self._wire = Wire(service, base_url, headers=headers, limits=limits, observer=observer, transport=transport)
         self._limits = limits
         self._guard = Guard(service, limits, observer)
+        self._retries = Retries(service, limits, observer, self._guard.breakers)
 
     @property
     def is_idle(self) -> bool:
@@ -128,9 +129,21 @@ class Upstream:
     async def request(self, scope: CallScope, call: Call) -> Answer:
         """Make one call to the service, and read the complete answer.
 
-        Raises UpstreamFailure, or the error for a refused call.
+        ``Retries`` decides whether a failed call is repeated. Raises UpstreamFailure, or the error for a refused call.
         """
-        guarded = GuardedCall(self._guard, scope, call.operation)
+        self._retries.budget.earn()
+        for made in itertools.count():
+            guarded = GuardedCall(self._guard, scope, call.operation, is_retry=made > 0)
+            try:
+                return await self._attempt(guarded, call)
+            except Exception:
+                failure, deadline = guarded.failure, scope.deadline
+                if not await self._retries.pause(scope, call, failure, made=made, deadline=deadline):
+                    raise
+        raise AssertionError
+
+    async def _attempt(self, guarded: GuardedCall, call: Call) -> Answer:
+        scope = guarded.scope
         await guarded.enter(call)
         try:
             with self._timed(call, guarded, scope.timeout_reason):
@@ -161,14 +174,45 @@ class Upstream:
         Entering the context raises the errors of ``request``. If the answer breaks off later, the context raises
         UpstreamError.
         """
-        return StreamedCall(self, GuardedCall(self._guard, scope, call.operation), call, opens_within)
+        return StreamedCall(self, scope, call, opens_within)
 
     async def opened(
-        self, guarded: GuardedCall, call: Call, opens_within: float
+        self, scope: CallScope, call: Call, opening: float
+    ) -> tuple[StreamedAnswer, GuardedCall, httpx.AsyncByteStream]:
+        """Make a call, and open the answer's stream of events by the time ``opening``.
+
+        The caller must close the third returned value, and then leave the second.
+        """
+        self._retries.budget.earn()
+        for made in itertools.count():
+            guarded = GuardedCall(self._guard, scope, call.operation, is_retry=made > 0)
+            try:
+                answer, wire = await self._opened(guarded, call, opening)
+            except Exception:
+                failure, deadline = guarded.failure, min(opening, scope.deadline)
+                if not await self._retries.pause(scope, call, failure, made=made, deadline=deadline):
+                    raise
+            else:
+                return answer, guarded, wire
+        raise AssertionError
+
+    async def _opened(
+        self, guarded: GuardedCall, call: Call, opening: float
     ) -> tuple[StreamedAnswer, httpx.AsyncByteStream]:
-        """Make a call, and open the answer's stream of events. The caller must close the second returned value."""
+        await guarded.enter(call)
+        try:
+            return await self._stream(guarded, call, opening)
+        except UpstreamRejected as rejected:
+            guarded.leave(rejected)
+            raise self.refusal(call, rejected) from rejected
+        except BaseException as error:  # a cancellation also frees the slot
+            guarded.leave(error)
+            raise
+
+    async def _stream(
+        self, guarded: GuardedCall, call: Call, opening: float
+    ) -> tuple[StreamedAnswer, httpx.AsyncByteStream]:
         scope = guarded.scope
-        opening = time.monotonic() + opens_within
         timeout_reason = Reason.FIRST_TOKEN if opening < scope.deadline else scope.timeout_reason
         with self._timed(call, guarded, timeout_reason):
             async with asyncio.timeout_at(_loop_time(min(opening, scope.deadline))):
@@ -178,7 +222,7 @@ class Upstream:
             read = replace(call, check=call.check or self._no_stream)
             self._judge(Answer(opened.status, opened.headers, opened.body), read, guarded)
             raise undecodable(self.service)
-        guarded.permit.report(Verdict.OK)
+        guarded.report(Verdict.OK)
         guarded.outcome, guarded.status = "ok", opened.status
         return StreamedAnswer(opened.headers, opened.body), opened.wire
 
@@ -209,41 +253,47 @@ class Upstream:
         A timeout counts as a failure only if the service had ``UpstreamLimits.fair`` seconds to answer. So a call that
         begins shortly before its deadline does not affect the breakers.
         """
-        began, permit = time.monotonic(), guarded.permit
         try:
             yield
         except TimeoutError as error:
-            if time.monotonic() - began >= self._limits.fair:
-                permit.report(Verdict.SLOW if call.model_work else Verdict.FAILED)
+            if guarded.seconds >= self._limits.fair:
+                guarded.report(Verdict.MODEL_TIMEOUT if call.model_work else Verdict.FAILED)
             raise failures.of_wire(self.service, error, timeout_reason) from error
         except httpx.TransportError as error:
-            permit.report(Verdict.UNREACHABLE if failures.nothing_was_sent(error) else Verdict.FAILED)
+            unsent = failures.nothing_was_sent(error)
+            guarded.report(Verdict.UNREACHABLE if unsent else Verdict.FAILED)
+            if not isinstance(error, httpx.TimeoutException) or unsent:
+                guarded.failure = Repeatable(RetryCause.CONNECT if unsent else RetryCause.CUT)
             raise failures.of_wire(self.service, error, timeout_reason) from error
         except EncodingUnreadable as error:
             if not isinstance(error, TooLarge):  # large data of one user is not a failure of the service
-                permit.report(Verdict.FAILED)
+                guarded.report(Verdict.FAILED)
             raise failures.of_body(self.service, error) from error
 
     def _judge(self, answer: Answer, call: Call, guarded: GuardedCall) -> Answer:
-        permit, guarded.status = guarded.permit, answer.status
+        guarded.status = answer.status
         if _is_success(answer.status) and call.check is not None:
             try:
                 answer = call.check(answer)
             except UpstreamError:
-                permit.report(Verdict.FAILED)
+                guarded.report(Verdict.FAILED)
                 raise
         if _is_success(answer.status):
+            is_slow = not call.model_work and guarded.seconds >= self._limits.slow
             guarded.outcome = "ok"
-            permit.report(Verdict.OK)
+            guarded.report(Verdict.SLOW if is_slow else Verdict.OK)
             return answer
         if _is_refusal(answer, call):
-            permit.report(Verdict.OK)
+            guarded.report(Verdict.REFUSED)
+            if answer.status == _TOO_MANY_REQUESTS:
+                guarded.failure = Repeatable(RetryCause.RATE_LIMIT, retry_after_seconds(answer.headers))
             raise UpstreamRejected(answer)
         if answer.status >= 500 and call.is_models_failure is not None and call.is_models_failure(answer):
-            permit.report(Verdict.PART_FAILED)
+            guarded.report(Verdict.PART_FAILED)
             raise UpstreamRejected(answer)
         if answer.status >= 500:
-            permit.report(Verdict.FAILED)
+            guarded.report(Verdict.FAILED)
+            guarded.failure = Repeatable(RetryCause.STATUS, retry_after_seconds(answer.headers))
         raise failures.of_status(self.service, answer)
 
 

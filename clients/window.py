@@ -1,7 +1,7 @@
-"""Counts the outcomes of recent calls, and decides when a circuit breaker opens."""
+"""Counts the outcomes of recent calls over a time window."""
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -17,6 +17,10 @@ class Outcome(IntEnum):
     """The request was sent, but the answer is missing or reports a failure. The request itself can be the cause."""
     UNREACHABLE = 2
     """The connection failed before the request was sent. The request cannot be the cause."""
+    SLOW = 3
+    """The service answered, but only after ``UpstreamLimits.slow`` seconds."""
+    REFUSED = 4
+    """The service refused the request, so it works. A breaker does not count the call."""
 
 
 _OK_AFTER_FAILURE = len(Outcome)
@@ -36,7 +40,10 @@ class _Caller:
 
 
 class Window:
-    """Counts the outcomes of calls during the last ``seconds``. Adding an outcome takes constant time."""
+    """Counts the outcomes of calls during the last ``seconds``. Adding an outcome takes constant time.
+
+    Each outcome except ``OK`` counts as a failure.
+    """
 
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
         self._width = seconds / BUCKETS
@@ -49,7 +56,7 @@ class Window:
         self._callers: dict[str, _Caller] = {}
         self._operations: Counter[str] = Counter()
         self._working: Counter[str] = Counter()
-        self._totals = [0, 0, 0]
+        self._totals = [0] * len(Outcome)
         self._failing: set[str] = set()
 
     def add(self, outcome: Outcome, caller: str, operation: str) -> None:
@@ -61,7 +68,7 @@ class Window:
         calls = self._buckets[-1].calls
         counts = calls.get((caller, operation))
         if counts is None:
-            counts = calls[caller, operation] = [0, 0, 0, 0]
+            counts = calls[caller, operation] = [0] * (len(Outcome) + 1)
         counts[outcome] += 1
         if outcome is Outcome.OK and self._operations:
             counts[_OK_AFTER_FAILURE] += 1
@@ -109,10 +116,13 @@ class Window:
         """The number of operations with at least one failure."""
         return len(self._operations)
 
-    @property
-    def has_working_operation(self) -> bool:
-        """Whether an operation has more successes than failures since the window's first failure."""
-        return any(count > self._operations[operation] for operation, count in self._working.items())
+    def has_working_operation(self, besides: Collection[str] = ()) -> bool:
+        """Return whether an operation has more successes than failures since the window's first failure.
+
+        The operations in ``besides`` are ignored.
+        """
+        working = (name for name, count in self._working.items() if count > self._operations[name])
+        return any(name not in besides for name in working)
 
     def has_failures(self, least: int, *, of_one_caller: int) -> bool:
         """Return whether the failing callers have at least ``least`` failures.
@@ -147,44 +157,3 @@ def _change(counter: Counter[str], key: str, count: int) -> None:
     counter[key] += count
     if not counter[key]:
         del counter[key]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpeningRule:
-    """Decides when failed calls open a circuit breaker.
-
-    The rule uses the failure rate and the number of failing callers and operations. If several callers are required, at
-    most about half of the required failures can come from one caller. So one caller cannot open a breaker for others by
-    making more calls.
-
-    Attributes:
-        failures, callers: the minimum number of failures, and of failing callers, in the window.
-        operations: the minimum number of failing operations. If several are required, the breaker stays closed while
-            any operation keeps succeeding, since failing operations have their own breakers.
-    """
-
-    failures: int
-    callers: int = 1
-    operations: int = 1
-
-    def opens(self, window: Window) -> bool:
-        """Return whether a closed circuit breaker should open.
-
-        At least half of the calls, or of the callers, must be failing.
-        """
-        window.expire()
-        unreachable = window.count(Outcome.UNREACHABLE)
-        if unreachable >= self.failures and 2 * unreachable >= window.count(*Outcome):
-            return True
-        most = self.failures if self.callers == 1 else (self.failures + 1) // 2
-        enough = window.has_failures(self.failures, of_one_caller=most)
-        if not (enough and 2 * window.failing_callers >= window.callers and self._spread(window)):
-            return False
-        return self.operations == 1 or not window.has_working_operation
-
-    def reopens(self, window: Window) -> bool:
-        """Return whether a half-open circuit breaker should open again."""
-        return window.count(Outcome.UNREACHABLE) > 0 or self._spread(window)
-
-    def _spread(self, window: Window) -> bool:
-        return window.failing_callers >= self.callers and window.failing_operations >= self.operations

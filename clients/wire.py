@@ -9,7 +9,7 @@ from typing import NamedTuple, cast
 import httpx
 import msgspec
 
-from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamLimits, UpstreamObserver
+from clients.calls import Answer, AnswerSize, Call, CallScope, RetryCause, UpstreamLimits, UpstreamObserver
 from clients.encoding import EncodingUnreadable, TooLarge, decoded
 from clients.errors import Service
 from clients.transport import FRESH, IdleConnectionDropped
@@ -75,14 +75,15 @@ class Wire:
     async def send(self, scope: CallScope, call: Call) -> httpx.Response:
         """Send an HTTP request to the service.
 
-        If the service has closed the idle connection, send a GET again over a new connection.
+        If the service has closed the idle connection, send a read again over a new connection (RFC 9112, 9.3.1).
+        Nothing has failed then, so ``Retries`` does not decide about this repetition.
         """
         try:
             return await self._transport.handle_async_request(self._build(scope, call))
         except IdleConnectionDropped:
-            if call.method != "GET":
+            if not call.is_read:
                 raise
-        self._observer.call_repeated(self._service, call.operation, scope.request_id)
+        self._observer.call_retried(self._service, call.operation, RetryCause.IDLE, 0.0, scope.request_id)
         request = self._build(scope, call)
         request.extensions[FRESH] = True
         return await self._transport.handle_async_request(request)

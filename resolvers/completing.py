@@ -15,7 +15,7 @@ from clients.usage import Usage
 from resolvers import checks, starts
 from resolvers.context import RequestContext
 from resolvers.idempotency import OVERHEAD_BYTES, fingerprint
-from resolvers.sources.completions import CompletionSource
+from resolvers.sources.completions import MAY_BE_PAID, CompletionSource
 from resolvers.streams.events import Ended, Event, FinishReason, OnDisconnect, ReasoningDelta, StreamOutcome
 from resolvers.streams.merging import joined_calls
 from resolvers.streams.stream import Stream, StreamRequest
@@ -31,7 +31,6 @@ _NUMBER_BYTES = 32
 REQUEST_COPIES = 3
 """The number of copies of a request body in memory: the received, parsed and sent body."""
 
-MAY_BE_PAID = "The completion may have been executed and charged. To execute the completion again, use a new key."
 _USERS = ("user", "safety_identifier")
 
 
@@ -79,7 +78,7 @@ async def start_completion(
     stream_request = StreamRequest(
         owner=context.owner,
         kind="completion",
-        source=lambda: source,
+        source=lambda _: source,
         on_disconnect=on_disconnect,
         key=key,
         fingerprint=input_print,
@@ -165,7 +164,7 @@ async def embed(
     """Return each text's embedding. A retry with the same idempotency key does not call the model."""
     _check(inputs, dimensions)
     parts = (model, inputs, dimensions)
-    embedded = await context.idempotent(key, "embed", parts, lambda: _embedded(context, *parts), _weight)
+    embedded = await context.idempotent(key, "embed", parts, lambda: _embedded(context, *parts), Embedded, _weight)
     context.refresh()
     return embedded
 

@@ -30,6 +30,8 @@ class RequestContext:
         scope: the scope of the operation's upstream calls, with their deadline.
         leave: detaches the operation's readers from their streams.
         on_long: called before the operation waits for a model; raises GatewayError if too many operations wait.
+        resumed_after: the cursor with which a client has repeated the request. It replaces the argument ``after``,
+            because a repeated request has its first value.
         has_replayed: whether the latest answer of ``idempotent`` is an earlier request's.
     """
 
@@ -48,9 +50,10 @@ class RequestContext:
         self._principal = principal
         self.request_id = request_id
         self.traceparent = traceparent
-        self.leave = leave
+        self.leave = Leave() if leave is None else leave
         self.origin = origin
         self.endpoint = endpoint
+        self.resumed_after: str | None = None
         self.has_replayed = False
         self.on_long: Callable[[], None] | None = None
         self.calls = CallBudget(resources.max_calls)
@@ -62,10 +65,11 @@ class RequestContext:
         mutation: str,
         parts: tuple[object, ...],
         act: Act[V],
+        kind: type[V],
         weigh: Callable[[V], int] = lambda _: OVERHEAD_BYTES,
         on_unknown: OutcomeUnknown | None = None,
     ) -> V:
-        """Run ``act`` once per user, mutation and idempotency key. Return the result of ``act``.
+        """Run ``act`` once per user, mutation and idempotency key. Return the result, which has the type ``kind``.
 
         If an earlier request has the result, ``has_replayed`` becomes true.
         """
@@ -79,7 +83,7 @@ class RequestContext:
             return await act()
 
         done = self.resources.keys.done
-        answer = await done(self.principal.user_id, name, fingerprint(*parts), run, weigh, on_unknown)
+        answer = await done(self.principal.user_id, name, fingerprint(*parts), run, kind, weigh, on_unknown)
         self.has_replayed = not has_run
         return answer
 

@@ -85,7 +85,8 @@ async def create(
         return _noted(context, found[0]) if found else None
 
     on_unknown = OutcomeUnknown(message=_UNCONFIRMED, find=find)
-    answer = await context.idempotent(key, "createConversation", (agent_id, summary), created, on_unknown=on_unknown)
+    parts, kind = (agent_id, summary), ConversationRecord
+    answer = await context.idempotent(key, "createConversation", parts, created, kind, on_unknown=on_unknown)
     return conversation_edge(_owned(row.agent_id, answer))
 
 
@@ -155,7 +156,8 @@ async def fork(context: RequestContext, conversation_id: str, key: str | None) -
         return None
 
     on_unknown = OutcomeUnknown(message=_UNCONFIRMED, find=find)
-    record = await context.idempotent(key, "forkConversation", (conversation_id,), forked, on_unknown=on_unknown)
+    parts, kind = (conversation_id,), ConversationRecord
+    record = await context.idempotent(key, "forkConversation", parts, forked, kind, on_unknown=on_unknown)
     agent = await context.access.agent(record.agent_id)
     return conversation_edge(_owned(agent.agent_id, record))
 

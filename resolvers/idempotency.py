@@ -1,6 +1,6 @@
 """Stores the idempotency keys of mutations. Letta and LiteLLM do not support such keys.
 
-Answers are kept in memory, so only the replica that received a key knows the key.
+Answers are kept in memory and, if replicas share state, in Redis (``resolvers.shared_answers``).
 """
 
 import asyncio
@@ -16,9 +16,10 @@ import msgspec
 
 from clients.bounded import Kept, Quotas
 from clients.codes import Reason
-from clients.errors import BadUserInput, Conflict, GatewayError, Overloaded, RateLimited
+from clients.errors import BadUserInput, GatewayError, Overloaded, RateLimited
 from clients.outcome import is_unconfirmed
 from resolvers.outcome_unknown import Attempted, OutcomeUnknown, confirmed, settled_at
+from resolvers.shared_answers import Action, SharedAnswers, answer_dropped, key_reused
 
 V = TypeVar("V")
 Act = Callable[[], Coroutine[Any, Any, V]]
@@ -71,7 +72,7 @@ class _Done:
 
 
 class IdempotencyKeys:
-    """Stores this process's answers to mutations by owner and idempotency key.
+    """Stores answers to mutations by owner and idempotency key.
 
     If an owner is over the quota, the owner's oldest answers are evicted.
 
@@ -80,6 +81,7 @@ class IdempotencyKeys:
         memory: the approximate memory of all answers, in bytes. One owner's quota is ``memory / OWNERS``.
         max_in_flight: the maximum number of one owner's actions in flight.
         clock: a monotonic clock, in seconds.
+        shared: the answers of all replicas; ``None`` if this process shares no state.
     """
 
     def __init__(
@@ -89,7 +91,9 @@ class IdempotencyKeys:
         memory: int = MAX_KEPT_BYTES,
         max_in_flight: int = MAX_IN_FLIGHT,
         clock: Callable[[], float] = time.monotonic,
+        shared: SharedAnswers | None = None,
     ) -> None:
+        self._shared = shared
         self._retention = retention
         self._clock = clock
         self._in_flight: dict[_Name, _Done] = {}
@@ -104,10 +108,11 @@ class IdempotencyKeys:
         key: str,
         input_print: str,
         act: Act[V],
+        kind: type[V],
         weigh: Callable[[V], int] = lambda _: OVERHEAD_BYTES,
         on_unknown: OutcomeUnknown | None = None,
     ) -> V:
-        """Run ``act`` once per owner and key. Return the result of ``act``.
+        """Run ``act`` once per owner and key. Return the result of ``act``, which has the type ``kind``.
 
         If the waiting requests are cancelled, the action continues. A failure frees the key. If the outcome is unknown
         and ``on_unknown`` is given, the next request with the key first searches for the result.
@@ -121,19 +126,21 @@ class IdempotencyKeys:
         name = (owner_id, key)
         known = self._in_flight.get(name) or self._ended.get(*name)
         if known is not None and known.fingerprint != input_print:
-            message = "The `idempotencyKey` was already used with different input. Use a new key."
-            raise Conflict(message, reason=Reason.KEY_REUSED)
+            raise key_reused()
         if known is None or (known.attempted is not None and on_unknown is not None and on_unknown.find is not None):
-            known = self._begin(name, input_print, act, weigh, on_unknown, known)
+            action = Action(*name, input_print, act, kind, on_unknown)
+            known = self._begin(name, action, weigh, known)
         if known.task is None:
-            raise Conflict(_DROPPED, reason=Reason.ANSWER_DROPPED)
+            raise answer_dropped()
         answer: V = await asyncio.shield(known.task)
         return answer
 
-    def knows(self, owner_id: str, key: str) -> bool:
+    async def knows(self, owner_id: str, key: str) -> bool:
         """Return whether the owner's key is stored, or an action with the key is running."""
         self._expire()
-        return (owner_id, key) in self._in_flight or self._ended.get(owner_id, key) is not None
+        if (owner_id, key) in self._in_flight or self._ended.get(owner_id, key) is not None:
+            return True
+        return self._shared is not None and await self._shared.knows(owner_id, key)
 
     async def settled(self) -> None:
         """Wait until all actions in progress have ended."""
@@ -148,6 +155,8 @@ class IdempotencyKeys:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._shared is not None:
+            await self._shared.aclose()
 
     def _tasks(self) -> list[asyncio.Task[Any]]:
         return [one.task for one in self._in_flight.values() if one.task is not None]
@@ -168,19 +177,17 @@ class IdempotencyKeys:
     def _begin(
         self,
         name: _Name,
-        input_print: str,
-        act: Act[V],
+        action: Action[V],
         weigh: Callable[[V], int],
-        on_unknown: OutcomeUnknown | None,
         earlier: _Done | None,
     ) -> _Done:
         attempted = None if earlier is None else earlier.attempted
         self._check_room(name[0])
         self._ended.pop(*name)
-        task = asyncio.create_task(self._run(name, act, weigh, on_unknown, attempted))
+        task = asyncio.create_task(self._run(name, action, weigh, attempted))
         task.add_done_callback(_retrieve_error)
         began = attempted.began if attempted else datetime.now(UTC)
-        one = _Done(fingerprint=input_print, task=task, began=began, only_once=on_unknown is not None)
+        one = _Done(fingerprint=action.input_print, task=task, began=began, only_once=action.on_unknown is not None)
         self._in_flight[name] = one
         self._slots.add(name[0], 1)
         return one
@@ -188,16 +195,18 @@ class IdempotencyKeys:
     async def _run(
         self,
         name: _Name,
-        act: Act[V],
+        action: Action[V],
         weigh: Callable[[V], int],
-        on_unknown: OutcomeUnknown | None,
         attempted: Attempted | None,
     ) -> V:
         try:
-            answer = await confirmed(act, on_unknown, attempted)
+            if self._shared is None:
+                answer = await confirmed(action.act, action.on_unknown, attempted)
+            else:
+                answer = await self._shared.answer(action, attempted)
         except BaseException as error:  # including a cancellation
             one = self._stopped(name)
-            if on_unknown is not None and isinstance(error, GatewayError) and is_unconfirmed(error):
+            if action.on_unknown is not None and isinstance(error, GatewayError) and is_unconfirmed(error):
                 one.attempted = Attempted(began=one.began, settled_at=settled_at(error))
                 self._keep(name, one, OVERHEAD_BYTES)
             raise
@@ -230,10 +239,6 @@ class IdempotencyKeys:
             self._ended.pop(oldest[0], oldest[1])
 
 
-_DROPPED = (
-    "The request with this key was executed, but the gateway no longer has the answer. Check whether the result "
-    "exists. To execute the request again, use a new key."
-)
 _OVER_QUOTA = "The stored answers for your idempotency keys fill your share of the gateway's memory. Retry later."
 _NO_ROOM = "The stored answers for all users' idempotency keys fill the gateway's memory. Retry later."
 

@@ -70,6 +70,11 @@ class Allowance(msgspec.Struct, frozen=True):
     standings: Sequence[Standing]
     refusal: LimitExceeded | None = None
 
+    def check(self) -> None:
+        """Raise RateLimited if the request was refused."""
+        if self.refusal is not None:
+            raise self.refusal
+
 
 class Reservation:
     """The tokens that one model call has reserved. ``tokens`` is the number of reserved tokens.
@@ -113,17 +118,18 @@ class RateLimits:
 
     async def charge(self, user_id: str, *kinds: LimitKind) -> Allowance:
         """Count a request against several rate limits. A refused request counts against no limit."""
-        charges = self._charges(kinds)
-        if not charges:
-            return Allowance(())
-        verdict = await self._limiter.take(user_id, charges)
-        return Allowance(verdict.standings, None if verdict.allowed else self._refused(verdict.standings))
+        return await self._apply(user_id, self._charges(kinds))
 
     async def count(self, user_id: str, *kinds: LimitKind) -> None:
         """Count a request against rate limits. Raises RateLimited."""
-        refusal = (await self.charge(user_id, *kinds)).refusal
-        if refusal is not None:
-            raise refusal
+        (await self.charge(user_id, *kinds)).check()
+
+    async def count_turn(self, user_id: str) -> None:
+        """Count a turn as a request to a model. Raises RateLimited, for example if the user has no tokens left."""
+        charges = self._charges([LimitKind.LLM])
+        if (tokens := self._budgets.get(LimitKind.TOKENS)) is not None:
+            charges.append(Charge(tokens, 0, least=1))
+        (await self._apply(user_id, charges)).check()
 
     async def give_back(self, user_id: str, kind: LimitKind) -> None:
         """Undo ``count`` for a request."""
@@ -151,14 +157,10 @@ class RateLimits:
                 "Shorten the prompt, or request fewer output tokens."
             )
             raise BadUserInput(message, reason=Reason.TOO_MANY_TOKENS)
-        tokens = min(least + more, budget.limit)
-        verdict = await self._limiter.take(user_id, [Charge(budget, tokens)])
-        if not verdict.allowed and tokens > least:
-            tokens = max(least, min(tokens, verdict.standings[0].remaining))
-            verdict = await self._limiter.take(user_id, [Charge(budget, tokens)])
+        verdict = await self._limiter.take(user_id, [Charge(budget, least + more, least=least)])
         if not verdict.allowed:
             raise self._refused(verdict.standings)
-        return Reservation(self._limiter, user_id, budget, tokens, verdict.standings[0].window)
+        return Reservation(self._limiter, user_id, budget, verdict.charged[0], verdict.standings[0].window)
 
     async def spend(self, user_id: str, tokens: int) -> None:
         """Count tokens that a call without a reservation has used. The call is never refused."""
@@ -180,6 +182,12 @@ class RateLimits:
             )
             for standing in verdict.standings
         ]
+
+    async def _apply(self, user_id: str, charges: list[Charge]) -> Allowance:
+        if not charges:
+            return Allowance(())
+        verdict = await self._limiter.take(user_id, charges)
+        return Allowance(verdict.standings, None if verdict.allowed else self._refused(verdict.standings))
 
     def _charges(self, kinds: Sequence[LimitKind] | type[LimitKind], cost: int = 1) -> list[Charge]:
         return [Charge(self._budgets[kind], cost) for kind in kinds if kind in self._budgets]

@@ -54,6 +54,7 @@ def settled_at(error: GatewayError | None) -> float:
         Reason.CUT,
         Reason.STATUS,
         Reason.DECODE,
+        Reason.TOO_LARGE,
     }
     return time.monotonic() + (BRIEF_SECONDS if answered else SETTLE_SECONDS)
 
@@ -61,10 +62,9 @@ def settled_at(error: GatewayError | None) -> float:
 def is_passed_on(error: GatewayError, *, can_search: bool) -> bool:
     """Return whether the client gets the attempt's error instead of Conflict (``OUTCOME_UNKNOWN``).
 
-    The client gets the original error for an unreadable answer. If a retry can search for the attempt, the client also
-    gets the error for a refusal with ``Retry-After``.
+    If a retry can search for the attempt, the client gets the error for a refusal with ``Retry-After``.
     """
-    return error.reason == Reason.DECODE or (can_search and error.retry_after_seconds is not None)
+    return can_search and error.retry_after_seconds is not None
 
 
 async def confirmed(

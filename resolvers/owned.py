@@ -9,6 +9,7 @@ from typing import cast
 
 from clients.ams import AgentRow
 from clients.errors import NotFound
+from clients.letta.ids import is_letta_id
 from clients.letta.records import ConversationRecord, PassageRecord, RunRecord
 from clients.owned import ConversationRef, OwnedAgentId, OwnedConversationId, OwnedPassageId, OwnedRunId
 
@@ -65,6 +66,24 @@ def runs_of(agent_id: OwnedAgentId, records: Iterable[RunRecord]) -> list[OwnedR
 def run_named_in(conversation: ConversationRef, run_id: str) -> OwnedRunId:  # noqa: ARG001 - proves ownership
     """Return an ``OwnedRunId`` for a run that Letta reported in the user's conversation."""
     return cast("OwnedRunId", run_id)
+
+
+def conversation_of_stream(agent_id: str, conversation_id: str | None) -> ConversationRef:
+    """Return the conversation of a stream that another process of the gateway has begun (decision 0062).
+
+    ``access`` confirmed the owner when the stream began, and only the gateway writes the records of streams. Raises
+    NotFound if an id is malformed, since ids become parts of URL paths.
+    """
+    if not is_letta_id(agent_id, "agent") or not (conversation_id is None or is_letta_id(conversation_id, "conv")):
+        raise not_found("conversation")
+    return ConversationRef(cast("OwnedAgentId", agent_id), cast("OwnedConversationId | None", conversation_id))
+
+
+def run_of_stream(conversation: ConversationRef, run_id: str) -> OwnedRunId:
+    """Return the run that a stored stream of the conversation has named. Raises NotFound if the id is malformed."""
+    if not is_letta_id(run_id, "run"):
+        raise not_found("run")
+    return run_named_in(conversation, run_id)
 
 
 def passage_of(agent_id: OwnedAgentId, passage: PassageRecord) -> OwnedPassageId:

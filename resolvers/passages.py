@@ -155,7 +155,8 @@ async def insert(
         return _noted(context, found) or None
 
     on_unknown = OutcomeUnknown(message=_UNCONFIRMED, find=find)
-    passages = await context.idempotent(key, "insertPassage", (agent_id, text, tags), inserted, _weight, on_unknown)
+    parts, kind = (agent_id, text, tags), list[PassageRecord]
+    passages = await context.idempotent(key, "insertPassage", parts, inserted, kind, _weight, on_unknown)
     return [passage_edge(passage) for passage in sorted(passages, key=newest_first)]
 
 

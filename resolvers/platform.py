@@ -12,6 +12,8 @@ from clients.calls import CallScope
 from clients.causes import cause_of
 from clients.errors import GatewayError, Service
 from clients.health import HealthCheck
+from clients.state.shared import SharedState
+from clients.state.status import StateStatus
 
 
 class HealthStatus(StrEnum):
@@ -42,11 +44,45 @@ class ServiceHealth(msgspec.Struct, frozen=True, kw_only=True):
         return self.status is HealthStatus.DOWN or any(part.state is BreakerState.OPEN for part in self.parts)
 
 
+class StateKind(StrEnum):
+    """Where the gateway stores state that outlives a request."""
+
+    MEMORY = "memory"
+    REDIS = "redis"
+
+
+class SharedStateRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the gateway stores state such as streams and rate limits, and whether the replicas share the state."""
+
+    kind: StateKind
+    status: StateStatus
+    note: str | None = None
+
+
+_NOTES = {
+    StateStatus.OK: None,
+    StateStatus.DEGRADED: "Redis refuses commands. Some state is in the memory of each replica.",
+    StateStatus.DOWN: "The gateway cannot use Redis. Each replica has its own state until Redis answers again.",
+}
+
+
+def shared_state(state: SharedState) -> SharedStateRecord:
+    """Return the status of the shared state, as known from the most recent commands."""
+    if state.connection is None:
+        return SharedStateRecord(kind=StateKind.MEMORY, status=StateStatus.OK)
+    status, cause = state.connection.status, state.connection.cause
+    note = _NOTES[status]
+    if note is not None and cause is not None:
+        note = f"{note} Cause: {cause.value}."
+    return SharedStateRecord(kind=StateKind.REDIS, status=status, note=note)
+
+
 class PlatformRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The gateway's version, and the health of the services that the gateway calls."""
 
     version: str
     services: list[ServiceHealth]
+    shared_state: SharedStateRecord
 
     @property
     def degraded(self) -> bool:
@@ -57,7 +93,8 @@ class PlatformRecord(msgspec.Struct, frozen=True, kw_only=True):
 class Health:
     """Checks all services concurrently. Concurrent requests share one check."""
 
-    def __init__(self, checks: list[HealthCheck], version: str) -> None:
+    def __init__(self, checks: list[HealthCheck], version: str, state: SharedState) -> None:
+        self._state = state
         self._checks = checks
         self._version = version
         self._checking: asyncio.Task[PlatformRecord] | None = None
@@ -70,7 +107,7 @@ class Health:
 
     async def _check_all(self, scope: CallScope) -> PlatformRecord:
         services = await asyncio.gather(*(self._check(check, scope) for check in self._checks))
-        return PlatformRecord(version=self._version, services=list(services))
+        return PlatformRecord(version=self._version, services=list(services), shared_state=shared_state(self._state))
 
     async def _check(self, check: HealthCheck, scope: CallScope) -> ServiceHealth:
         status, failure, cause = HealthStatus.OK, None, None

@@ -28,7 +28,10 @@ def scopes_of(role: Role) -> frozenset[str]:
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """A signed-in user. Only ``app.signin`` and ``app.rest.secrets`` create instances, from a verified token or secret.
+    """A signed-in user.
+
+    Only ``app.signin`` and ``app.rest.secrets`` create instances, from a verified token or secret, and
+    ``principal_of_stream``.
 
     ``user_id`` is the token's ``sub``, and ``expires_at`` its ``exp`` in seconds since the epoch. Secrets never expire.
     ``session_id`` identifies the sign-in session, and ``key_id`` the public key that verified the token. Both can be
@@ -41,3 +44,12 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     email: str | None = None
     session_id: str = ""
     key_id: str = ""
+
+
+def principal_of_stream(user_id: str) -> Principal:
+    """Return the user of a stream that another process has begun.
+
+    The user was signed in when the stream began. A stream continues after the user's token has expired, so the result
+    never expires. It has no additional permissions.
+    """
+    return Principal(user_id=user_id, role=Role.USER, expires_at=float("inf"))

@@ -6,12 +6,14 @@ from resolvers import checks
 from resolvers.context import RequestContext
 
 
-def revoke(context: RequestContext, session_id: str) -> str:
-    """Revoke a sign-in session, and return the session's id.
+async def revoke(context: RequestContext, session_id: str) -> str:
+    """Revoke a sign-in session at each replica, and return the session's id.
+
+    If Redis fails, the other replicas learn of the revocation when Redis answers again.
 
     Raises:
         BadUserInput: the text is not the id of a session (``TEXT``).
     """
     checked = checks.session_id(session_id)
-    context.resources.sessions.revoke(checked)
+    await context.resources.sessions.revoke(checked)
     return checked

@@ -6,7 +6,7 @@ from enum import StrEnum
 import msgspec
 from strawberry import Parent
 
-from clients.errors import NotFound
+from clients.errors import NotFound, UpstreamUnavailable
 from clients.letta.client import is_letta_id
 from clients.letta.records import RunRecord, RunStatus, StepRecord
 from clients.owned import OwnedAgentId, Position
@@ -110,10 +110,22 @@ async def step_of(context: RequestContext, step_id: str | None) -> StepRecord | 
         return None
 
 
-def stream(record: Parent[OwnedRun], info: Info) -> Stream | None:
-    """Return this process's newest stream that reads the run."""
-    streams = info.context.resources.streams.of(info.context.owner)
-    return next((stream for stream in reversed(streams) if stream.run_id == record.id), None)
+async def stream(record: Parent[OwnedRun], info: Info) -> Stream | None:
+    """Return the newest stream that reads the run.
+
+    Raises UpstreamUnavailable if the store is unavailable, and this process has no such stream.
+    """
+    streams, owner = info.context.resources.streams, info.context.owner
+    try:
+        return _newest(await streams.of(owner), record.id)
+    except UpstreamUnavailable:
+        if (here := _newest(await streams.found(owner), record.id)) is None:
+            raise
+        return here
+
+
+def _newest(streams: list[Stream], run_id: str) -> Stream | None:
+    return next((stream for stream in reversed(streams) if stream.run_id == run_id), None)
 
 
 async def cancel(context: RequestContext, run_id: str) -> OwnedRun:

@@ -39,12 +39,9 @@ class _Unreserved:
 
 async def charge(context: RequestContext, key: str | None = None, *, restarts: bool = False) -> bool:
     """Count a request as a model call. Return False if the request attaches to a stream. Raises RateLimited."""
-    if context.on_long is not None:
-        context.on_long()
-    user_id = context.principal.user_id
-    if key is not None and context.resources.streams.attaches(context.owner, key, restarts=restarts):
+    if await _attaches(context, key, restarts=restarts):
         return False
-    await context.resources.limits.count(user_id, LimitKind.LLM)
+    await context.resources.limits.count(context.principal.user_id, LimitKind.LLM)
     return True
 
 
@@ -54,10 +51,16 @@ async def charge_turn(context: RequestContext, key: str) -> bool:
     A turn reserves no tokens, since its model calls count while the turn runs. Raises RateLimited if the user has
     exceeded the limit of model calls, or has no tokens left.
     """
-    charged = await charge(context, key)
-    if charged and (reserved := await context.resources.limits.reserve(context.principal.user_id, 1)) is not None:
-        await reserved.settle(0)
-    return charged
+    if await _attaches(context, key):
+        return False
+    await context.resources.limits.count_turn(context.principal.user_id)
+    return True
+
+
+async def _attaches(context: RequestContext, key: str | None, *, restarts: bool = False) -> bool:
+    if context.on_long is not None:
+        context.on_long()
+    return key is not None and await context.resources.streams.attaches(context.owner, key, restarts=restarts)
 
 
 def refund(context: RequestContext) -> Callable[[], Awaitable[None]]:

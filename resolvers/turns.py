@@ -89,8 +89,8 @@ def _start(
     request = StreamRequest(
         owner=context.owner,
         kind="turn",
-        source=lambda: LettaSource(
-            context, conversation, sent, _attempt(context, key, conversation), max_cost=max_cost
+        source=lambda earlier: LettaSource(
+            context, conversation, sent, _attempt(earlier, key, conversation), max_cost=max_cost
         ),
         on_disconnect=on_disconnect,
         key=key,
@@ -110,8 +110,7 @@ def _otid(context: RequestContext, key: str, input_print: str) -> str:
     return str(uuid.uuid5(_OTID_NAMESPACE, f"{context.principal.user_id}\n{key}\n{input_print}"))
 
 
-def _attempt(context: RequestContext, key: str, conversation: ConversationRef) -> Attempt | None:
-    stream = context.resources.streams.earlier(context.owner, key)
+def _attempt(stream: Stream | None, key: str, conversation: ConversationRef) -> Attempt | None:
     if stream is None:
         return None
     settled = settled_at(None) if stream.settled_at is None else stream.settled_at
@@ -165,8 +164,9 @@ async def events(
         if replayed is None:
             replayed = streams.is_replay(stream, context)
         context.reset_loaders()  # each event has its own loaders
-        async for event in streams.events(stream, after, context.leave, replayed=replayed):
-            yield event
+        with context.leave.reading(lambda: streams.is_resumable_elsewhere(stream)):
+            async for event in streams.events(stream, after, context.leave, replayed=replayed):
+                yield event
 
 
 async def wait_started(context: RequestContext, stream: Stream) -> Started:

@@ -46,7 +46,7 @@ async def rate_limits(user: Parent[Principal], info: Info) -> list[RateLimitReco
     return await info.context.resources.limits.of(user.user_id)
 
 
-def streams(user: Parent[Principal], info: Info, active: bool | None = None) -> list[Stream]:
-    """Return the user's streams in this process, oldest first."""
-    streams = info.context.resources.streams.of(Owner(user.user_id))
+async def streams(user: Parent[Principal], info: Info, active: bool | None = None) -> list[Stream]:
+    """Return the user's streams, oldest first."""
+    streams = await info.context.resources.streams.of(Owner(user.user_id))
     return [stream for stream in streams if active is None or (stream.log.ended is None) is active]

@@ -88,7 +88,7 @@ async def resolve(context: RequestContext, node_id: str) -> object:
         case "model":
             return await models.model_by_name(context, node_id.removeprefix(MODEL))
         case "stream":
-            return context.resources.streams.get(node_id, context.owner)
+            return await context.resources.streams.get(node_id, context.owner)
         case "user" if node_id == f"{USER}{context.principal.user_id}":
             return context.principal
         case _:

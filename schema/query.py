@@ -60,8 +60,8 @@ async def _run(info: Info, id: Annotated[ID, strawberry.argument(description="Th
     return await info.context.access.run(id)
 
 
-def _stream(info: Info, id: Annotated[ID, strawberry.argument(description="The stream's id.")]) -> StreamRecord:
-    return info.context.resources.streams.get(id, info.context.owner)
+async def _stream(info: Info, id: Annotated[ID, strawberry.argument(description="The stream's id.")]) -> StreamRecord:
+    return await info.context.resources.streams.get(id, info.context.owner)
 
 
 async def _template(

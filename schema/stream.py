@@ -41,6 +41,16 @@ _MESSAGE_ID = "The id of the message that contains the text. Null in a completio
 _APPEND = "The next piece of a text. Append it to the pieces of earlier events with the same type and `messageId`."
 
 
+async def _text(stream: Parent[StreamRecord]) -> str:
+    await stream.log.filled()
+    return stream.text
+
+
+async def _last_cursor(stream: Parent[StreamRecord]) -> str:
+    await stream.log.filled()
+    return stream.last_cursor
+
+
 async def _user_message_edge(stream: Parent[StreamRecord]) -> Edge[MessageRecord] | None:
     message = await user_message(stream)
     return None if message is None else message_edge(message)
@@ -60,11 +70,12 @@ class Stream(Node):
         "The message that started the turn, as an edge. If `messages` does not contain the message, clients can add "
         "the edge. Null for a completion, or if the turn was not started through this gateway.",
     )
-    text: str = described(
+    text: str = derived(
+        _text,
         "The answer's text so far, up to the event with the cursor `lastCursor`. To continue, subscribe to `stream` "
-        "with `after: lastCursor`."
+        "with `after: lastCursor`.",
     )
-    last_cursor: str = described("The cursor of the last event that `text` includes.")
+    last_cursor: str = derived(_last_cursor, "The cursor of the last event that `text` includes.")
 
 
 @shows("Token counts and cost.", UsageRecord)
@@ -131,7 +142,7 @@ class StreamEvent:
 
 def _stream(delivery: Parent[events.Delivery[events.Started]], info: Info) -> StreamRecord:
     context = info.context
-    return context.resources.streams.get(delivery.stream_id, context.owner)
+    return context.resources.streams.held(delivery.stream_id, context.owner)
 
 
 async def _started_run_edge(delivery: Parent[events.Delivery[events.Started]], info: Info) -> Edge[OwnedRun] | None:

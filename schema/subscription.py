@@ -36,8 +36,8 @@ class Subscription:
     ) -> AsyncGenerator[StreamEvent, None]:
         """Attach to a stream."""
         streams = info.context.resources.streams
-        stream = streams.get(id, info.context.owner)
-        replayed = stream.restarted or stream.was_read
+        stream = await streams.get(id, info.context.owner)
+        replayed, after = stream.restarted or stream.was_read, info.context.resumed_after or after
         return turns.events(info.context, streams.attached(stream), after, replayed=replayed)  # type: ignore[return-value]
 
     @strawberry.subscription(
@@ -96,4 +96,4 @@ class Subscription:
     ) -> AsyncGenerator[StreamEvent, None]:
         """Follow the turns of a conversation."""
         conversation = await info.context.access.conversation(id)
-        return follow(info.context, ref_of(conversation), after)  # type: ignore[return-value]
+        return follow(info.context, ref_of(conversation), info.context.resumed_after or after)  # type: ignore[return-value]

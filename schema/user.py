@@ -90,7 +90,7 @@ class User(Node):
     )
     streams: list[Annotated[Stream, strawberry.lazy("schema.stream")]] = derived(
         users.streams,
-        "The user's streams in this gateway process, oldest first.",
+        "The user's streams, oldest first. Without Redis, only the streams of this gateway process.",
         arguments={
             "active": "`true` returns only running streams, and `false` returns only streams that have ended. "
             "Null returns all streams."

@@ -13,6 +13,7 @@ from app.garbage import settle
 from tests.support.capabilities import CAPABILITIES, Capabilities
 
 if TYPE_CHECKING:  # xdist's controller, which runs no test, loads this file too
+    from tests.support.redis_server import RedisServer
     from tests.support.stack import Stack
 
 settings.register_profile("agentgraph", deadline=None)  # a busy machine makes any test slow
@@ -57,6 +58,21 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         environment.setenv("XDG_DATA_HOME", str(tmp_path_factory.getbasetemp() / "data"))
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
         yield
+
+
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[RedisServer]:
+    """A Redis server for all tests of this worker process. Only ``url`` may be used, which returns a fresh database."""
+    from tests.support.redis_server import redis_server
+
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(shared_redis: RedisServer) -> str:
+    """The URL of an empty Redis database."""
+    return shared_redis.url()
 
 
 @pytest.fixture

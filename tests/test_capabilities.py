@@ -26,6 +26,7 @@ def test_skipped_tests_are_listed_and_can_fail_the_run(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, require: str, status: int
 ) -> None:
     monkeypatch.setenv("REQUIRE_ALL", require)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # the other plugins take half a second to import
     pytester.makeconftest(PLUGIN)
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")

@@ -25,7 +25,8 @@ def passes(*command: str, folder: Path) -> str:
 def test_the_examples_compile_strictly_with_their_generated_types() -> None:
     """One test, since it writes the generated types anew and reads them."""
     for example in EXAMPLES:
-        passes("npm", "run", "--silent", "check", folder=example)
+        passes("node", "codegen.mjs", folder=example)
+        passes("node_modules/.bin/tsc", "--noEmit", folder=example)
         settings = passes("node_modules/.bin/tsc", "--showConfig", folder=example)
         assert [name for name in STRICT if f'"{name}": true' not in settings] == []
         types = (example / "src" / "gql" / "graphql.ts").read_text()

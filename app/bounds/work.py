@@ -6,11 +6,12 @@ from clients.calls import AnswerSize, UpstreamLimits
 from clients.codes import ErrorCode, Reason
 from clients.decode import MAX_PAGE_RECORDS, MAX_RECORDS
 from clients.sse import MAX_EVENT_BYTES, MAX_EVENT_PARTS
+from clients.state.log_backend import LogLimits
 from clients.transport import MAX_HEADER_BYTES, MAX_HEADERS
 from clients.wire import MAX_REFUSAL_BYTES
 from resolvers import idempotency
 from resolvers.recent_ids import CREATED_KEPT_FOR, MAX_ALL_CREATED, MAX_CREATED
-from resolvers.streams.limits import OWNERS, StreamLimits
+from resolvers.streams.limits import OWNERS, READERS_PER_STREAM, StreamLimits
 from resolvers.streams.merging import MAX_FRAME_BYTES
 from resolvers.watch import MAX_FOLLOWS
 
@@ -27,7 +28,7 @@ STREAMS = (
         "streams",
         "one user's running streams; the user's agents can run the same number of streams through the proxy",
         refused(ErrorCode.RATE_LIMITED, Reason.STREAMS),
-        str(_STREAMS.max_streams_per_user),
+        setting="max_streams_per_user",
     ),
     Bound(
         "follows",
@@ -43,7 +44,7 @@ STREAMS = (
     ),
     *shared(
         "one event of a stream from LiteLLM or Letta",
-        f"the stream ends with {refused(ErrorCode.UPSTREAM_ERROR, Reason.DECODE)}",
+        f"the stream ends with {refused(ErrorCode.UPSTREAM_ERROR, Reason.TOO_LARGE)}",
         stream_event=size(MAX_EVENT_BYTES),
         stream_event_parts=f"{MAX_EVENT_PARTS:,} lines; {MAX_EVENT_PARTS:,} JSON objects",
     ),
@@ -57,7 +58,7 @@ STREAMS = (
         "readers",
         "streams that one user reads at a time",
         refused(ErrorCode.RATE_LIMITED, Reason.READERS),
-        str(_STREAMS.max_readers_per_user),
+        f"{READERS_PER_STREAM} times `MAX_STREAMS_PER_USER`",
     ),
     Bound(
         "reader-waiting",
@@ -83,6 +84,12 @@ STREAMS = (
         "the memory of one user's streams, including the requests of running streams",
         f"{_EVICTS}{refused(ErrorCode.RATE_LIMITED, Reason.STREAM_MEMORY)}",
         f"1/{OWNERS} of `STREAM_MEMORY_BYTES`",
+    ),
+    Bound(
+        "streams-kept",
+        "with Redis, one user's streams that run or can be replayed",
+        f"{_EVICTS}{refused(ErrorCode.RATE_LIMITED, Reason.STREAM_MEMORY)}",
+        f"{LogLimits().max_listed:,}",
     ),
     Bound(
         "answers-kept",

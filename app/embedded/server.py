@@ -213,7 +213,7 @@ class EmbeddedPlatform:
         litellm = EmbeddedLiteLLM(self.state, words_per_second=options.words_per_second)
         self._apps: dict[str, ASGIApp] = {"ams": self.ams.app(), "letta": self._letta.app(), "litellm": litellm.app()}
         self._page_path = f"/_embedded/{_key()}/"
-        self._server = LoopbackServer(self._app(), options.port)
+        self._server: LoopbackServer | None = None
         self.urls: dict[str, str] = {}
         self.page_url = ""
         self._adopting: list[asyncio.Task[None]] = []
@@ -250,14 +250,15 @@ class EmbeddedPlatform:
 
     async def start(self) -> None:
         """Start the server. If Letta is a separate server, give each user the agents with the user's tag."""
-        await self._server.start()
-        self.urls = {name: f"{self._server.url}/{name}" for name in self.options.services}
-        self.page_url = f"{self._server.url}{self._page_path}"
+        self._server = server = LoopbackServer(self._app(), self.options.port)
+        await server.start()
+        self.urls = {name: f"{server.url}/{name}" for name in self.options.services}
+        self.page_url = f"{server.url}{self._page_path}"
         if self.options.letta_url is not None:
             self.reach_letta(self.options.letta_url, self.options.letta_api_key or "")
             await self._adopt()
         else:
-            self.reach_letta(f"{self._server.url}/letta", self.options.letta_key)
+            self.reach_letta(f"{server.url}/letta", self.options.letta_key)
         await self.ams.agents.start()
 
     async def _adopt(self) -> None:
@@ -284,7 +285,8 @@ class EmbeddedPlatform:
     async def stop(self) -> None:
         """Stop everything, and close the store."""
         await self.stop_runs()
-        await self._server.stop()
+        if self._server is not None:
+            await self._server.stop()
         self.state.store.close()
 
     async def stop_runs(self) -> None:

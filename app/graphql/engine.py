@@ -25,6 +25,7 @@ from app.telemetry import Telemetry
 from clients.codes import Reason
 from clients.errors import GatewayError, QueryTooComplex
 from resolvers.context import RequestContext
+from resolvers.streams.events import Detached
 from schema.costs import costs_of
 
 RawVariables: TypeAlias = dict[str, Any] | None
@@ -121,6 +122,8 @@ class Engine:
                         data = plain.data(event) if started.reported is None else None
                         result = await self._result_of(started, event, context) if data is None else Executed(data)
                         failed = bool(result.errors)
+                        if isinstance(result, Executed):
+                            result.cursor, result.is_detached = event.cursor, type(event.event) is Detached
                         yield result
                         del event, data, result  # an event must not stay in memory until the next one
             except Exception as error:  # noqa: BLE001 - the client receives an error, whatever the exception

@@ -23,15 +23,17 @@ from app.asgi import (
     unless_disconnected,
     write,
 )
+from app.departure import Departure
 from app.gateway import Gateway
 from app.graphql.csrf import check_preflighted
 from app.graphql.documents import Operation
 from app.graphql.errors import RequestError, request_error
-from app.graphql.media import EVENT_STREAM, FRAMINGS, MULTIPART, PLAIN_JSON, RESPONSE_JSON, WHOLE, accepted
+from app.graphql.framing import FRAMINGS
+from app.graphql.media import EVENT_STREAM, MULTIPART, PLAIN_JSON, RESPONSE_JSON, WHOLE, accepted
 from app.graphql.nul import MESSAGE, nul_in_variables
 from app.graphql.refusals import refuse
 from app.graphql.results import Refused
-from app.graphql.streamed import relay
+from app.graphql.streamed import ResponseForm, relay
 from app.identity import identity_of, sender_of
 from app.limits import CountedSend
 from app.signin.errors import token_missing
@@ -48,6 +50,9 @@ MAX_QUERY_FIELDS = 100
 
 COST_HEADER = b"graphql-cost"
 """The name of the request header that asks for ``extensions.cost``. Its value is ``report``, as in Hot Chocolate."""
+
+LAST_EVENT_ID = b"last-event-id"
+"""The name of the request header with the cursor after which a client resumes an event stream (HTML, 9.2.4)."""
 
 _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 
@@ -106,13 +111,21 @@ class GraphQLHttp:
                 await write(send, b"", more=False)
                 return
             slot.lengthen()
+            form = ResponseForm(
+                framing=framing,
+                heartbeat=self._gateway.heartbeat,
+                subscribes=operation.kind is OperationType.SUBSCRIPTION,
+                reconnects=scope["method"] == "GET",
+                resumed_after=header(scope, LAST_EVENT_ID) if media == EVENT_STREAM else None,
+            )
+            context.resumed_after = form.resumed_after
             results = engine.results(operation, request.variables, context, report_cost=report)
             del request, context  # a subscription may run for hours
             drain = self._gateway.drain
-            with drain.stream(), drain.leaving(leave), self._signed_in(principal, leave):
-                await unless_disconnected(receive, relay(send, results, framing, self._gateway.heartbeat, leave))
+            with drain.stream(), Departure(drain, leave), self._signed_in(principal, leave):
+                await unless_disconnected(receive, relay(send, results, form, leave))
             return
-        with self._gateway.drain.leaving(leave):
+        with Departure(self._gateway.drain, leave):
             result = await unless_disconnected(
                 receive, engine.execute(operation, request.variables, context, report_cost=report)
             )

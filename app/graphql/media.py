@@ -1,13 +1,8 @@
-"""Chooses a response's media type, and encodes several results in one body."""
+"""Chooses a response's media type."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Protocol
-
-import orjson
-
-from app.graphql.results import Result
 
 RESPONSE_JSON = "application/graphql-response+json"
 PLAIN_JSON = "application/json"
@@ -87,63 +82,3 @@ def _is_subscription_spec(parameters: dict[str, str]) -> bool:
     """
     incremental = {"deferspec", "incrementalspec"} & parameters.keys()
     return not incremental and parameters.get("subscriptionspec", "1.0") == "1.0"
-
-
-class Framing(Protocol):
-    """A format for several results in one response body."""
-
-    content_type: str
-    begin: bytes
-    heartbeat: bytes
-    end: bytes
-
-    def result(self, result: Result) -> bytes:
-        """Encode one result."""
-
-    def last(self, reason: str | None) -> bytes:
-        """Encode the end of a response body. Some formats include ``reason``."""
-
-
-class ServerSentEvents:
-    """Encodes results in the distinct connections mode of GraphQL over Server-Sent Events.
-
-    Lines end with LF, which every client accepts.
-    """
-
-    content_type = f"{EVENT_STREAM}; charset=utf-8"
-    begin = b""
-    heartbeat = b":\n\n"
-    end = b"event: complete\ndata:\n\n"
-
-    def result(self, result: Result) -> bytes:
-        """Encode a result as a ``next`` event."""
-        return b"event: next\ndata: " + orjson.dumps(result.body()) + b"\n\n"
-
-    def last(self, reason: str | None) -> bytes:
-        """Encode a ``complete`` event. If ``reason`` is not ``None``, a comment before the event contains it."""
-        return self.end if reason is None else f": {reason}\n".encode() + self.end
-
-
-class MultipartSubscription:
-    """Encodes results in version 1.0 of Apollo's multipart protocol for subscriptions over HTTP.
-
-    Each part is sent with its closing boundary, because clients wait for the boundary.
-    """
-
-    content_type = f'{MULTIPART}; boundary="graphql"; subscriptionSpec="1.0"'
-    begin = b"\r\n--graphql"
-    heartbeat = b"\r\nContent-Type: application/json\r\n\r\n{}\r\n--graphql"
-    end = b"--\r\n"
-
-    def result(self, result: Result) -> bytes:
-        """Encode a result as one part of the multipart body."""
-        body = orjson.dumps({"payload": result.body()})
-        return b"\r\nContent-Type: application/json\r\n\r\n" + body + b"\r\n--graphql"
-
-    def last(self, reason: str | None) -> bytes:  # noqa: ARG002 - the framing cannot carry a reason
-        """Return the bytes that close the multipart body."""
-        return self.end
-
-
-FRAMINGS: dict[str, Framing] = {EVENT_STREAM: ServerSentEvents(), MULTIPART: MultipartSubscription()}
-"""The formats for several results in one body, by media type."""

@@ -7,7 +7,8 @@ from starlette.types import Scope, Send
 
 from app.asgi import begin, refusal_headers, respond, write
 from app.graphql.errors import RequestError
-from app.graphql.media import FRAMINGS, PLAIN_JSON, WHOLE
+from app.graphql.framing import FRAMINGS
+from app.graphql.media import PLAIN_JSON, WHOLE
 from app.graphql.results import Refused
 from clients.errors import GatewayError
 
@@ -26,7 +27,7 @@ async def refuse(scope: Scope, send: Send, accepts: list[str], error: GatewayErr
     framing = FRAMINGS.get(accepts[0]) if accepts else None
     if framing is not None and status != _METHOD_NOT_ALLOWED:
         await begin(send, framing.content_type, headers)
-        await write(send, framing.begin + framing.result(result) + framing.end, more=False)
+        await write(send, framing.begin(subscribes=False) + framing.result(result) + framing.end(), more=False)
         return
     media = next((media for media in accepts if media in WHOLE), PLAIN_JSON)
     if media == PLAIN_JSON and isinstance(error, RequestError) and error.well_formed:

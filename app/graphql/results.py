@@ -14,11 +14,18 @@ Error: TypeAlias = dict[str, Any]
 
 @dataclass(slots=True)
 class Executed:
-    """The result of an operation that was executed. The response contains ``data`` even if ``data`` is null."""
+    """The result of an operation that was executed. The response contains ``data`` even if ``data`` is null.
+
+    Attributes:
+        cursor: the cursor of the event, if the operation is a subscription.
+        is_detached: whether the gateway has detached the reader with this event. The stream continues.
+    """
 
     data: dict[str, Any] | None
     errors: list[Error] | None = None
     extensions: dict[str, Any] | None = None
+    cursor: str | None = None
+    is_detached: bool = False
 
     def body(self) -> dict[str, Any]:
         """Return the response as a JSON-serializable dict."""

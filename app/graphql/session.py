@@ -18,6 +18,7 @@ from graphql import OperationType
 from starlette.types import Receive, Scope, Send
 
 from app.asgi import Disconnected, header, traceparent_of
+from app.departure import Departure
 from app.drain import Stage, interruption, refusal
 from app.gateway import Gateway
 from app.graphql.errors import INTERNAL_MESSAGE, RequestError
@@ -82,11 +83,8 @@ class Session:
         """Serve the socket until the socket closes, and then cancel every operation."""
         reader = asyncio.create_task(self._read())
         reader.add_done_callback(self._reader_ended)
-        drain = self._gateway.drain
         try:
-            with drain.leaving(self._leave), drain.watched(self._draining):
-                if not drain.is_open:
-                    self._draining(drain.stage)
+            with Departure(self._gateway.drain, self._leave, partial(len, self._operations), self._detached):
                 closed = await self._over
             if closed is not None:
                 await self._close(closed)
@@ -124,7 +122,7 @@ class Session:
                 Closed(Close.INIT_TIMEOUT, "Closed before connection_init, because too many connections wait. Retry.")
             )
 
-    def _draining(self, stage: Stage) -> None:
+    def _detached(self, stage: Stage) -> None:
         """If the process is stopping, close the socket after its last operation or at the end of the grace period."""
         if stage is Stage.CUTTING or not self._operations:
             self._go_away()
@@ -277,6 +275,7 @@ class Session:
             task.exception()  # asyncio logs an unretrieved exception, such as a disconnect during a refusal
         if self._operations.get(operation_id) is task:
             del self._operations[operation_id]
+        self._leave.changed()
         if self._operations:
             return
         if self._expired:

@@ -74,7 +74,8 @@ class RestEndpoint:
         context = self._opened(scope)
         kinds = counts_of(scope["path"], scope["method"])
         rows = (row for row, _ in rows_at(scope["path"]) if row.method == scope["method"])
-        if any(is_repeated(context, scope, row) for row in rows):
+        repeats = [await is_repeated(context, scope, row) for row in rows]
+        if any(repeats):
             kinds = tuple(kind for kind in kinds if kind is not LimitKind.LLM)
         await send.count(self._gateway.resources.limits, context.principal.user_id, *kinds)
         if context.origin is Origin.LETTA and not (await context.access.profile()).profile_exists:

@@ -39,12 +39,12 @@ def key_of(scope: Scope, row: Row) -> str | None:
         ) from error
 
 
-def is_repeated(context: RequestContext, scope: Scope, row: Row) -> bool:
+async def is_repeated(context: RequestContext, scope: Scope, row: Row) -> bool:
     """Return whether a request's idempotency key already belongs to a stream or answer."""
     key = None
     with suppress(BadUserInput):
         key = key_of(scope, row)
-    return key is not None and (_is_streamed(context, key) or _is_whole(context, key))
+    return key is not None and (await _is_streamed(context, key) or await _is_whole(context, key))
 
 
 async def counted_start(context: RequestContext, key: str | None, *, counted: bool) -> bool:
@@ -54,7 +54,7 @@ async def counted_start(context: RequestContext, key: str | None, *, counted: bo
 
     Return whether the request is counted. Raise RateLimited if the limit is exceeded.
     """
-    if counted or key is None or _is_streamed(context, key) or _is_whole(context, key):
+    if counted or key is None or await _is_streamed(context, key) or await _is_whole(context, key):
         return counted
     await context.resources.limits.count(context.principal.user_id, LimitKind.LLM)
     return True
@@ -85,7 +85,7 @@ async def keyed_answer(
         Conflict: the key was used with different input, or its request's outcome is unknown.
     """
     counted = await counted_start(context, key, counted=counted)
-    if _is_streamed(context, key):
+    if await _is_streamed(context, key):
         raise _reused()
     user_id, resources, began = context.principal.user_id, context.resources, False
 
@@ -95,25 +95,25 @@ async def keyed_answer(
         return await act()
 
     answer = await resources.keys.done(
-        user_id, key, digest, begin, lambda answer: OVERHEAD_BYTES + len(answer.raw), on_unknown=on_unknown
+        user_id, key, digest, begin, ModelAnswer, lambda answer: OVERHEAD_BYTES + len(answer.raw), on_unknown=on_unknown
     )
     if counted and not began:
         await resources.limits.give_back(user_id, LimitKind.LLM)
     return answer
 
 
-def check_stream(context: RequestContext, key: str | None) -> None:
+async def check_stream(context: RequestContext, key: str | None) -> None:
     """Raise Conflict if an earlier request used the key for a non-streamed answer. The reason is ``KEY_REUSED``."""
-    if key is not None and _is_whole(context, key):
+    if key is not None and await _is_whole(context, key):
         raise _reused()
 
 
-def _is_streamed(context: RequestContext, key: str) -> bool:
-    return context.resources.streams.attaches(context.owner, key, restarts=True)
+async def _is_streamed(context: RequestContext, key: str) -> bool:
+    return await context.resources.streams.attaches(context.owner, key, restarts=True)
 
 
-def _is_whole(context: RequestContext, key: str) -> bool:
-    return context.resources.keys.knows(context.principal.user_id, key)
+async def _is_whole(context: RequestContext, key: str) -> bool:
+    return await context.resources.keys.knows(context.principal.user_id, key)
 
 
 def _reused() -> Conflict:

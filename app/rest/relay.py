@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.asgi import begin, header, parse_object, respond, unless_disconnected, write
 from app.audit import Act, Event, Trail
+from app.departure import Departure
 from app.drain import stream_cut
 from app.gateway import Gateway
 from app.heartbeat import HeartbeatWriter
@@ -28,11 +29,11 @@ from clients.errors import BadUserInput, NotFound
 from clients.litellm import ModelAnswer
 from clients.origin import Origin
 from resolvers import starts
-from resolvers.completing import MAY_BE_PAID, REQUEST_COPIES, naming, payable
+from resolvers.completing import REQUEST_COPIES, naming, payable
 from resolvers.context import RequestContext
 from resolvers.idempotency import fingerprint
 from resolvers.outcome_unknown import OutcomeUnknown
-from resolvers.sources.completions import CompletionSource, headers_for_user
+from resolvers.sources.completions import MAY_BE_PAID, CompletionSource, headers_for_user
 from resolvers.streams.events import Entry, OnDisconnect
 from resolvers.streams.log import Leave, StreamLog
 from resolvers.streams.merging import MAX_FRAME_BYTES
@@ -135,11 +136,11 @@ class Relay:
 
         async def relay() -> None:
             self._counted = await counted_start(self._context, key, counted=self._counted)
-            check_stream(self._context, key)
+            await check_stream(self._context, key)
             stream_request = StreamRequest(
                 owner=self._context.owner,
                 kind="proxied" if by_letta else "completion",
-                source=lambda: source,
+                source=lambda _: source,
                 on_disconnect=OnDisconnect.CONTINUE if continues else OnDisconnect.CANCEL,
                 key=key,
                 fingerprint=digest,
@@ -162,7 +163,7 @@ class Relay:
                 await _copy(send, stream.log, self._gateway.heartbeat, leave)
 
         signed_in = WhileSignedIn(self._context.principal, leave, self._context.resources)
-        with drain.stream(), drain.leaving(leave), signed_in:
+        with drain.stream(), Departure(drain, leave), signed_in:
             await unless_disconnected(receive, relay())
 
 

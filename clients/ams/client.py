@@ -90,7 +90,7 @@ class Ams(ServiceClient):
     async def profile(self, scope: CallScope, user_id: str) -> Profile:
         """Read a user's profile and agents. If AMS does not know the user, ``profile_exists`` is false."""
         call = _of_user(user_id, Call("me", "/me", refused=refusals.of_profile))
-        return decode_profile((await self.upstream.request(scope, call)).body, user_id)
+        return await self.parsed(scope, call, lambda body: decode_profile(body, user_id))
 
     async def agent_facts(self, scope: CallScope, user_id: str, ids: list[OwnedAgentId]) -> list[AgentFacts | None]:
         """Read the agents that have the given ids. The list contains ``None`` for an agent that AMS does not know."""

@@ -93,10 +93,8 @@ class ConversationCalls(ServiceClient):
         """
         order = "desc" if newest_first else "asc"
         params = query_params(**conversation.agent_parameter, limit=limit, order=order, before=before, after=after)
-        answer = await self.upstream.request(
-            scope, Call("messages", conversation.messages_path, params=params, subject=conversation)
-        )
-        return decode_page(answer.body, conversation, newest_first=newest_first)
+        call = Call("messages", conversation.messages_path, params=params, subject=conversation)
+        return await self.parsed(scope, call, lambda body: decode_page(body, conversation, newest_first=newest_first))
 
 
 def _literal(text: str) -> str:

@@ -5,7 +5,7 @@ After a failed model call, ``event: error`` follows ``stop_reason``. The stream 
 ``stop_reason``.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,9 +26,13 @@ class Ping(msgspec.Struct, frozen=True):
 
 
 class MessageFrame(msgspec.Struct, frozen=True):
-    """A frame that contains a message. In token mode, the frame contains a piece of a message."""
+    """A frame that contains a message. In token mode, the frame contains a piece of a message.
+
+    ``seq_id`` is the frame's number in a background run. Letta can replay the run's frames after this number.
+    """
 
     message: MessageRecord
+    seq_id: int | None = None
 
 
 class StopReason(msgspec.Struct, frozen=True):
@@ -59,6 +63,13 @@ class Done(msgspec.Struct, frozen=True):
 
 
 Frame = Ping | MessageFrame | StopReason | Usage | ErrorFrame | Done
+
+
+class NumberedFrame(NamedTuple):
+    """A frame with its ``seq_id``, or with ``None`` if the frame has no number."""
+
+    seq_id: int | None
+    frame: Frame
 
 
 class _Head(msgspec.Struct):
@@ -95,24 +106,18 @@ _HEAD = msgspec.json.Decoder(_Head)
 _WIRE = msgspec.json.Decoder(_Wire)
 
 
-def seq_id_of(event: SseEvent) -> int | None:
-    """Return the ``seq_id`` of a frame.
-
-    Returns ``None`` if the frame has no ``seq_id``. Raises UpstreamError (``DECODE``).
-    """
-    if event.data == b"[DONE]":
-        return None
-    return _count(decode(Service.LETTA, _HEAD, event.data).seq_id)
-
-
-def decode_frame(event: SseEvent, conversation: ConversationRef) -> Frame:
+def decode_frame(event: SseEvent, conversation: ConversationRef) -> NumberedFrame:
     """Decode an SSE event from Letta. Raises UpstreamError (``DECODE``) if the event is not a frame."""
     if event.data == b"[DONE]":
-        return Done()
-    kind = decode(Service.LETTA, _HEAD, event.data).message_type
-    if kind not in _OURS:
-        return MessageFrame(decode_message(event.data, conversation))
-    wire = decode(Service.LETTA, _WIRE, event.data)
+        return NumberedFrame(None, Done())
+    head = decode(Service.LETTA, _HEAD, event.data)
+    seq_id = _count(head.seq_id)
+    if head.message_type not in _OURS:
+        return NumberedFrame(seq_id, MessageFrame(decode_message(event.data, conversation), seq_id))
+    return NumberedFrame(seq_id, _decoded(head.message_type, decode(Service.LETTA, _WIRE, event.data)))
+
+
+def _decoded(kind: str, wire: _Wire) -> Frame:
     match kind:
         case "ping":
             return Ping(_run_id(wire.run_id))

@@ -237,7 +237,7 @@ class _Alert(msgspec.Struct):
     message: str = ""
 
 
-_CLASSES: dict[str, type[MessageRecord]] = {
+CLASSES: dict[str, type[MessageRecord]] = {
     "user_message": UserMessage,
     "assistant_message": AssistantMessage,
     "system_message": SystemMessage,
@@ -251,6 +251,7 @@ _CLASSES: dict[str, type[MessageRecord]] = {
     "event": EventMessage,
     "summary_message": EventMessage,
 }
+"""The class of each type of message."""
 _ANY_OF = ("id", "message_type")
 """Every message has at least one of these fields."""
 _RAWS = msgspec.json.Decoder(Page[msgspec.Raw])
@@ -258,7 +259,7 @@ _HEAD = msgspec.json.Decoder(_Head)
 _ALERT = msgspec.json.Decoder(_Alert)
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 _COMMON = [field for field in fields(MessageRecord) if field.name not in {"read_in", "ordinal", "group_size"}]
-_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(cls) for kind, cls in _CLASSES.items()}
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(cls) for kind, cls in CLASSES.items()}
 
 
 def decode_message(raw: bytes, conversation: ConversationRef) -> MessageRecord:

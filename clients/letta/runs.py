@@ -56,10 +56,8 @@ class RunCalls(ServiceClient):
     ) -> list[MessageRecord]:
         """Read the first ``RUN_START`` messages of a run, oldest first."""
         params = query_params(limit=RUN_START, order="asc")
-        answer = await self.upstream.request(
-            scope, Call("run.messages", f"/v1/runs/{run_id}/messages", params=params, subject=run_id)
-        )
-        return decode_page(answer.body, conversation, newest_first=False)
+        call = Call("run.messages", f"/v1/runs/{run_id}/messages", params=params, subject=run_id)
+        return await self.parsed(scope, call, lambda body: decode_page(body, conversation, newest_first=False))
 
     async def active_runs(self, scope: CallScope, agent_ids: list[OwnedAgentId]) -> list[RunRecord]:
         """Read the active runs of several agents, newest first.

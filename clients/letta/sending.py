@@ -51,11 +51,12 @@ class SentDecision(_Unshown, frozen=True, kw_only=True):
 class FollowedRun(_Unshown, frozen=True, kw_only=True):
     """A run that another program started. The gateway reads the run's stream.
 
-    If ``background`` is true, Letta can replay the run's stream.
+    If ``background`` is true, Letta can replay the run's stream. If ``is_over`` is true, the run has ended.
     """
 
     run_id: OwnedRunId
     background: bool
+    is_over: bool = False
     otid: str = ""
 
 

@@ -46,13 +46,11 @@ class LiteLLM(ServiceClient):
 
     async def models(self, scope: CallScope, key: str) -> list[ModelRecord]:
         """Read the models that the virtual key may call."""
-        answer = await self.upstream.request(scope, Call("models", "/model_group/info", headers=_bearer(key)))
-        return decode_models(answer.body)
+        return await self.parsed(scope, Call("models", "/model_group/info", headers=_bearer(key)), decode_models)
 
     async def model_details(self, scope: CallScope, key: str) -> dict[str, ModelDetails]:
         """Read the details of the models that the virtual key may call. The call is slow, since the answer is long."""
-        answer = await self.upstream.request(scope, Call("model.details", "/model/info", headers=_bearer(key)))
-        return decode_details(answer.body)
+        return await self.parsed(scope, Call("model.details", "/model/info", headers=_bearer(key)), decode_details)
 
     async def key_info(self, scope: CallScope, key: str) -> KeyInfo:
         """Read the virtual key's spend and limits."""

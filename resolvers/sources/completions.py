@@ -5,13 +5,14 @@ from decimal import Decimal
 
 import msgspec
 
-from clients.errors import GatewayError, Service
+from clients.errors import GatewayError, Service, UpstreamFailure
 from clients.litellm import CompletionStream, Done, Piece, Unreadable
 from clients.outcome import is_unconfirmed
 from clients.usage import Usage
 from resolvers.context import RequestContext
 from resolvers.sources.billing import bill
 from resolvers.sources.cost_bounds import CostBound, cost_bound
+from resolvers.sources.recipes import COMPLETION
 from resolvers.starts import Reserved, reserve
 from resolvers.streams.events import (
     Ended,
@@ -27,6 +28,8 @@ from resolvers.streams.events import (
 from resolvers.streams.log import StreamLog
 from resolvers.streams.timeouts import StreamTimeouts
 from resolvers.tokens import Need, Tally, used_tokens
+
+MAY_BE_PAID = "The completion may have been executed and charged. To execute the completion again, use a new key."
 
 _KEY_SPEND = "x-litellm-key-spend"
 
@@ -56,6 +59,7 @@ class CompletionSource:
         "_tally",
         "_wants_usage",
         "headers",
+        "mark",
         "run_id",
         "usage",
     )
@@ -79,9 +83,14 @@ class CompletionSource:
         self._tally: Tally | None = None
         self._is_charged = False
         self._reservation: Reserved | None = None
+        self.mark = 0
         self.run_id: str | None = None
         self.usage: Usage | None = None
         self.headers: dict[str, str] = {}
+
+    def recipe(self) -> bytes:
+        """Return the data with which another process ends the stream, if this process stops."""
+        return COMPLETION
 
     async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
         """Request the completion. For each chunk, yield events and the chunk's bytes."""
@@ -90,11 +99,11 @@ class CompletionSource:
         bound = await self._bound()
         tally = self._tally = None if bound is None and self._reservation is None else Tally()
         timeouts, within = StreamTimeouts(resources.timeouts, Service.LITELLM), resources.timeouts.first_token
-        async with self._opening(within) as stream:
-            self.headers = headers_for_user(self._context, self._key, stream.headers)
-            self._is_charged = True
-            yield Started(), b""
-            try:
+        try:
+            async with self._opening(within) as stream:
+                self.headers = headers_for_user(self._context, self._key, stream.headers)
+                self._is_charged = True
+                yield Started(), b""
                 async for piece in timeouts.timed(stream, is_token=lambda _: True):
                     self.usage = stream.usage
                     match piece:
@@ -113,16 +122,20 @@ class CompletionSource:
                                 raw = b""
                             if bound is not None and tally is not None:
                                 bound.check(tally.tokens)
-            except GatewayError as error:
-                # LiteLLM does not charge for an answer that the model breaks off
-                self._is_charged = error.service is not Service.LITELLM or is_unconfirmed(error)
+        except GatewayError as error:
+            if not self._is_charged:
                 raise
+            # LiteLLM does not charge for an answer that the model breaks off
+            self._is_charged = error.service is not Service.LITELLM or is_unconfirmed(error)
+            if isinstance(error, UpstreamFailure) and error.unconfirmed:
+                raise _broken_off(error) from error
+            raise
 
     async def settle(self, log: StreamLog) -> None:
         """Set the usage of an answer that the gateway has cut off, and correct the reservation."""
         body, self._body = self._body, b""
         try:
-            if self._is_charged and log.ended is None and self.usage is None:
+            if self._is_charged and not log.is_closed and self.usage is None:
                 self.usage = await bill(self._context, self._key, body, await log.joined_events())
         finally:
             if self._reservation is not None:
@@ -150,6 +163,14 @@ class CompletionSource:
         return self._context.resources.litellm.stream(
             self._context.model_scope(), self._key, self._body, opens_within=within, wants_usage=self._wants_usage
         )
+
+
+def _broken_off(error: UpstreamFailure) -> UpstreamFailure:
+    """Return the error for an answer that broke off. A retry with the same key only gets the error again."""
+    first = error.message.partition(". ")[0].removesuffix(".")
+    return type(error)(
+        f"{first}. {MAY_BE_PAID}", reason=error.reason, service=error.service, can_retry=False, unconfirmed=True
+    )
 
 
 def _completed(finish: str | None, usage: Usage | None) -> Ended:

@@ -13,13 +13,14 @@ from datetime import datetime, timedelta
 from clients.errors import GatewayError, NotFound
 from clients.letta.messages import MessageRecord
 from clients.letta.records import RunRecord
-from clients.letta.sending import FollowedRun, Sent
+from clients.letta.sending import FollowedRun
 from clients.outcome import outcome_unknown
 from clients.owned import ConversationRef, OwnedRunId, Position
 from clients.timestamps import in_utc
 from resolvers.context import RequestContext
 from resolvers.outcome_unknown import SETTLE_SECONDS
 from resolvers.owned import run_named_in
+from resolvers.sources.patience import patiently
 
 SEARCH_SECONDS = 0.5
 """The time between two searches for an earlier attempt, in seconds."""
@@ -42,11 +43,43 @@ class Attempt:
     settled_at: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostTurn:
+    """A turn that another process has begun to send and read, until the process stopped.
+
+    ``run_id`` is ``None`` if the process may not have sent the message. ``began`` is the time before the process sent
+    the message.
+    """
+
+    otid: str
+    run_id: OwnedRunId | None
+    began: datetime
+
+
+async def run_of_lost_turn(context: RequestContext, conversation: ConversationRef, turn: LostTurn) -> FollowedRun:
+    """Return the run of a lost turn. The message is never sent again. Raises Conflict (``OUTCOME_UNKNOWN``)."""
+    run_id, letta = turn.run_id, context.resources.letta
+    if run_id is not None:
+        run = await patiently(lambda: letta.run(context.renewed().scope, run_id))
+        return _followed(conversation, run, turn.otid)
+    settled_at = time.monotonic() + SETTLE_SECONDS
+    attempt = Attempt(key="", run_id=None, began=turn.began, settled_at=settled_at)
+    found = await run_of_attempt(context, conversation, turn.otid, attempt)
+    if found is None:
+        raise outcome_unknown(_NOT_FOUND)
+    return found
+
+
+def _followed(conversation: ConversationRef, run: RunRecord, otid: str) -> FollowedRun:
+    run_id = run_named_in(conversation, run.id)
+    return FollowedRun(run_id=run_id, background=run.background is True, is_over=run.over, otid=otid)
+
+
 async def run_of_attempt(
-    context: RequestContext, conversation: ConversationRef, sent: Sent, attempt: Attempt
+    context: RequestContext, conversation: ConversationRef, otid: str, attempt: Attempt
 ) -> FollowedRun | None:
     """Return the run that an earlier attempt started, if Letta has the run. Raises Conflict (``OUTCOME_UNKNOWN``)."""
-    search = _Search(context, conversation, sent, attempt)
+    search = _Search(context, conversation, otid, attempt)
     ends = time.monotonic() + max(context.resources.timeouts.first_token, 2 * SETTLE_SECONDS)
     try:
         while True:
@@ -54,9 +87,7 @@ async def run_of_attempt(
             busy = await search.is_busy()  # checked first: Letta stores a run's message before the run ends
             run = await search.run()
             if run is not None:
-                return FollowedRun(
-                    run_id=run_named_in(conversation, run.id), background=run.background is True, otid=sent.otid
-                )
+                return _followed(conversation, run, otid)
             if settled and not busy:
                 return None
             if time.monotonic() >= ends:
@@ -70,6 +101,10 @@ BUSY = (
     "The gateway does not know yet whether Letta has stored the message. Wait until the conversation's run has ended, "
     "then retry with the same key."
 )
+_NOT_FOUND = (
+    "The gateway process that sent the message has stopped, and Letta has not stored the message. Retry with the same "
+    "key: the gateway sends the message only if Letta does not have the message."
+)
 _AWAY = (
     "The gateway does not know whether Letta has stored the message. Retry with the same key: the gateway first "
     "searches for the message."
@@ -77,11 +112,11 @@ _AWAY = (
 
 
 class _Search:
-    def __init__(self, context: RequestContext, conversation: ConversationRef, sent: Sent, attempt: Attempt) -> None:
+    def __init__(self, context: RequestContext, conversation: ConversationRef, otid: str, attempt: Attempt) -> None:
         self._context = context
         self._letta = context.resources.letta
         self._conversation = conversation
-        self._sent = sent
+        self._otid = otid
         self._attempt = attempt
         self._since = attempt.began - CLOCK_SKEW
 
@@ -101,12 +136,15 @@ class _Search:
             raise outcome_unknown(_NO_RUN) from error
 
     async def is_busy(self) -> bool:
-        """Return whether an active run may be the message's run."""
+        """Return whether an active run may be the message's run.
+
+        The runs of other messages are excluded, as far as their streams are known.
+        """
         conversation_id, streams = self._conversation.conversation_id, self._context.resources.streams
         runs = await self._letta.runs(self._context.renewed().scope, [self._conversation.agent_id], limit=_RUNS)
         others = {
             stream.run_id
-            for stream in streams.of(self._context.owner)
+            for stream in await streams.found(self._context.owner)
             if stream.unknown and stream.key != self._attempt.key
         }
         return any(run.is_active and run.conversation_id == conversation_id and run.id not in others for run in runs)
@@ -119,7 +157,7 @@ class _Search:
                 self._context.renewed().scope, self._conversation, limit=_PAGE, newest_first=True, before=before
             )
             for message in page:
-                if message.otid == self._sent.otid:
+                if message.otid == self._otid:
                     return message
             dates = [in_utc(message.date) for message in page if message.date is not None]
             if len(page) < _PAGE or (dates and min(dates) < self._since):

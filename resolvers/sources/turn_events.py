@@ -40,6 +40,7 @@ def sent_message(started: Started | None) -> MessageRecord | None:
 
 async def user_message(stream: Stream) -> MessageRecord | None:
     """Return the user message that started a stream's turn. If Letta has stored the message, return Letta's copy."""
+    await stream.log.filled()
     sent = sent_message(stream.log.started)
     if sent is None:
         return None

@@ -5,42 +5,35 @@ stored messages have their final form and ids.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, suppress
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing, suppress
 from decimal import Decimal
 
 from clients.codes import Reason
-from clients.errors import (
-    BadUserInput,
-    BudgetExceeded,
-    Conflict,
-    GatewayError,
-    NotFound,
-    Service,
-    UpstreamError,
-    UpstreamTimeout,
-)
+from clients.errors import BudgetExceeded, Conflict, GatewayError, Service
 from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
-from clients.letta.ids import is_letta_id
 from clients.letta.messages import (
     ApprovalRequestMessage,
     AssistantMessage,
     MessageRecord,
     ReasoningMessage,
     ToolCallMessage,
+    UserMessage,
 )
-from clients.letta.records import RunRecord, RunStatus
 from clients.letta.sending import FollowedRun, Sent
 from clients.letta.stops import StopKind, stop_kind
-from clients.letta.turns import LettaTurn
 from clients.outcome import outcome_unknown
-from clients.owned import ConversationRef, OwnedRunId
+from clients.owned import ConversationRef, OwnedRunId, Position
 from clients.usage import Usage
 from resolvers.context import RequestContext
 from resolvers.messages import message_node_id
 from resolvers.owned import run_named_in
 from resolvers.sources.failures import failure_of
-from resolvers.sources.lookup import BUSY, Attempt, run_of_attempt
+from resolvers.sources.lookup import BUSY, Attempt, LostTurn, run_of_attempt, run_of_lost_turn
+from resolvers.sources.patience import patiently
+from resolvers.sources.positions import BEGINNING, ResumePoint
+from resolvers.sources.recipes import turn_recipe
+from resolvers.sources.run_frames import RunFrames, cut
 from resolvers.sources.turn_costs import TurnCost, ended_steps, turn_cost
 from resolvers.sources.turn_events import ApprovalRequested, MessageAdded, TurnStarted
 from resolvers.streams.events import (
@@ -57,13 +50,7 @@ from resolvers.streams.log import StreamLog
 from resolvers.streams.timeouts import StreamTimeouts
 
 READ_BACK = 50
-"""The number of newest messages that are searched for the turn's messages."""
-
-POLL_SECONDS = 1.0
-"""The time between two polls of a run, in seconds. Runs are polled if Letta does not replay the stream."""
-
-_STOP_OF = {RunStatus.COMPLETED: "end_turn", RunStatus.CANCELLED: "cancelled", RunStatus.FAILED: "error"}
-"""The stop reason for each final run status. The gateway uses these reasons if Letta sends none."""
+"""The number of newest messages that one call reads to find the turn's messages."""
 
 READ_BACK_SECONDS = 5.0
 
@@ -72,117 +59,65 @@ class LettaSource:
     """Reads one turn's events from Letta.
 
     If Letta stored the message from the attempt ``earlier``, the gateway does not send the message again.
-    If the turn's estimated cost exceeds ``max_cost`` US dollars, the source cancels the run.
+    If the turn's estimated cost exceeds ``max_cost`` US dollars, the source cancels the run. The source yields only the
+    events after ``point``.
     """
 
     def __init__(
         self,
         context: RequestContext,
         conversation: ConversationRef,
-        sent: Sent | FollowedRun,
+        sent: Sent | FollowedRun | LostTurn,
         earlier: Attempt | None = None,
         *,
         max_cost: Decimal | None = None,
+        point: ResumePoint = BEGINNING,
     ) -> None:
         self._context = context
         self._conversation = conversation
         self._sent = sent
         self._earlier = earlier
         self._max_cost = max_cost
+        self._point = point
         self._cost: TurnCost | None = None
-        self._followed = sent if isinstance(sent, FollowedRun) else None
-        self.run_id: str | None = self._followed.run_id if self._followed else None
+        self.mark = 0
+        self.run_id: str | None = sent.run_id if isinstance(sent, FollowedRun | LostTurn) else None
         self._step: str | None = None
         self._reading: asyncio.Task[list[MessageRecord]] | None = None
-        self._seen: set[str] = set()
+        self._seen = set(point.seen)
         self._stop: str | None = None
         self.usage: Usage | None = None
         self.headers: dict[str, str] = {}
 
+    def recipe(self) -> bytes:
+        """Return the data with which another process continues the turn."""
+        return turn_recipe(self._context, self._conversation, self._sent, self._earlier, self._max_cost)
+
     async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
         """Send the message or resume the run, and yield the turn's events."""
         async with AsyncExitStack() as stack:
-            if self._max_cost is not None:
-                self._cost = await turn_cost(self._context, self._conversation, self._max_cost)
-            if self._earlier is not None and not isinstance(self._sent, FollowedRun):
-                self._followed = await run_of_attempt(self._context, self._conversation, self._sent, self._earlier)
+            stack.callback(self._stop_reading)
+            followed = await self._found()
             timeouts = StreamTimeouts(self._context.resources.timeouts, Service.LETTA)
-            turn = await self._turn(stack)
-            if turn is not None:
-                events = self._events(timeouts.timed(turn.frames, is_token=_is_token), resumable=turn.background)
-            elif self._followed is not None:
-                events = self._events(self._polled(self._followed.run_id), resumable=False)
-            else:
-                return
-            await stack.enter_async_context(aclosing(events))
-            async for pair in events:
-                yield pair
-
-    async def settle(self, log: StreamLog) -> None:
-        """Do nothing, because Letta reports a turn's usage, and the gateway's proxy counts the turn's tokens."""
-
-    async def _turn(self, stack: AsyncExitStack) -> LettaTurn | None:
-        if self._followed is None:
-            try:
-                return await stack.enter_async_context(self._sending())
-            except Conflict as error:
-                if self._earlier is not None and error.reason == Reason.RUN_BUSY:
-                    raise outcome_unknown(BUSY, error) from error  # the earlier attempt may have arrived late
-                raise
-        self.run_id = self._followed.run_id
-        if not self._followed.background:
-            return None
-        letta, timeouts = self._context.resources.letta, self._context.resources.timeouts
-        turn = letta.resume(
-            self._context.model_scope(), self._conversation, self._followed.run_id, opens_within=timeouts.first_token
-        )
-        try:
-            return await stack.enter_async_context(turn)
-        except (BadUserInput, NotFound):
-            if isinstance(self._sent, FollowedRun):
-                raise
-            return None
-
-    def _sending(self) -> AbstractAsyncContextManager[LettaTurn]:
-        letta, timeouts, sent = self._context.resources.letta, self._context.resources.timeouts, self._sent
-        if isinstance(sent, FollowedRun):
-            raise TypeError("a run that is followed sends nothing")
-        return letta.send(self._context.model_scope(), self._conversation, sent, opens_within=timeouts.first_token)
-
-    async def _polled(self, run_id: OwnedRunId) -> AsyncIterator[Frame]:
-        """Poll a run until the run has ended, because Letta does not replay the run's stream."""
-        yield Ping(run_id)
-        try:
-            async with asyncio.timeout(self._context.resources.timeouts.llm_total):
-                run = await self._run(run_id)
-                while not run.over:
-                    await asyncio.sleep(POLL_SECONDS)
-                    run = await self._run(run_id)
-        except TimeoutError as error:
-            raise UpstreamTimeout(
-                "The turn did not end in time. Retry the request with the same idempotency key or stream key.",
-                reason=Reason.TOTAL,
-                service=Service.LETTA,
-            ) from error
-        yield StopReason(run.stop_reason or _STOP_OF[run.status])
-
-    async def _run(self, run_id: OwnedRunId) -> RunRecord:
-        return await self._context.resources.letta.run(self._context.renewed().scope, run_id)
-
-    async def _events(self, frames: AsyncIterator[Frame], *, resumable: bool) -> AsyncGenerator[tuple[Event, bytes]]:
-        started = False
-        failed: ErrorFrame | None = None
-        try:
-            async for frame in frames:
-                self.run_id = self.run_id or _run_id(frame)
-                if not started and (self.run_id is not None or not isinstance(frame, Ping)):
-                    started = True
-                    yield self._started(resumable=resumable), b""
+            run = await self._opened(followed, stack)
+            has_started, failed = self._point.has_started, None
+            if has_started:
+                self._reading = asyncio.create_task(self._stored())
+            frames = await stack.enter_async_context(aclosing(run.frames()))
+            timed = timeouts.timed(frames, is_token=run.is_token)
+            async for frame in await stack.enter_async_context(aclosing(timed)):
+                self.run_id = self.run_id or run.run_id
+                if not has_started and (self.run_id is not None or not isinstance(frame, Ping)):
+                    has_started = True
+                    yield await self._started(resumable=run.is_replayed), b""
                 if isinstance(frame, Done):
                     break
                 if isinstance(frame, ErrorFrame):
                     failed = frame
-                for event in [*self._from(frame), *self._read()]:
+                for event in self._from(frame):
+                    yield event, b""
+                self.mark = 0
+                for event in self._read():
                     yield event, b""
                 if self._stop == "cancelled":
                     break
@@ -190,19 +125,58 @@ class LettaSource:
                     for event in await self._cancelled(excess):
                         yield event, b""
                     return
-            if self._stop is None and failed is None:
-                raise UpstreamError(
-                    "The connection to Letta broke before the answer was complete. Retry the request with the same "
-                    "idempotency key or stream key.",
-                    reason=Reason.CUT,
-                    service=Service.LETTA,
-                )
-            for event in await self._read_last():
+            for event in await self._last(failed):
                 yield event, b""
-            yield self._ended(failed), b""
-        finally:
-            if self._reading is not None:
-                self._reading.cancel()
+
+    async def settle(self, log: StreamLog) -> None:
+        """Do nothing, because Letta reports a turn's usage, and the gateway's proxy counts the turn's tokens."""
+
+    async def _opened(self, followed: FollowedRun | None, stack: AsyncExitStack) -> RunFrames:
+        """Send the message, or attach to the run that has the message."""
+        # the cost is an estimate from all frames, so a bounded turn is read from its first frame
+        after = max(self._point.mark - 1, 0) if self._cost is None else 0
+        run = await stack.enter_async_context(RunFrames(self._context, self._conversation, after))
+        if followed is None:
+            await self._send(run)
+        elif isinstance(self._sent, LostTurn):
+            await patiently(lambda: run.attach(followed))
+        else:
+            await run.attach(followed)
+        return run
+
+    async def _found(self) -> FollowedRun | None:
+        """Find the run that has the message already, if there is one, and the prices for the bound on the cost."""
+        followed: FollowedRun | None = None
+        if isinstance(self._sent, FollowedRun):
+            followed = self._sent
+        elif isinstance(self._sent, LostTurn):
+            followed = await run_of_lost_turn(self._context, self._conversation, self._sent)
+        elif self._earlier is not None:
+            followed = await run_of_attempt(self._context, self._conversation, self._sent.otid, self._earlier)
+        self.run_id = self.run_id if followed is None else followed.run_id
+        if self._max_cost is not None:
+            self._cost = await self._bound(self._max_cost)
+        return followed
+
+    async def _bound(self, max_cost: Decimal) -> TurnCost:
+        """Read the model's prices. A lost turn whose bound cannot be enforced any longer is cancelled."""
+        if not isinstance(self._sent, LostTurn):
+            return await turn_cost(self._context, self._conversation, max_cost)
+        try:
+            return await patiently(lambda: turn_cost(self._context, self._conversation, max_cost))
+        except GatewayError:
+            await self._cancel_run()
+            raise
+
+    async def _send(self, run: RunFrames) -> None:
+        if isinstance(self._sent, FollowedRun | LostTurn):
+            raise TypeError("a run that is followed sends nothing")
+        try:
+            await run.send(self._sent)
+        except Conflict as error:
+            if self._earlier is not None and error.reason == Reason.RUN_BUSY:
+                raise outcome_unknown(BUSY, error) from error  # the earlier attempt may have arrived late
+            raise
 
     async def _excess(self, cost: TurnCost, frame: Frame) -> BudgetExceeded | None:
         """Add a frame to the turn's cost. Return the error if the cost exceeds the maximum."""
@@ -215,14 +189,10 @@ class LettaSource:
 
     async def _cancelled(self, excess: BudgetExceeded) -> list[Event]:
         """Cancel the run, and return the stream's last events."""
-        context, run_id = self._context.renewed(), self._owned_run_id()
-        letta, usage = context.resources.letta, None
-        for _ in range(2):
-            with suppress(GatewayError):
-                await letta.cancel(context.scope, self._conversation.agent_id, run_id)
-                break
+        run_id, usage = self._owned_run_id(), None
+        await self._cancel_run()
         with suppress(GatewayError):
-            usage = await letta.run_usage(context.scope, run_id)
+            usage = await self._context.resources.letta.run_usage(self._context.renewed().scope, run_id)
         return [
             *await self._read_last(),
             Ended(
@@ -234,21 +204,39 @@ class LettaSource:
             ),
         ]
 
+    async def _cancel_run(self) -> None:
+        letta, agent_id = self._context.resources.letta, self._conversation.agent_id
+        for _ in range(2):
+            with suppress(GatewayError):
+                await letta.cancel(self._context.renewed().scope, agent_id, self._owned_run_id())
+                break
+
     def _owned_run_id(self) -> OwnedRunId:
         return run_named_in(self._conversation, self.run_id or "")
 
-    def _started(self, *, resumable: bool) -> TurnStarted:
-        message = self._sent.record(self._conversation, self.run_id)
+    async def _started(self, *, resumable: bool) -> TurnStarted:
+        if isinstance(self._sent, LostTurn):
+            message: UserMessage | None = await self._lost_message(self._sent)
+        else:
+            message = self._sent.record(self._conversation, self.run_id)
         return TurnStarted(run_id=self.run_id, user_message=message, resumable=resumable)
+
+    async def _lost_message(self, turn: LostTurn) -> UserMessage | None:
+        """Return the message that began a lost turn, if Letta has stored the message."""
+        with suppress(GatewayError, TimeoutError):
+            stored = (message for message in await self._stored() if isinstance(message, UserMessage))
+            return next((message for message in stored if message.otid == turn.otid), None)
+        return None
 
     def _from(self, frame: Frame) -> list[Event]:
         match frame:
-            case MessageFrame(message=message):
+            case MessageFrame(message=message, seq_id=seq_id):
+                self.mark = seq_id or 0
                 if message.step_id is not None:
                     if self._step not in {None, message.step_id} and self._reading is None:
                         self._reading = asyncio.create_task(self._stored())
                     self._step = message.step_id
-                return _deltas(message)
+                return self._point.missing(seq_id, _deltas(message))
             case StopReason(reason=reason):
                 self._stop = self._stop or reason
             case Usage():
@@ -264,6 +252,10 @@ class LettaSource:
             return []
         self._reading = None
         return [] if reading.exception() is not None else self._added(reading.result())
+
+    def _stop_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
 
     async def _read_last(self) -> list[Event]:
         for _ in range(2):
@@ -285,11 +277,8 @@ class LettaSource:
         return events
 
     async def _stored(self) -> list[MessageRecord]:
-        context = self._context.renewed()
         async with asyncio.timeout(READ_BACK_SECONDS):
-            newest = await context.resources.letta.messages(
-                context.scope, self._conversation, limit=READ_BACK, newest_first=True
-            )
+            newest = await self._newest()
         sent = [message for message in newest if self._sent.otid and message.otid == self._sent.otid]
         self.run_id = self.run_id or next((message.run_id for message in sent if message.run_id), None)
         own = {id(message) for message in sent}
@@ -298,6 +287,27 @@ class LettaSource:
             for message in newest
             if id(message) in own or (self.run_id is not None and message.run_id == self.run_id)
         ]
+
+    async def _newest(self) -> list[MessageRecord]:
+        """Read the conversation's newest messages, back to a message that is not new to the stream."""
+        context, before = self._context.renewed(), None
+        newest: list[MessageRecord] = []
+        while True:
+            page = await context.resources.letta.messages(
+                context.scope, self._conversation, limit=READ_BACK, newest_first=True, before=before
+            )
+            newest = [*page, *newest]
+            if len(page) < READ_BACK or page[0].run_id is None or page[0].run_id != self.run_id:
+                return newest
+            if message_node_id(page[0]) in self._seen:
+                return newest
+            before = Position(page[0].letta_id)
+
+    async def _last(self, failed: ErrorFrame | None) -> list[Event]:
+        """Return the events after the last frame. Raises UpstreamError (``CUT``) if Letta has sent no end."""
+        if self._stop is None and failed is None:
+            raise cut()
+        return [*await self._read_last(), self._ended(failed)]
 
     def _ended(self, failed: ErrorFrame | None) -> Ended:
         stop = self._stop or "error"
@@ -310,19 +320,6 @@ class LettaSource:
             run_id=self.run_id,
             conversation=self._conversation,
         )
-
-
-def _run_id(frame: Frame) -> str | None:
-    """Return a frame's run id if the id is well-formed, because the id becomes part of URL paths."""
-    match frame:
-        case Ping(run_id=run_id) | MessageFrame(message=MessageRecord(run_id=run_id)) | ErrorFrame(run_id=run_id):
-            return run_id if run_id is not None and is_letta_id(run_id, "run") else None
-        case _:
-            return None
-
-
-def _is_token(frame: Frame) -> bool:
-    return isinstance(frame, MessageFrame | StopReason | ErrorFrame)
 
 
 def _deltas(message: MessageRecord) -> list[Event]:

@@ -42,6 +42,7 @@ class _Row(msgspec.Struct, array_like=True):
 
     event: _Piece | None
     raw: bytes
+    mark: int
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -78,7 +79,10 @@ class Block:
 
     def add(self, entries: list[Entry], held: int) -> None:
         """Pack entries, and add the entries at the block's end."""
-        rows = [_Row(entry.event if type(entry.event) in _PIECES else None, entry.raw) for entry in entries]  # type: ignore[arg-type]
+        rows = [
+            _Row(entry.event if type(entry.event) in _PIECES else None, entry.raw, entry.mark)  # type: ignore[arg-type]
+            for entry in entries
+        ]
         kept = {entry.seq: entry.event for entry, row in zip(entries, rows, strict=True) if row.event is None}
         self._kept.update(kept)
         encoded = _ENCODER.encode(rows)
@@ -104,7 +108,7 @@ class Block:
         for packed in self._packed:
             rows = _DECODER.decode(zlib.decompress(packed) if packed[0] == _ZLIB else packed)
             found += [
-                Entry(seq, self._kept[seq] if row.event is None else row.event, row.raw)
+                Entry(seq, self._kept[seq] if row.event is None else row.event, row.raw, row.mark)
                 for seq, row in enumerate(rows, self.start + len(found) + 1)
             ]
         return found

@@ -97,7 +97,7 @@ class Entries:
             held += size
         entries, kept = self._recent[:count], held
         if not keep_raw:
-            entries = [Entry(entry.seq, entry.event) if entry.raw else entry for entry in entries]
+            entries = [Entry(entry.seq, entry.event, mark=entry.mark) if entry.raw else entry for entry in entries]
             kept = self._sizes[self._recent_start + count] - self._sizes[self._recent_start]
         if self._blocks and self._blocks[-1].has_room(entries, kept):
             block = self._blocks[-1]

@@ -179,16 +179,15 @@ E_co = TypeVar("E_co", bound=Event, covariant=True)
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """A log entry: an event with its number and upstream bytes. The numbers begin at 1."""
+    """A log entry: an event with its number and upstream bytes. The numbers begin at 1.
+
+    ``mark`` is the source's position at the event, see ``Source.mark``.
+    """
 
     seq: int
     event: Event
     raw: bytes = b""
-
-    @property
-    def cursor(self) -> str:
-        """The event's cursor."""
-        return str(self.seq)
+    mark: int = 0
 
 
 class Delivery(msgspec.Struct, Generic[E_co], frozen=True, gc=False):

@@ -3,64 +3,117 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import uuid
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator
 
 from clients.bounded import Quotas
 from clients.codes import Reason
-from clients.errors import Conflict, RateLimited
+from clients.errors import GatewayError, RateLimited, UpstreamUnavailable
 from clients.origin import Owner
+from clients.state.stream_store import StreamStore
+from resolvers.streams.attaching import Attached, Starting, attaches
+from resolvers.streams.codec import EventCodec
 from resolvers.streams.events import Delivery, Event, OnDisconnect
+from resolvers.streams.known import KnownStreams
 from resolvers.streams.limits import OWNERS, RETRY_SECONDS, StreamLimits, StreamMetrics
-from resolvers.streams.log import Leave, StreamLog
+from resolvers.streams.log import Leave
 from resolvers.streams.memory import MemoryLog
 from resolvers.streams.pump import Pump
 from resolvers.streams.reading import read_events
-from resolvers.streams.registry import StreamRegistry
+from resolvers.streams.registry import StreamRegistry, gone
+from resolvers.streams.sharing import Sharing
 from resolvers.streams.stream import Stream, StreamRequest
+from resolvers.streams.takeover import Resume
 from resolvers.streams.waiters import Waiters
 
-_EVICTED = (
-    "The stream with this key has ended and was evicted from memory. To execute the request again, use a new key."
-)
+_STREAM_ID = re.compile(r"stream:[0-9a-f-]{36}")
 
 
 class StreamHub:
-    """Starts, finds and cancels this process's streams. ``new_log`` creates a log for a stream's id."""
+    """Starts, finds and cancels streams.
 
-    def __init__(
-        self, limits: StreamLimits, metrics: StreamMetrics, new_log: Callable[[str], StreamLog] = MemoryLog
-    ) -> None:
+    By default, there are only this process's streams. After ``share``, other replicas know this process's streams, and
+    this process can read the streams of other replicas.
+
+    """
+
+    def __init__(self, limits: StreamLimits, metrics: StreamMetrics) -> None:
         self.limits = limits
-        self._new_log = new_log
+        self._metrics = metrics
         self._memory = Quotas(limits.memory, limits.memory // OWNERS)
-        self._registry = StreamRegistry(self._memory)
+        self._registry = StreamRegistry(self._memory, self._removed)
         self._pump = Pump(limits, metrics, self._registry)
         self._readers = Quotas(sys.maxsize, limits.max_readers_per_user)
+        self._opening: dict[tuple[Owner, str], asyncio.Future[None]] = {}
+        self._sharing: Sharing | None = None
+
+    def share(self, store: StreamStore, codec: EventCodec, resume: Resume) -> None:
+        """Share the streams with other replicas from now on.
+
+        Args:
+            store: the store that the replicas share.
+            codec: encodes the streams' events for the store.
+            resume: makes the sources of streams whose replicas have stopped.
+        """
+        self._sharing = Sharing(store, codec, self._registry, self, self.limits.retention, resume)
+        self._sharing.start()
 
     @property
     def memory(self) -> int:
         """The approximate memory of all streams, in bytes."""
         return self._memory.total
 
-    def get(self, stream_id: str, owner: Owner) -> Stream:
-        """Return the owner's stream with the given id. Raises NotFound."""
+    def held(self, stream_id: str, owner: Owner) -> Stream:
+        """Return the owner's stream with the given id, if this process has the stream. Raises NotFound."""
         return self._registry.get(stream_id, owner)
 
-    def of(self, owner: Owner) -> list[Stream]:
-        """Return the owner's streams, oldest first."""
-        return self._registry.of(owner)
+    async def get(self, stream_id: str, owner: Owner) -> Stream:
+        """Return the owner's stream with the given id.
 
-    def attaches(self, owner: Owner, key: str, *, restarts: bool = False) -> bool:
+        Raises:
+            NotFound: there is no such stream.
+            UpstreamUnavailable: this process does not have the stream, and the store is unavailable.
+        """
+        if self._sharing is None:
+            return self._registry.get(stream_id, owner)
+        stream = self._registry.find(stream_id)
+        if stream is None or stream.owner != owner:
+            stream = await self._sharing.find(owner, stream_id) if _STREAM_ID.fullmatch(stream_id) else None
+        if stream is None:
+            raise gone()
+        return stream
+
+    async def of(self, owner: Owner) -> list[Stream]:
+        """Return the owner's streams, oldest first. Raises UpstreamUnavailable if the store is unavailable."""
+        return self._registry.of(owner) if self._sharing is None else await self._sharing.of(owner)
+
+    async def found(self, owner: Owner) -> list[Stream]:
+        """Return the owner's streams, oldest first. If the store is unavailable, return only this process's streams."""
+        try:
+            return await self.of(owner)
+        except UpstreamUnavailable:
+            return self._registry.of(owner)
+
+    def known(self, owner: Owner) -> KnownStreams:
+        """Return a context manager that keeps a list of the owner's streams up to date."""
+        return KnownStreams(self._registry, owner, self._sharing)
+
+    async def attaches(self, owner: Owner, key: str, *, restarts: bool = False) -> bool:
         """Return whether a request with the owner's key finds an earlier stream or an earlier attempt."""
-        stream = self._registry.at_key(owner, key)
+        stream = await self._earlier(owner, key)
         return stream is not None and (stream.can_search or not stream.is_restarted_by(restarts=restarts))
 
-    def earlier(self, owner: Owner, key: str) -> Stream | None:
-        """Return the most recent stream that was started with the owner's key."""
-        return self._registry.at_key(owner, key)
+    async def _earlier(self, owner: Owner, key: str) -> Stream | None:
+        """Return the most recent stream that was started with the owner's key.
+
+        If a stream of this process was not completed, another replica may have started a newer stream with the key.
+        """
+        stream = self._registry.at_key(owner, key)
+        if self._sharing is None or (stream is not None and not stream.broke_off and not stream.evicted):
+            return stream
+        return await self._sharing.at_key(owner, key) or stream
 
     def start(self, request: StreamRequest) -> Starting:
         """Return a context manager that starts a stream or attaches to the stream with the request's key.
@@ -76,22 +129,38 @@ class StreamHub:
         """
         return Starting(self, request)
 
-    def find_or_start(self, request: StreamRequest) -> tuple[Stream, bool]:
+    async def find_or_start(self, request: StreamRequest) -> tuple[Stream, bool]:
         """Find the stream with the request's key, or start a stream. Return the stream, and whether it is new."""
-        owner = request.owner
-        earlier = self._registry.by_key(owner, request.key, request.fingerprint)
-        if earlier is not None and not earlier.is_restarted_by(restarts=request.restarts):
-            if earlier.evicted:
-                raise Conflict(_EVICTED, reason=Reason.ANSWER_DROPPED)
-            return earlier, False
-        self._check_readers(owner)
-        self._registry.check_room(owner, request.request_bytes, self.limits.max_streams_per_user)
-        stream_id = f"stream:{uuid.uuid4()}"
-        stream = Stream.of(request, stream_id, self._new_log(stream_id))
-        if earlier is not None:
-            stream.restarted, stream.first_began = True, earlier.first_began
-        self._pump.start(stream)
-        return stream, True
+        if request.key is None:
+            return await self._start(request, None)
+        key = request.owner, request.key
+        while (opening := self._opening.get(key)) is not None:
+            await asyncio.wait({opening})
+        earlier = self._registry.at_key(*key)
+        if self._sharing is None:
+            return await self._start(request, earlier)
+        self._opening[key] = asyncio.get_running_loop().create_future()
+        try:
+            # another replica may have started a newer stream, if this process's stream was not completed
+            return await self._start(request, None if earlier is None else await self._earlier(*key))
+        finally:
+            self._opening.pop(key).set_result(None)
+
+    async def _start(self, request: StreamRequest, earlier: Stream | None) -> tuple[Stream, bool]:
+        """Return the earlier stream with the request's key, or start a stream."""
+        while earlier is None or not attaches(request, earlier):
+            self._check_readers(request.owner)
+            self._registry.check_room(request.owner, request.request_bytes, self.limits.max_streams_per_user)
+            stream_id = f"stream:{uuid.uuid4()}"
+            if self._sharing is None or not request.retained:
+                stream = Stream.of(request, stream_id, MemoryLog(stream_id), earlier)
+            else:
+                stream = await self._sharing.opening.open(request, stream_id, earlier, self.limits.max_streams_per_user)
+            if stream.id == stream_id:
+                self._pump.start(stream)
+                return stream, True
+            earlier = stream
+        return earlier, False
 
     async def opened(self, stream: Stream) -> None:
         """Wait until the service accepts the request, for at most one heartbeat interval.
@@ -101,6 +170,8 @@ class StreamHub:
         done, _ = await asyncio.wait({stream.opened}, timeout=self.limits.heartbeat)
         if done:
             stream.opened.result()
+            if self._sharing is not None and stream.is_mirrored and stream.keeps_raw and stream.conversation is None:
+                await self._sharing.find(stream.owner, stream.id)  # reads the service's headers
         else:
             stream.late = True
 
@@ -111,11 +182,14 @@ class StreamHub:
     def attach(self, stream: Stream, *, reads: bool) -> None:
         """Add a reader to a stream. Raises RateLimited."""
         self._check_readers(stream.owner)
+        if stream.is_mirrored and not stream.readers and self._sharing is not None:
+            self._registry.check_room(stream.owner, 0, sys.maxsize)
+            self._sharing.mirrors.attach(stream)
         self._readers.add(stream.owner, 1)
         stream.readers += 1
         stream.was_read = stream.was_read or reads
-        stream.log.reader_may_return = False
-        if stream.log.ended is None:
+        stream.log.reader_may_return = stream.is_mirrored and not reads
+        if stream.log.ended is None and not stream.is_mirrored:
             stream.stop_timer()
 
     def detach(self, stream: Stream) -> None:
@@ -128,6 +202,10 @@ class StreamHub:
     async def turn_begun(self, owner: Owner, conversation: str, *others: Waiters) -> None:
         """Wait until the owner's conversation begins a turn, or one of the ``others`` is woken."""
         await self._pump.begun.woken((owner, conversation), *others)
+
+    def is_resumable_elsewhere(self, stream: Stream) -> bool:
+        """Return whether a detached reader can continue to read a stream at another replica."""
+        return self._sharing is not None and self._sharing.survives(stream)
 
     def is_replay(self, stream: Stream, reader: object) -> bool:
         """Return whether another operation started the stream, or an earlier stream had the same key."""
@@ -156,21 +234,72 @@ class StreamHub:
             stream.pump.cancel()
 
     async def cancel_and_wait(self, stream: Stream) -> None:
-        """Cancel a stream and wait until it ends. A later request with the stream's key replays the stream."""
+        """Cancel a stream and wait until it ends. A later request with the stream's key replays the stream.
+
+        Raises:
+            NotFound: another replica had the stream, and the stream has expired.
+            UpstreamUnavailable: another replica has the stream, and the store is unavailable.
+            UpstreamTimeout: the replica that has the stream did not end the stream in time.
+        """
+        if stream.is_mirrored and self._sharing is not None:
+            await self._sharing.cancel(stream)
+            return
         self.cancel(stream)
         stream.abandoned = False
         await stream.log.end()
 
     async def aclose(self) -> None:
-        """Cancel all streams at shutdown."""
+        """Cancel all streams at shutdown, except the streams that other replicas can continue."""
         self._pump.close()
         streams = self._registry.all()
+        if self._sharing is not None:
+            self._sharing.hand_over()
         pumps = [stream.pump for stream in streams if stream.pump is not None]
         for pump in pumps:
             pump.cancel()
         await asyncio.gather(*pumps, return_exceptions=True)
         for stream in streams:
             stream.stop_timer()
+        if self._sharing is not None:
+            await self._sharing.aclose()
+
+    # What other replicas cause (``Runner``)
+
+    def abort(self, stream: Stream, error: GatewayError | None) -> None:
+        """Close a stream's upstream call. Fail the stream, unless another replica continues the stream."""
+        stream.failing = error
+        if stream.pump is not None and not stream.pump.cancel():
+            self._pump.stopped(stream)  # the source has ended, but readers have not received the end
+
+    def reader_left(self, stream: Stream) -> None:
+        """Act as after the last reader in this process, because the last reader on another replica has left."""
+        self._last_detached(stream)
+
+    def run(self, stream: Stream) -> None:
+        """Copy the source of a stream that another replica has begun.
+
+        The readers of the stopped replica get the grace period to attach again.
+        """
+        self._pump.start(stream)
+        if stream.cancelled:
+            stream.cancelled = False
+            self.cancel(stream)
+        elif not stream.readers:
+            stream.log.reader_may_return = True
+            self._last_detached(stream)
+
+    def broke(self, error: Exception) -> None:
+        """Report an internal error of the copies in the store."""
+        self._metrics.source_broke("shared", error)
+
+    def begun(self, stream: Stream) -> None:
+        """Wake the tasks that wait for a turn which another replica has begun."""
+        if stream.conversation is not None:
+            self._pump.begun.wake((stream.owner, stream.conversation))
+
+    def _removed(self, stream: Stream) -> None:
+        if self._sharing is not None:
+            self._sharing.removed(stream)
 
     def _check_readers(self, owner: Owner) -> None:
         if not self._readers.has_room(owner):
@@ -182,8 +311,12 @@ class StreamHub:
 
         A running stream gets the grace period if it was never read, or if a reader that was detached may return.
         """
-        if stream.log.ended is not None:
-            if not stream.evicted:
+        if stream.is_mirrored and self._sharing is not None and not stream.readers:
+            self._sharing.mirrors.detach(stream)
+        elif stream.elsewhere and not stream.log.is_closed:
+            return
+        elif stream.log.is_closed:
+            if stream.log.ended is not None and not stream.evicted:
                 stream.log.pack()
                 self._registry.packed(stream)
         elif stream.on_disconnect is OnDisconnect.CANCEL and stream.was_read and not stream.log.reader_may_return:
@@ -193,50 +326,6 @@ class StreamHub:
 
     def _abandon(self, stream: Stream) -> None:
         """Cancel a stream without readers. A later request with the stream's key starts a new stream."""
-        if stream.readers == 0:
+        if stream.readers == 0 and not stream.elsewhere:
             stream.abandoned = not stream.cancelled
             self.cancel(stream)
-
-
-class Attached(AbstractAsyncContextManager[Stream]):
-    """A context manager that attaches a reader to a stream. A generator function would use four times the memory."""
-
-    __slots__ = ("_hub", "_reads", "_stream")
-
-    def __init__(self, hub: StreamHub, stream: Stream, *, reads: bool) -> None:
-        self._hub = hub
-        self._stream = stream
-        self._reads = reads
-
-    async def __aenter__(self) -> Stream:
-        self._hub.attach(self._stream, reads=self._reads)
-        return self._stream
-
-    async def __aexit__(self, *_: object) -> None:
-        self._hub.detach(self._stream)
-
-
-class Starting(Attached):
-    """A context manager that starts a stream or attaches to the stream with the request's key."""
-
-    __slots__ = ("_request",)
-
-    def __init__(self, hub: StreamHub, request: StreamRequest) -> None:
-        self._hub = hub
-        self._request = request
-
-    async def __aenter__(self) -> Stream:
-        request = self._request
-        del self._request  # releases the request's body
-        self._stream, is_new = self._hub.find_or_start(request)
-        reads, on_reuse = request.reads, None if is_new else request.on_reuse
-        del request
-        self._hub.attach(self._stream, reads=reads)
-        try:
-            await self._hub.opened(self._stream)
-            if on_reuse is not None:
-                await on_reuse()
-        except BaseException:  # including a cancellation
-            self._hub.detach(self._stream)
-            raise
-        return self._stream

@@ -6,6 +6,9 @@ from typing import Protocol
 OWNERS = 8
 """One owner's quota is the memory for all streams divided by this number."""
 
+READERS_PER_STREAM = 2
+"""One owner may read this many times ``max_streams_per_user`` streams at a time."""
+
 RETRY_SECONDS = 1.0
 
 
@@ -37,7 +40,7 @@ class StreamLimits:
     max_lead: int = 2 * 1024 * 1024
     memory: int = 512 * 1024 * 1024
     max_streams_per_user: int = 100
-    max_readers_per_user: int = 200
+    max_readers_per_user: int = 100 * READERS_PER_STREAM
     poll_interval: float = 3
 
 

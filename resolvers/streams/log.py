@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Self
 
 from clients.codes import Reason
@@ -16,16 +17,55 @@ from resolvers.streams.waiters import Waiters, woken
 
 
 class Leave(Waiters):
-    """Detaches readers from running streams, and stores the reason."""
+    """Detaches a connection's readers from running streams, and stores the reason.
+
+    Attributes:
+        on_change: called when ``movable`` may have changed.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.reason: DetachReason | None = None
+        self.on_change: Callable[[], None] | None = None
+        self._movable: list[Callable[[], bool]] = []
+
+    @property
+    def movable(self) -> int:
+        """How many readers lose nothing if they are detached now and resume at another replica."""
+        return sum(is_movable() for is_movable in self._movable)
+
+    def reading(self, is_movable: Callable[[], bool]) -> _Leaving:
+        """Register a reader during a ``with`` block. ``is_movable`` returns whether the reader is ``movable``."""
+        return _Leaving(self, self._movable, is_movable)
+
+    def changed(self) -> None:
+        """Call ``on_change``."""
+        if self.on_change is not None:
+            self.on_change()
 
     def now(self, reason: DetachReason) -> None:
         """Detach this object's readers. A reader that attaches later is detached immediately."""
         self.reason = reason
         self.wake()
+
+
+class _Leaving:
+    """The context manager of ``Leave.reading``. A class needs less memory than a generator."""
+
+    __slots__ = ("_is_movable", "_leave", "_readers")
+
+    def __init__(self, leave: Leave, readers: list[Callable[[], bool]], is_movable: Callable[[], bool]) -> None:
+        self._leave = leave
+        self._readers = readers
+        self._is_movable = is_movable
+
+    def __enter__(self) -> None:
+        self._readers.append(self._is_movable)
+        self._leave.changed()
+
+    def __exit__(self, *_: object) -> None:
+        self._readers.remove(self._is_movable)
+        self._leave.changed()
 
 
 class Reader:
@@ -50,6 +90,7 @@ class StreamLog(ABC):
 
     Attributes:
         length: the number of entries, and the position after the last one.
+        on_end: called once, when readers can read the ``Ended`` event.
         reader_may_return: whether a reader that the gateway detached may return, because no reader has attached since.
         replays_raw: whether the log keeps upstream bytes after every reader has taken them.
     """
@@ -60,6 +101,7 @@ class StreamLog(ABC):
         "_readers",
         "ended",
         "length",
+        "on_end",
         "reader_may_return",
         "replays_raw",
         "started",
@@ -71,6 +113,7 @@ class StreamLog(ABC):
         self.started: Started | None = None
         self.ended: Ended | None = None
         self.length = 0
+        self.on_end: Callable[[], None] | None = None
         self.reader_may_return = False
         self.replays_raw = True
         self._readers: set[Reader] = set()
@@ -79,17 +122,39 @@ class StreamLog(ABC):
 
     # Appending
 
-    def append(self, event: Event, raw: bytes = b"") -> None:
-        """Add an event and the event's upstream bytes. Raises RuntimeError if the log has ended."""
-        if self.ended is not None:
+    def append(self, event: Event, raw: bytes = b"", mark: int = 0) -> None:
+        """Add an event, with its upstream bytes and its mark. Raises RuntimeError if the log has ended."""
+        if self.is_closed:
             raise RuntimeError("a stream has one end")
+        self._show(event, raw, mark)
+
+    def _show(self, event: Event, raw: bytes, mark: int) -> None:
+        """Let readers read an event."""
         self.length += 1
-        self._store(Entry(self.length, event, raw))
+        self._store(Entry(self.length, event, raw, mark))
         if type(event) is Ended:
             self.ended = event
+            if self.on_end is not None:
+                act, self.on_end = self.on_end, None
+                act()
         elif self.started is None and isinstance(event, Started):
             self.started = event
         self._grown.wake()
+
+    @property
+    def is_begun(self) -> bool:
+        """Return whether an event was appended, even if readers cannot read the event yet."""
+        return self.length > 0
+
+    @property
+    def is_closed(self) -> bool:
+        """Return whether the ``Ended`` event was appended, even if readers cannot read the event yet."""
+        return self.ended is not None
+
+    @property
+    def is_kept_elsewhere(self) -> bool:
+        """Return whether the complete log can also be read outside of this process."""
+        return False
 
     @abstractmethod
     def _store(self, entry: Entry) -> None:
@@ -125,6 +190,13 @@ class StreamLog(ABC):
         """The answer's text, without reasoning."""
 
     # Reading
+
+    async def filled(self) -> None:  # noqa: B027 - only shared logs wait
+        """Wait until this process has the entries that the log had when the stream was found."""
+
+    def cursor(self, position: int) -> str:
+        """Return the cursor of a position."""
+        return str(position)
 
     async def position(self, cursor: str | None) -> int:
         """Return the position after a cursor, or 0 if there is no cursor. Raises BadUserInput (``CURSOR``)."""

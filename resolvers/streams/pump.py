@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from clients.codes import ErrorCode, Reason
 from clients.errors import GatewayError, UpstreamError
@@ -40,7 +41,7 @@ class Pump:
         self._registry.add(stream)
         self._metrics.stream_started(stream.kind)
         stream.pump = asyncio.create_task(self._run(stream))
-        stream.pump.add_done_callback(lambda _: self._break_off(stream, StreamOutcome.CANCELLED))
+        stream.pump.add_done_callback(lambda _: self.stopped(stream))
 
     def close(self) -> None:
         """Omit the accounting for answers from now on, because the process stops."""
@@ -59,7 +60,7 @@ class Pump:
             finally:
                 await self._settle(source, stream)
         except asyncio.CancelledError:
-            self._break_off(stream, StreamOutcome.CANCELLED)
+            self.stopped(stream)
         except GatewayError as error:
             self._fail(stream, error)
         except Exception as error:  # noqa: BLE001 - any failure of a source ends the stream for its readers
@@ -97,7 +98,8 @@ class Pump:
                 now = loop.time()
                 (self._metrics.first_token if first else self._metrics.next_frame)(stream.kind, now - before)
                 before, first = now, False
-            self._append(stream, event, raw if stream.keeps_raw else b"")
+            mark = 0 if stream.source is None else stream.source.mark
+            self._append(stream, event, raw if stream.keeps_raw else b"", mark)
             if not stream.begun:
                 stream.begun = True
                 if stream.conversation is not None:
@@ -117,9 +119,9 @@ class Pump:
         )
         raise UpstreamError(message, reason=Reason.CUT)
 
-    def _append(self, stream: Stream, event: Event, raw: bytes = b"") -> None:
+    def _append(self, stream: Stream, event: Event, raw: bytes = b"", mark: int = 0) -> None:
         for piece in (event,) if event.size <= MAX_FRAME_BYTES else split(event):
-            stream.log.append(piece, raw)
+            stream.log.append(piece, raw, mark)
             raw = b""
         if not stream.opened.done():
             stream.opened.set_result(None)
@@ -133,23 +135,39 @@ class Pump:
             if not opened and not is_passed_on(error, can_search=stream.can_search):
                 error = outcome_unknown(stream.unknown, error)
         if not opened:
+            stream.refusal = error
             stream.opened.set_exception(error)
             stream.opened.exception()  # otherwise, asyncio reports an error that no request has retrieved
-            if not stream.unsure:
-                (self._registry.free if stream.late else self._registry.remove)(stream)
         self._break_off(stream, StreamOutcome.FAILED, StreamFailure.of(error))
+        if not opened and not stream.unsure:
+            (self._registry.free if stream.late else self._registry.remove)(stream)
+
+    def stopped(self, stream: Stream) -> None:
+        """End a stream whose pump was cancelled, unless another replica continues the stream."""
+        if stream.is_mirrored:
+            stream.source = None
+        elif stream.failing is not None and not stream.log.is_closed:
+            self._fail(stream, stream.failing)
+        else:
+            self._break_off(stream, StreamOutcome.CANCELLED)
 
     def _break_off(self, stream: Stream, outcome: StreamOutcome, error: StreamFailure | None = None) -> None:
-        if stream.log.ended is None:
+        if not stream.log.is_closed:
             self._end(stream, stream.ending(outcome, error))
 
     def _end(self, stream: Stream, ended: Ended, raw: bytes = b"") -> None:
-        if stream.log.started is None:
+        if not stream.log.is_begun:
             self._append(stream, Started(run_id=stream.run_id))
+        stream.settled_at = stream.settled_at or settled_at(None)
+        if stream.unknown is not None and ended.error is not None and ended.error.reason is Reason.OWNER_LOST:
+            stream.unsure = True
+        stream.log.on_end = partial(self._ended, stream, ended)
         self._append(stream, ended, raw)
+
+    def _ended(self, stream: Stream, ended: Ended) -> None:
+        """Retain a stream whose end readers can read."""
         stream.source = None  # releases the request, which may be large
         now = datetime.now(UTC)
-        stream.settled_at = stream.settled_at or settled_at(None)
         stream.expires_at = now + timedelta(seconds=self._limits.retention)
         if ended.usage is not None:
             self._metrics.tokens_used(stream.kind, ended.usage.prompt_tokens, ended.usage.completion_tokens)

@@ -55,7 +55,7 @@ async def read_events(
                     await asyncio.sleep(0)
                 waits = True
                 delivered = clock()
-                yield Delivery(log.stream_id, entry.cursor, entry.event, replayed)
+                yield Delivery(log.stream_id, log.cursor(entry.seq), entry.event, replayed)
                 if isinstance(entry.event, Ended):
                     return
                 sent = clock()
@@ -67,4 +67,4 @@ async def read_events(
 
 def _detached(log: StreamLog, position: int, reason: DetachReason) -> Delivery[Event]:
     log.reader_may_return = True
-    return Delivery(log.stream_id, str(position), Detached(reason=reason))
+    return Delivery(log.stream_id, log.cursor(position), Detached(reason=reason))

@@ -1,6 +1,7 @@
 """Stores running streams, and ended streams that clients can still read."""
 
 from collections import defaultdict
+from collections.abc import Callable
 
 from clients.bounded import Kept, Quotas
 from clients.codes import Reason
@@ -27,15 +28,43 @@ _TOO_LARGE = (
 )
 
 
+def gone() -> NotFound:
+    """Return the error for a stream that does not exist or belongs to another user."""
+    return NotFound("The stream does not exist or has expired, or you have no permission to read it. Check the id.")
+
+
+def too_many(limit: int) -> RateLimited:
+    """Return the error for an owner who has ``limit`` running streams."""
+    message = f"You have {limit} running streams, which is the limit. Wait until a stream ends, or cancel a stream."
+    return RateLimited(message, reason=Reason.STREAMS, retry_after_seconds=RETRY_SECONDS)
+
+
+def over_quota() -> RateLimited:
+    """Return the error for an owner whose streams fill the owner's share of the memory."""
+    return RateLimited(_OVER_QUOTA, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
+
+
+def too_large() -> RateLimited:
+    """Return the error that ends a large stream of an owner who is over the quota."""
+    return RateLimited(_TOO_LARGE, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
+
+
+def reused() -> Conflict:
+    """Return the error for a key that was used with different input."""
+    message = "The stream key or idempotency key was already used with different input. Use a new key."
+    return Conflict(message, reason=Reason.KEY_REUSED)
+
+
 class StreamRegistry:
     """Finds this process's streams by id, owner or key. ``quotas`` counts the streams' memory.
 
     If an owner is over the quota, the answers of the owner's oldest ended streams without readers are evicted. The keys
-    of these streams cannot be used again.
+    of these streams cannot be used again. ``on_removed`` is called with each stream that this process removes.
     """
 
-    def __init__(self, quotas: Quotas) -> None:
+    def __init__(self, quotas: Quotas, on_removed: Callable[[Stream], None] | None = None) -> None:
         self._quotas = quotas
+        self._on_removed = on_removed
         self._streams: dict[str, Stream] = {}
         self._by_owner: defaultdict[Owner, dict[str, Stream]] = defaultdict(dict)
         self._by_key: dict[tuple[Owner, str], Stream] = {}
@@ -46,10 +75,12 @@ class StreamRegistry:
         """Return the owner's stream with the given id. Raises NotFound."""
         stream = self._streams.get(stream_id)
         if stream is None or stream.owner != owner:
-            raise NotFound(
-                "The stream does not exist or has expired, or you have no permission to read it. Check the id."
-            )
+            raise gone()
         return stream
+
+    def find(self, stream_id: str) -> Stream | None:
+        """Return the stream with the given id, of any owner."""
+        return self._streams.get(stream_id)
 
     def of(self, owner: Owner) -> list[Stream]:
         """Return the owner's streams, oldest first."""
@@ -63,21 +94,17 @@ class StreamRegistry:
         """Return the stream that was started with the owner's key, without comparing inputs."""
         return self._by_key.get((owner, key))
 
-    def by_key(self, owner: Owner, key: str | None, fingerprint: str) -> Stream | None:
-        """Return the stream that was started with a key. Raises Conflict (``KEY_REUSED``) if the input differs."""
-        stream = None if key is None else self.at_key(owner, key)
-        if stream is not None and stream.fingerprint != fingerprint:
-            message = "The stream key or idempotency key was already used with different input. Use a new key."
-            raise Conflict(message, reason=Reason.KEY_REUSED)
-        return stream
-
     def add(self, stream: Stream) -> None:
         """Add a stream that is about to start."""
-        self._streams[stream.id] = stream
-        self._by_owner[stream.owner][stream.id] = stream
+        self.show(stream)
         self._running[stream.owner].add(stream.id)
         if stream.key is not None:
             self._by_key[stream.owner, stream.key] = stream
+
+    def show(self, stream: Stream) -> None:
+        """Add a stream without its key. Another replica holds the stream, and decides about the key."""
+        self._streams[stream.id] = stream
+        self._by_owner[stream.owner][stream.id] = stream
         self._weigh(stream)
 
     def check_room(self, owner: Owner, request_bytes: int, limit: int) -> None:
@@ -88,14 +115,11 @@ class StreamRegistry:
             Overloaded: reason ``STREAM_MEMORY``, if all owners' streams use up the memory.
         """
         if len(self._running.get(owner, ())) >= limit:
-            message = (
-                f"You have {limit} running streams, which is the limit. Wait until a stream ends, or cancel a stream."
-            )
-            raise RateLimited(message, reason=Reason.STREAMS, retry_after_seconds=RETRY_SECONDS)
+            raise too_many(limit)
         more = STREAM_BYTES + request_bytes
         self._kept.fit(owner, more=more)
         if self._quotas.is_over(owner, more):
-            raise RateLimited(_OVER_QUOTA, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
+            raise over_quota()
         if not self._quotas.has_room(owner, more):
             raise Overloaded(_NO_MEMORY, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
 
@@ -112,7 +136,7 @@ class StreamRegistry:
             return
         self._kept.fit(owner)
         if self._quotas.is_over(owner) and stream.weight * len(self._running.get(owner, ())) > self._quotas.each:
-            raise RateLimited(_TOO_LARGE, reason=Reason.STREAM_MEMORY, retry_after_seconds=_MEMORY_RETRY_SECONDS)
+            raise too_large()
 
     def _weigh(self, stream: Stream) -> None:
         if stream.id not in self._streams:
@@ -125,6 +149,8 @@ class StreamRegistry:
     def retain(self, stream: Stream) -> bool:
         """Retain an ended stream. Return False if the stream was already removed."""
         if stream.id not in self._streams:
+            if self._on_removed is not None:
+                self._on_removed(stream)
             return False
         self._stopped(stream)
         self._quotas.add(stream.owner, -stream.weight)
@@ -136,6 +162,11 @@ class StreamRegistry:
         """Update the counted memory of an ended stream after its log was packed."""
         if self._kept.get(stream.owner, stream.id) is not None and not stream.evicted:
             self._kept.reweigh(stream.owner, stream.id, STREAM_BYTES + stream.log.weight)
+
+    def lose(self, stream: Stream) -> None:
+        """Keep a stream that another replica holds now, without its key."""
+        self._stopped(stream)
+        self.free(stream)
 
     def free(self, stream: Stream) -> None:
         """Free a stream's key, so that a new stream can use the key."""
@@ -158,6 +189,8 @@ class StreamRegistry:
         del self._by_owner[stream.owner][stream.id]
         if not self._by_owner[stream.owner]:
             del self._by_owner[stream.owner]
+        if self._on_removed is not None:
+            self._on_removed(stream)
 
     def _stopped(self, stream: Stream) -> None:
         running = self._running.get(stream.owner)
@@ -174,6 +207,10 @@ class StreamRegistry:
         if stream.readers:
             return None
         self._unlist(stream)
+        if stream.log.is_kept_elsewhere:
+            stream.stop_timer()
+            self.free(stream)
+            return 0
         stream.evict()
         taken = stream.key is not None and self._by_key.get((stream.owner, stream.key)) is stream
         if not taken:

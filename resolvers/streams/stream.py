@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field, fields
@@ -25,11 +26,16 @@ class Source(Protocol):
         run_id: the id of Letta's run, once it is known.
         usage: the usage that the service has reported so far, for a stream that ends early.
         headers: the service's headers for the OpenAI endpoint, set before the first event.
+        mark: the position in Letta's stream of the event that ``events`` has just yielded; 0 if there is no position.
     """
 
     run_id: str | None
     usage: Usage | None
     headers: dict[str, str]
+    mark: int
+
+    def recipe(self) -> bytes:
+        """Return the data with which another replica continues or ends the stream, if this process stops."""
 
     def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
         """Open the upstream call, and yield events with upstream bytes. The first event is ``Started``.
@@ -79,14 +85,14 @@ class StreamRequest(StreamTerms):
     """A request to start a stream, or to attach to the stream with the request's key.
 
     Attributes:
-        source: creates the source, if a stream is started.
+        source: creates the source, if a stream is started. Its argument is the earlier stream with the request's key.
         reads: whether the operation also reads the stream.
         restarts: whether a new stream is started if the key's earlier stream failed or was cancelled.
         starter: the operation, see ``StreamHub.is_replay``.
         on_reuse: awaited if the request attaches to an existing stream.
     """
 
-    source: Callable[[], Source]
+    source: Callable[[Stream | None], Source]
     reads: bool = True
     restarts: bool = False
     starter: object | None = None
@@ -105,6 +111,11 @@ class Stream(StreamTerms):
         evicted: whether the answer was evicted after the end. The key cannot be used again.
         cancelled: whether the stream was cancelled; ``abandoned`` if the last reader had detached.
         unsure: whether the stream failed with an unknown outcome.
+        refusal: the error with which the service refused the request.
+        reported_run_id: the run id that another replica has reported.
+        failing: the error with which the gateway ends the running stream.
+        is_mirrored: whether another replica holds the stream, so that this process only reads the stream.
+        elsewhere: the number of other replicas that have readers of a stream that this process holds.
         restarted: whether an earlier stream was started with the key; ``first_began`` is the first stream's start time.
         late: whether a reader began before the stream opened.
         settled_at: when a search for the request is final, see ``resolvers.outcome_unknown`` (``time.monotonic``).
@@ -123,6 +134,11 @@ class Stream(StreamTerms):
     headers: dict[str, str] = field(default_factory=dict)
     abandoned: bool = False
     unsure: bool = False
+    refusal: GatewayError | None = None
+    reported_run_id: str | None = None
+    failing: GatewayError | None = None
+    is_mirrored: bool = False
+    elsewhere: int = 0
     restarted: bool = False
     late: bool = False
     starter: weakref.ref[object] | None = None
@@ -137,11 +153,35 @@ class Stream(StreamTerms):
     timer: asyncio.TimerHandle | None = None
 
     @classmethod
-    def of(cls, request: StreamRequest, stream_id: str, log: StreamLog) -> Stream:
-        """Create the stream for a request."""
+    def of(
+        cls,
+        request: StreamRequest,
+        stream_id: str,
+        log: StreamLog,
+        earlier: Stream | None = None,
+        *,
+        since: datetime | None = None,
+    ) -> Stream:
+        """Create the stream for a request.
+
+        Args:
+            request: the request.
+            stream_id: the stream's id.
+            log: the stream's log.
+            earlier: the earlier stream with the request's key.
+            since: the time since which another replica may have sent the request, if this is not known.
+        """
         terms = {term.name: getattr(request, term.name) for term in fields(StreamTerms)}
         starter = None if request.starter is None else weakref.ref(request.starter)
-        return cls(id=stream_id, source=request.source(), log=log, starter=starter, **terms)
+        stream = cls(id=stream_id, source=None, log=log, starter=starter, **terms)
+        if since is not None and earlier is None:
+            attempt = cls(id=stream_id, source=None, log=log, first_began=since, settled_at=time.monotonic(), **terms)
+            stream.source = request.source(attempt)
+        else:
+            stream.source = request.source(earlier)
+        if earlier is not None:
+            stream.restarted, stream.first_began = True, earlier.first_began
+        return stream
 
     def drop_raw_taken(self) -> None:
         """Drop upstream bytes that all readers have read, unless the stream has a key."""
@@ -153,7 +193,7 @@ class Stream(StreamTerms):
         ended = self.log.ended
         if ended is not None:
             return ended.run_id
-        return None if self.source is None else self.source.run_id
+        return self.reported_run_id if self.source is None else self.source.run_id
 
     @property
     def status(self) -> StreamStatus:
@@ -169,6 +209,8 @@ class Stream(StreamTerms):
 
     def is_restarted_by(self, *, restarts: bool) -> bool:
         """Return whether a request with this stream's key starts a new stream."""
+        if self.refusal is not None and not self.unsure:
+            return True
         if self._is_over_bound:
             return False
         if self.abandoned:
@@ -213,7 +255,7 @@ class Stream(StreamTerms):
     def last_cursor(self) -> str:
         """The cursor of the newest event. Raises NotFound if the answer was evicted."""
         self._check()
-        return str(self.log.length)
+        return self.log.cursor(self.log.length)
 
     def _check(self) -> None:
         if self.evicted:

@@ -1,7 +1,7 @@
 """The timeouts of a stream: until the first token, between frames (idle), and in total."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -36,7 +36,7 @@ class StreamTimeouts:
         self._service = service
         self._began = self._time()
 
-    async def timed(self, frames: AsyncIterator[T], *, is_token: Callable[[T], bool]) -> AsyncIterator[T]:
+    async def timed(self, frames: AsyncIterator[T], *, is_token: Callable[[T], bool]) -> AsyncGenerator[T]:
         """Yield the upstream call's frames. Raises UpstreamTimeout (``FIRST_TOKEN``, ``IDLE`` or ``TOTAL``)."""
         total = (self._began + self._timeouts.llm_total, Reason.TOTAL)
         first = (self._began + self._timeouts.first_token, Reason.FIRST_TOKEN)

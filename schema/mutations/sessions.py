@@ -26,7 +26,7 @@ class RevokeSessionPayload(Payload):
 
 
 async def _revoke_session(info: Info, input: RevokeSessionInput) -> _Payload:
-    return _Payload(session_id=revocation.revoke(info.context, input.session_id))
+    return _Payload(session_id=await revocation.revoke(info.context, input.session_id))
 
 
 @strawberry.type

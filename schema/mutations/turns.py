@@ -156,7 +156,7 @@ async def _cancel_run(info: Info, input: CancelRunInput) -> _Payload:
 
 async def _cancel_stream(info: Info, input: CancelStreamInput) -> _Payload:
     streams = info.context.resources.streams
-    stream = streams.get(input.stream_id, info.context.owner)
+    stream = await streams.get(input.stream_id, info.context.owner)
     await streams.cancel_and_wait(stream)
     return _Payload(stream=stream)
 

@@ -3,8 +3,6 @@ from __future__ import annotations
 import asyncio
 
 from app.drain import Drain, Stage
-from resolvers.streams.events import DetachReason
-from resolvers.streams.log import Leave
 
 
 def test_stages_only_advance_and_each_is_reported_once() -> None:
@@ -15,16 +13,6 @@ def test_stages_only_advance_and_each_is_reported_once() -> None:
     drain.advance(Stage.CUTTING)
     assert told == [Stage.DRAINING, Stage.CUTTING]
     assert drain.stage is Stage.CUTTING
-
-
-def test_a_late_reader_is_detached_at_once() -> None:
-    drain, early, late = Drain(), Leave(), Leave()
-    with drain.leaving(early):
-        drain.advance(Stage.DRAINING)
-        assert early.reason is None
-        drain.advance(Stage.DETACHING)
-        with drain.leaving(late):
-            assert early.reason is late.reason is DetachReason.DRAINING
 
 
 async def test_a_drain_is_idle_after_requests_streams_sockets_and_background_work() -> None:

@@ -47,6 +47,8 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tupl
     upstreams = Upstreams()
     async with odd_server(upstreams) as url:
         settings = {
+            "BREAKER_FAILURES": "1000",  # each test makes several unreadable answers
+            "BREAKER_CALLS": "1000",
             "AMS_BASE_URL": f"{url}/ams",
             "SUPABASE_SERVICE_KEY": "k",
             "LETTA_BASE_URL": f"{url}/letta",

@@ -162,6 +162,7 @@ class TestInABrowser:
             await page.do("see", selector=".composer .problem")
             await page.do("reload")
             await page.do("see", selector=".banner[data-down=LETTA]")
+            await page.do("see", selector="nav > ul > li > a")  # the gateway has repeated the calls to Letta
             assert len(await page.read("nav > ul > li > a")) == 4  # what AMS knows of the agents is there all the same
             assert await page.do("value", label="Your message") == "Are you there? [[tokens=3]]"
             await page.do("see", selector="main .problem")

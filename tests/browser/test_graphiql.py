@@ -8,8 +8,7 @@ import pytest
 from graphql import OperationType, get_operation_ast, parse
 
 from app.pages.graphiql import operations
-from tests.support.capabilities import chromium_path
-from tests.support.node import run_node
+from tests.support.browser import run_in_browser
 from tests.support.stack import Stack, embedded_stack, until
 from tests.support.supabase import supabase_project, token_of
 
@@ -28,9 +27,7 @@ def saved() -> list[dict[str, Any]]:
 
 @pytest.mark.timeout(120)
 async def test_each_saved_operation_runs_over_either_transport(stack: Stack) -> None:
-    opened, *runs, told = await run_node(
-        "graphiql.mjs", url=stack.url, chromium=chromium_path(), operations=saved(), token=None
-    )
+    opened, *runs, told = await run_in_browser("graphiql.mjs", url=stack.url, operations=saved(), token=None)
     assert opened["tabs"] == [one["name"] for one in saved()]
     assert opened["token"].startswith("eyJ")
     assert [run["name"] for run in runs if "transport" not in run] == [
@@ -51,9 +48,7 @@ async def test_with_supabase_graphiql_takes_a_token() -> None:
     async with supabase_project() as project, embedded_stack(supabase_url=project.url) as stack:
         token = token_of(project)
         asked = [{"name": "Budget", "subscribes": False}]
-        opened, run, told = await run_node(
-            "graphiql.mjs", url=stack.url, chromium=chromium_path(), operations=asked, token=token
-        )
+        opened, run, told = await run_in_browser("graphiql.mjs", url=stack.url, operations=asked, token=token)
     assert opened["token"] == ""
     assert "Supabase" in opened["hint"]
     assert run["data"]["viewer"]["budget"]
@@ -61,9 +56,7 @@ async def test_with_supabase_graphiql_takes_a_token() -> None:
 
 
 async def test_stop_ends_a_stream_and_its_model_call(stack: Stack) -> None:
-    [stopped] = await run_node(
-        "graphiql_stop.mjs", url=stack.url, chromium=chromium_path(), transports=["SSE", "WebSocket"]
-    )
+    [stopped] = await run_in_browser("graphiql_stop.mjs", url=stack.url, transports=["SSE", "WebSocket"])
     assert stopped == {"SSE": "STOPPED", "WebSocket": "STOPPED"}
 
     async def idle() -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.capabilities import chromium_path
-from tests.support.node import run_node
+from tests.support.browser import run_in_browser
 from tests.support.stack import Stack
 
 pytestmark = [pytest.mark.needs_node, pytest.mark.needs_chromium]
@@ -13,7 +12,7 @@ QUIET: dict[str, list[str]] = {"elsewhere": [], "errors": []}
 
 
 async def test_the_front_page_shows_health_and_copies_its_snippets(stack: Stack) -> None:
-    whole, told = await run_node("landing.mjs", url=stack.url, chromium=chromium_path())
+    whole, told = await run_in_browser("landing.mjs", url=stack.url)
     assert whole["health"] == {"ams": "ok", "letta": "ok", "litellm": "ok"}
     assert whole["overall"].startswith("Health: ok")
     assert whole["copied"] == whole["shown"]
@@ -22,7 +21,7 @@ async def test_the_front_page_shows_health_and_copies_its_snippets(stack: Stack)
     assert told == QUIET
 
     await stack.servers["letta"].stop()
-    broken, told = await run_node("landing.mjs", url=stack.url, chromium=chromium_path())
+    broken, told = await run_in_browser("landing.mjs", url=stack.url)
     assert broken["health"]["letta"].startswith("down")
     assert broken["overall"].startswith("Health: degraded")
     assert told == QUIET
@@ -30,5 +29,5 @@ async def test_the_front_page_shows_health_and_copies_its_snippets(stack: Stack)
 
 @pytest.mark.needs_pages
 async def test_the_api_description_of_v1_needs_no_network(stack: Stack) -> None:
-    [told] = await run_node("docs.mjs", url=stack.url, chromium=chromium_path())
+    [told] = await run_in_browser("docs.mjs", url=stack.url)
     assert told == QUIET

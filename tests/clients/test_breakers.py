@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from clients import breakers as breakers_module
 from clients.breaker import TRIAL_SECONDS, BreakerState
-from clients.breakers import BreakerRefused, Breakers, Permit, Verdict
+from clients.breakers import BreakerKey, BreakerRefused, Breakers, Permit, Verdict
 
 WINDOW, RESET = 30.0, 10.0
-SENT = [Verdict.FAILED, Verdict.PART_FAILED, Verdict.SLOW]
+SENT = [Verdict.FAILED, Verdict.PART_FAILED, Verdict.MODEL_TIMEOUT, Verdict.SLOW]
 
 
 class World:
@@ -22,9 +22,10 @@ class World:
         self.changes: list[tuple[str | None, str]] = []
         self.breakers = Breakers(
             failures=5,
+            calls=20,
             window_seconds=WINDOW,
             reset_seconds=RESET,
-            on_change=lambda part, state: self.changes.append((part, state.value)),
+            on_change=lambda key, state: self.changes.append((key.part, state.value)),
             clock=lambda: self.now,
         )
 
@@ -101,7 +102,7 @@ def test_one_caller_counts_for_about_half_of_the_failures_if_two_are_required(wo
 
 def test_timeouts_of_a_model_open_its_breaker_for_their_caller_alone(world: World) -> None:
     for caller in "abcdef":
-        world.calls(5, Verdict.SLOW, caller)
+        world.calls(5, Verdict.MODEL_TIMEOUT, caller)
     assert not world.admits("a")
     assert world.admits("g")
     assert world.service_state() is BreakerState.CLOSED
@@ -154,6 +155,201 @@ def test_a_failure_rate_opens_and_one_success_does_not_reset_it(failing: int, op
             admitted += world.call(verdict if fails else Verdict.OK)
             world.now += 0.1
         assert (admitted < 100) is opens
+
+
+@pytest.mark.parametrize("failures", [4, 5])
+def test_consecutive_failures_open_after_any_number_of_successes(world: World, failures: int) -> None:
+    world.calls(1000, Verdict.OK)
+    world.calls(4, Verdict.FAILED)
+    world.call(Verdict.OK)
+    world.calls(failures, Verdict.FAILED)
+    assert world.admits() is (failures == 4)
+
+
+@pytest.mark.parametrize("calls", [19, 20])
+def test_a_failure_rate_needs_twenty_calls(world: World, calls: int) -> None:
+    world.call(Verdict.FAILED)
+    for number in range(calls - 2):
+        world.call(Verdict.OK if number % 2 else Verdict.FAILED)
+    world.call(Verdict.FAILED)
+    assert world.admits() is (calls == 19)
+
+
+def test_consecutive_failures_of_one_caller_do_not_open_the_part_for_all(world: World) -> None:
+    world.calls(100, Verdict.OK, "b")
+    world.calls(50, Verdict.PART_FAILED, "a")
+    assert world.admits("b")
+    assert not world.admits("a")
+
+
+def test_consecutive_failures_open_the_service_unless_another_operation_works(world: World) -> None:
+    def fail(rounds: int) -> None:
+        for caller in "abc" * rounds:
+            for operation in ("agent", "runs"):
+                world.call(Verdict.FAILED, caller, f"{operation}:{caller}", operation)
+
+    world.call(Verdict.FAILED, "d", "chat")
+    for caller in "abcdefgh" * 5:
+        for operation in ("agent", "runs", "chat"):
+            world.call(Verdict.OK, caller, f"{operation}:{caller}", operation)
+    fail(1)
+    assert world.service_state() is BreakerState.CLOSED, "chat works"
+    world.call(Verdict.FAILED, "d", "chat")
+    assert world.service_state() is BreakerState.OPEN
+
+
+def test_a_slow_answer_counts_in_the_rate_and_ends_a_sequence_of_failures(world: World) -> None:
+    world.calls(19, Verdict.SLOW)
+    assert world.admits()
+    world.call(Verdict.SLOW)
+    assert not world.admits()
+    other = World()
+    for _ in range(3):
+        other.calls(4, Verdict.FAILED)
+        other.call(Verdict.SLOW)
+    assert other.admits()
+
+
+def test_slow_answers_of_one_caller_do_not_open_the_part_for_all(world: World) -> None:
+    world.calls(100, Verdict.SLOW)
+    assert world.admits("b")
+    for caller in "bcd":
+        world.calls(10, Verdict.SLOW, caller)
+    assert not world.admits("e")
+
+
+def test_a_slow_trial_call_opens_the_breaker_again(world: World) -> None:
+    world.calls(5, Verdict.FAILED)
+    world.now += RESET
+    assert world.call(Verdict.SLOW)
+    assert not world.admits()
+
+
+def test_refusals_do_not_count_and_a_refused_trial_call_closes_the_breaker(world: World) -> None:
+    for _ in range(5):
+        world.calls(100, Verdict.REFUSED)
+        world.call(Verdict.FAILED)
+    assert not world.admits()
+    world.now += RESET
+    assert world.call(Verdict.REFUSED)
+    assert world.admits()
+    assert len(World().breakers) == 0
+
+
+def test_cut_streams_in_a_row_open_although_they_open_before_they_are_cut(world: World) -> None:
+    world.calls(100, Verdict.OK)
+    permits = [world.enter() for _ in range(5)]
+    for permit in permits:
+        permit.report(Verdict.OK)
+    for permit in permits:
+        assert world.admits()
+        permit.report_cut()
+        permit.release()
+    assert not world.admits()
+
+
+class News:
+    """Records a process's breaker changes, and answers whether the process may make trial calls."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[BreakerKey, str, float]] = []
+        self.asked: list[BreakerKey] = []
+        self.allows = True
+        self.ended: list[BreakerKey] = []
+
+    def changed(self, key: BreakerKey, state: BreakerState, seconds: float) -> None:
+        self.changes.append((key, state.value, seconds))
+
+    async def may_try(self, key: BreakerKey) -> bool:
+        self.asked.append(key)
+        return self.allows
+
+    def trial_ended(self, key: BreakerKey) -> None:
+        self.ended.append(key)
+
+
+SERVICE, OF_CALLER = BreakerKey(None, None), BreakerKey("p", "a")
+
+
+def test_a_change_is_shared_with_its_key_and_its_seconds(world: World) -> None:
+    news = News()
+    world.breakers.share(news)
+    world.calls(5, Verdict.FAILED)
+    world.calls(5, Verdict.UNREACHABLE, "b")
+    assert news.changes == [(OF_CALLER, "open", RESET), (SERVICE, "open", RESET)]
+
+
+@pytest.mark.parametrize("key", [SERVICE, BreakerKey("p", None), OF_CALLER])
+def test_a_state_of_another_process_is_applied_and_not_shared_again(world: World, key: BreakerKey) -> None:
+    news = News()
+    world.breakers.share(news)
+    world.breakers.hear(key, BreakerState.OPEN, 3.0)
+    assert not world.admits()
+    assert world.admits("b", "q") is (key != SERVICE)
+    assert news.changes == []
+    world.now += 3
+    assert world.admits()
+    world.breakers.hear(key, BreakerState.OPEN, 1000.0)
+    assert not world.admits()
+    world.now += RESET
+    assert world.admits(), "a long time is limited to the reset time"
+    world.breakers.hear(key, BreakerState.CLOSED)
+    permits = [world.enter() for _ in range(3)]
+    assert not any(permit.trials() for permit in permits)
+    assert {state for _, state, _ in news.changes} == {"half-open"}
+
+
+def test_a_closed_state_of_another_process_makes_no_breaker(world: World) -> None:
+    world.breakers.hear(OF_CALLER, BreakerState.CLOSED)
+    world.breakers.hear(OF_CALLER, BreakerState.HALF_OPEN)
+    assert (len(world.breakers), world.changes) == (0, [])
+
+
+async def test_only_a_trial_call_asks_whether_another_process_makes_one(world: World) -> None:
+    news = News()
+    world.breakers.share(news)
+    permit = world.enter()
+    await world.breakers.confirm(permit)
+    permit.release()
+    assert news.asked == []
+    world.calls(5, Verdict.FAILED)
+    world.calls(5, Verdict.UNREACHABLE, "b")
+    world.now += RESET
+    news.allows = False
+    trial = world.enter()
+    with pytest.raises(BreakerRefused) as caught:
+        await world.breakers.confirm(trial)
+    assert caught.value.retry_after_seconds == 1.0
+    trial.release()
+    assert news.ended == [SERVICE, OF_CALLER]
+    news.allows, news.asked = True, []
+    trial = world.enter()
+    await world.breakers.confirm(trial)
+    assert news.asked == [SERVICE, OF_CALLER]
+    trial.report(Verdict.OK)
+    assert [state for _, state, _ in news.changes[-2:]] == ["closed", "closed"]
+
+
+async def test_the_end_of_a_trial_call_is_shared_even_without_an_outcome(world: World) -> None:
+    news = News()
+    world.breakers.share(news)
+    world.calls(5, Verdict.FAILED)
+    world.now += RESET
+    for verdict in (None, Verdict.FAILED):
+        news.ended.clear()
+        assert world.call(verdict)
+        assert news.ended == [OF_CALLER]
+    assert not world.admits()
+
+
+def test_the_open_breakers_are_listed_with_their_seconds(world: World) -> None:
+    assert world.breakers.opened() == {}
+    world.calls(5, Verdict.FAILED)
+    world.now += 4
+    world.calls(5, Verdict.UNREACHABLE, "b")
+    assert world.breakers.opened() == {SERVICE: RESET, OF_CALLER: RESET - 4}
+    world.now += RESET - 4
+    assert world.breakers.opened() == {SERVICE: 4}
 
 
 def test_failures_expire(world: World) -> None:
@@ -239,9 +435,9 @@ def test_open_breakers_of_one_caller_do_not_evict_those_of_another(
 ) -> None:
     monkeypatch.setattr(breakers_module, "MAX_PARTS", 10)
     for number in range(4):
-        world.calls(5, Verdict.SLOW, "ada", f"model:{number}")
+        world.calls(5, Verdict.MODEL_TIMEOUT, "ada", f"model:{number}")
     for number in range(100):
-        world.calls(5, Verdict.SLOW, "grace", f"model:other {number}")
+        world.calls(5, Verdict.MODEL_TIMEOUT, "grace", f"model:other {number}")
     assert len(world.breakers) == 10
     assert not any(world.admits("ada", f"model:{number}") for number in range(4))
 
@@ -319,7 +515,7 @@ def test_only_failures_of_two_others_refuse_a_caller_without_failures(calls: lis
     for caller, part, verdict, later in calls:
         world.now += later
         verdict_ = Verdict.PART_FAILED if verdict in SENT else verdict
-        if verdict_ is Verdict.UNREACHABLE:
+        if verdict_ in {Verdict.UNREACHABLE, Verdict.REFUSED}:
             continue
         if world.call(verdict_, caller, part) and verdict_ is Verdict.PART_FAILED:
             failed.setdefault(part, set()).add(caller)

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from clients.breaker import BreakerState
+from clients.breakers import BreakerKey
 from clients.calls import Call, UpstreamRejected
 from clients.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from clients.origin import Origin
@@ -156,6 +157,39 @@ async def test_calls_of_letta_have_slots_of_their_own() -> None:
     await cancelled(*tasks)
 
 
+async def test_slow_answers_open_a_breaker_unless_a_model_makes_them() -> None:
+    for model_work, opens in ((False, True), (True, False)):
+        upstream, _, _ = upstream_with(answering(), slow=0.0, breaker_calls=3, breaker_failures=3)
+        call = Call("x", "/", model_work=model_work)
+        for _ in range(3):
+            await upstream.request(scope(5, "a"), call)
+        assert parts(upstream) == ({"x": "open"} if opens else {})
+
+
+async def test_a_trial_call_is_refused_while_another_process_makes_one() -> None:
+    upstream, wire, _ = upstream_with(answering(500), breaker_failures=1, breaker_reset=0.001)
+    await raised(UpstreamError, ask(upstream, caller="a"))
+    wire.act, before, allowed = answering(), wire.calls, [False, True]
+
+    class News:
+        def changed(self, key: BreakerKey, state: BreakerState, seconds: float) -> None:
+            pass
+
+        async def may_try(self, key: BreakerKey) -> bool:
+            return allowed.pop(0)
+
+        def trial_ended(self, key: BreakerKey) -> None:
+            pass
+
+    upstream.breakers.share(News())
+    await asyncio.sleep(0.002)
+    refused = await raised(UpstreamUnavailable, ask(upstream, caller="a"))
+    assert (refused.reason, refused.retry_after_seconds, wire.calls) == ("BREAKER_OPEN", 1.0, before)
+    assert upstream.is_idle
+    await ask(upstream, caller="a")
+    assert parts(upstream) == {}
+
+
 FAILURES, OTHERS = (500, 503), (200, 301, 304, 401, 404, 408, 429, 501)
 
 
@@ -213,7 +247,7 @@ async def test_failed_connections_open_the_breaker_for_all_callers(error: Except
     caught = await raised(UpstreamUnavailable, upstream.request(scope(5, "b"), Call("other", "/")))
     assert caught.reason == "BREAKER_OPEN"
     assert caught.message == "Calls to AMS have failed repeatedly, so the gateway refuses new calls. Retry in 1000 s."
-    assert wire.calls == 5
+    assert wire.calls == 5 + len(observer.retried) == 13  # the fifth failure opens the breaker
     assert parts(upstream) == {}
     assert observer.states == [(None, BreakerState.OPEN)]
 

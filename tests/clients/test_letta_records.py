@@ -145,7 +145,7 @@ def test_a_message_of_an_unknown_form_is_opaque() -> None:
 
 
 def frame(**wire: object) -> frames.Frame:
-    return frames.decode_frame(SseEvent(b"", "message", msgspec.json.encode(wire)), conversation())
+    return frames.decode_frame(SseEvent(b"", "message", msgspec.json.encode(wire)), conversation()).frame
 
 
 def test_a_frame_with_a_field_of_another_type_is_read_without_it() -> None:

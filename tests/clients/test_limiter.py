@@ -1,149 +1,121 @@
+"""The behaviour of rate limiters, in memory and in Redis."""
+
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.limiter import Budget, Charge, Limiter, MemoryLimiter, Standing, Verdict
-
-MINUTE = 60_000
-"""A window, in milliseconds, as the clock of these tests counts."""
-
-
-class Clock:
-    """A clock that the test advances, in milliseconds."""
-
-    def __init__(self, now: int = 0) -> None:
-        self.now = now
-
-    def __call__(self) -> int:
-        return self.now * 1_000_000
+from clients.limiter import Budget, Charge, Limiter, MemoryLimiter, Verdict
+from tests.support.limiters import (
+    MINUTE,
+    RULES,
+    Clock,
+    Rule,
+    admitted,
+    budget,
+    redis_limiter,
+    take,
+)
+from tests.support.redis_server import RedisServer
 
 
-def budget(limit: int, name: str = "general") -> Budget:
-    return Budget(name, limit, 60)
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
-async def take(limiter: Limiter, cost: int, of: Budget, user: str = "ada") -> tuple[bool, Standing]:
-    verdict = await limiter.take(user, [Charge(of, cost)])
-    [standing] = verdict.standings
-    return verdict.allowed, standing
-
-
-async def take_each(limiter: Limiter, *charges: Charge, user: str = "ada") -> Verdict:
-    return await limiter.take(user, charges)
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.needs_redis)])
+async def limiter(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[Limiter]:
+    if request.param == "memory":
+        yield MemoryLimiter(clock)
+        return
+    async with redis_limiter(request.getfixturevalue("redis_url"), clock) as opened:
+        yield opened
 
 
 LIMITS = st.integers(1, 20)
-CHARGES = st.lists(st.tuples(st.integers(0, MINUTE), st.integers(1, 3)), max_size=80)
-"""Charges: milliseconds since the one before, and the cost."""
+BEGINS = st.integers(0, 3 * MINUTE)
 
 
-async def admitted(limit: int, charges: Sequence[tuple[int, int]], begins: int) -> list[tuple[int, int]]:
-    """Return the times of the admitted charges. Checks every verdict."""
+def charges_of(most: int) -> st.SearchStrategy[list[tuple[int, int]]]:
+    """Charges: milliseconds since the one before, and the cost."""
+    return st.lists(st.tuples(st.integers(0, MINUTE), st.integers(1, 3)), max_size=most)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=[rule.__name__ for rule in RULES])
+@given(limit=LIMITS, charges=charges_of(80), begins=BEGINS)
+async def test_the_limiter_in_memory(rule: Rule, limit: int, charges: list[tuple[int, int]], begins: int) -> None:
     clock = Clock(begins)
-    limiter, passed = MemoryLimiter(clock), []
-    for pause, cost in charges:
-        clock.now += pause
-        before = (await take(limiter, 0, budget(limit)))[1]
-        if cost > limit:
-            continue
-        allowed, standing = await take(limiter, cost, budget(limit))
-        assert allowed is (cost <= before.remaining)
-        assert standing.remaining == before.remaining - (cost if allowed else 0)
-        assert (standing.retry_after > 0) is not allowed
-        if allowed:
-            passed.append((clock.now, cost))
-    return passed
+    await rule(MemoryLimiter(clock), clock, limit, charges)
 
 
-@given(limit=LIMITS, charges=CHARGES, begins=st.integers(0, 3 * MINUTE))
-async def test_no_window_on_the_clock_holds_more_than_the_limit_and_no_other_more_than_twice(
-    limit: int, charges: list[tuple[int, int]], begins: int
+@pytest.mark.needs_redis
+@pytest.mark.parametrize("rule", RULES, ids=[rule.__name__ for rule in RULES])
+@settings(max_examples=20)
+@given(limit=LIMITS, charges=charges_of(12), begins=BEGINS)
+async def test_the_limiter_in_redis(
+    shared_redis: RedisServer, rule: Rule, limit: int, charges: list[tuple[int, int]], begins: int
 ) -> None:
-    passed = await admitted(limit, charges, begins)
-    for since in {when // MINUTE * MINUTE for when, _ in passed}:
-        assert sum(cost for when, cost in passed if since <= when < since + MINUTE) <= limit
-    for since, _ in passed:
-        assert sum(cost for when, cost in passed if since <= when < since + MINUTE) <= 2 * limit
+    clock = Clock(begins)
+    async with redis_limiter(shared_redis.url(), clock) as limiter:
+        await rule(limiter, clock, limit, charges)
 
 
-async def test_the_worst_window_holds_one_less_than_twice_the_limit() -> None:
-    passed = await admitted(10, [(MINUTE - 1, 1), *[(0, 1)] * 9, (MINUTE - 1, 1), *[(0, 1)] * 9], 0)
+NEW = st.tuples(st.sampled_from("abc"), st.integers(1, 4), st.none(), st.none() | st.integers(1, 3))
+CORRECTIONS = st.tuples(st.sampled_from("abc"), st.integers(-6, 6), st.none() | st.sampled_from([0, 1, 2]), st.none())
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from([0, 0, 1]) | st.integers(0, 2 * MINUTE),
+        st.lists(NEW | NEW | CORRECTIONS, max_size=3, unique_by=lambda one: one[0]),
+    ),
+    max_size=40,
+)
+"""Milliseconds since the call before, and charges: the budget, the cost, the age of the corrected window, ``least``."""
+
+BUDGETS = {"a": Budget("a", 10, 60), "b": Budget("b", 3, 60), "c": Budget("c", 6, 7)}
+
+
+def possible(charge: Charge) -> bool:
+    return charge.needed <= charge.budget.limit
+
+
+@pytest.mark.needs_redis
+@settings(max_examples=40)
+@given(steps=STEPS, begins=BEGINS)
+async def test_both_limiters_return_the_same_verdicts(
+    shared_redis: RedisServer, steps: list[tuple[int, list[tuple[str, int, int | None, int | None]]]], begins: int
+) -> None:
+    clock = Clock(begins)
+    memory = MemoryLimiter(clock)
+    async with redis_limiter(shared_redis.url(), clock) as redis:
+        for pause, asked in steps:
+            clock.now += pause
+            charges = []
+            for name, cost, age, least in asked:
+                limits = BUDGETS[name]
+                window = None if age is None else clock.now // (limits.window * 1000) - age
+                charges.append(Charge(limits, cost, window, least))
+            charges = [charge for charge in charges if possible(charge)]
+            assert await redis.take("ada", charges) == await memory.take("ada", charges)
+
+
+async def take_each(limiter: Limiter, *charges: Charge) -> Verdict:
+    return await limiter.take("ada", charges)
+
+
+async def test_the_worst_window_holds_one_less_than_twice_the_limit(limiter: Limiter, clock: Clock) -> None:
+    charges = [(MINUTE - 1, 1), *[(0, 1)] * 9, (MINUTE - 1, 1), *[(0, 1)] * 9]
+    passed = await admitted(limiter, clock, 10, charges)
     assert len(passed) == 19
     assert passed[-1][0] - passed[0][0] < MINUTE
 
 
-@given(limit=LIMITS, charges=CHARGES, begins=st.integers(0, 3 * MINUTE), cost=st.integers(1, 3))
-async def test_a_charge_is_admitted_after_its_wait_and_not_before(
-    limit: int, charges: list[tuple[int, int]], begins: int, cost: int
-) -> None:
-    clock, limits = Clock(begins), budget(limit)
-    limiter = MemoryLimiter(clock)
-    for pause, one in [*charges, (0, 1), (0, 1), (0, min(cost, limit))]:
-        clock.now += pause
-        if one > limit:
-            continue
-        allowed, standing = await take(limiter, one, limits)
-        if allowed:
-            continue
-        wait = round(standing.retry_after * 1000)
-        assert 0 < wait <= 2 * MINUTE
-        clock.now += wait - 1
-        assert not (await take(limiter, one, limits))[0]
-        clock.now += 1
-        assert (await take(limiter, one, limits))[0]
-
-
-@given(limit=LIMITS, charges=CHARGES, begins=st.integers(0, 3 * MINUTE))
-async def test_the_whole_limit_is_available_at_the_reset_and_not_before(
-    limit: int, charges: list[tuple[int, int]], begins: int
-) -> None:
-    clock, limits = Clock(begins), budget(limit)
-    limiter = MemoryLimiter(clock)
-    for pause, one in charges:
-        clock.now += pause
-        if one <= limit:
-            await take(limiter, one, limits)
-    _, standing = await take(limiter, 0, limits)
-    resets = round(standing.resets_after * 1000)
-    if resets:
-        clock.now += resets - 1
-        assert (await take(limiter, 0, limits))[1].remaining < limit
-        clock.now += 1
-    assert (await take(limiter, 0, limits))[1] == Standing(limits, limit, 0, 0, clock.now // MINUTE)
-
-
-@given(limit=LIMITS, charges=CHARGES, begins=st.integers(0, 3 * MINUTE))
-async def test_a_refund_at_once_undoes_a_charge(limit: int, charges: list[tuple[int, int]], begins: int) -> None:
-    clock, limits = Clock(begins), budget(limit)
-    limiter = MemoryLimiter(clock)
-    for pause, one in charges:
-        clock.now += pause
-        before = (await take(limiter, 0, limits))[1]
-        if one <= limit and (await take(limiter, one, limits))[0]:
-            allowed, after = await take(limiter, -one, limits)
-            assert allowed
-            assert after == before
-        await take(limiter, 1, limits)
-
-
-@given(refunds=st.lists(st.integers(1, 50), min_size=1), pause=st.integers(0, 3 * MINUTE))
-async def test_a_refund_is_at_most_what_was_charged(refunds: list[int], pause: int) -> None:
-    clock, limits = Clock(), budget(10)
-    limiter = MemoryLimiter(clock)
-    await take(limiter, 7, limits)
-    clock.now += pause
-    for cost in refunds:
-        assert (await take(limiter, -cost, limits))[1].remaining <= 10
-    assert [(await take(limiter, 1, limits))[0] for _ in range(11)].count(True) <= 10
-
-
-async def test_a_refund_in_the_next_window_reduces_the_previous_one() -> None:
-    clock, limits = Clock(), budget(10)
-    limiter = MemoryLimiter(clock)
+async def test_a_refund_in_the_next_window_reduces_the_previous_one(limiter: Limiter, clock: Clock) -> None:
+    limits = budget(10)
     await take(limiter, 10, limits)
     clock.now = MINUTE
     assert (await take(limiter, 0, limits))[1].remaining == 0
@@ -151,9 +123,8 @@ async def test_a_refund_in_the_next_window_reduces_the_previous_one() -> None:
     assert (await take(limiter, 0, limits))[1].remaining == 4
 
 
-async def test_a_correction_applies_to_the_window_of_its_charge() -> None:
-    clock, limits = Clock(), budget(10)
-    limiter = MemoryLimiter(clock)
+async def test_a_correction_applies_to_the_window_of_its_charge(limiter: Limiter, clock: Clock) -> None:
+    limits = budget(10)
     window = (await take(limiter, 10, limits))[1].window
     clock.now = 3 * MINUTE // 2  # half of the charge has faded
     await take(limiter, 2, limits)
@@ -166,8 +137,19 @@ async def test_a_correction_applies_to_the_window_of_its_charge() -> None:
     assert late.remaining == 10, "a charge that no longer counts gives nothing back"
 
 
-async def test_all_budgets_are_charged_or_none() -> None:
-    limiter = MemoryLimiter(Clock())
+async def test_a_clock_that_is_set_back_does_not_freeze_the_counters(limiter: Limiter, clock: Clock) -> None:
+    clock.now = 1000 * MINUTE
+    assert (await take(limiter, 3, budget(3)))[0]
+    clock.now -= MINUTE
+    assert not (await take(limiter, 1, budget(3)))[0]
+    clock.now -= 60 * MINUTE
+    assert (await take(limiter, 3, budget(3)))[1].remaining == 0
+    assert not (await take(limiter, 1, budget(3)))[0]
+    clock.now += 2 * MINUTE
+    assert (await take(limiter, 3, budget(3)))[0]
+
+
+async def test_all_budgets_are_charged_or_none(limiter: Limiter) -> None:
     wide, tight = budget(10, "wide"), budget(1, "tight")
     both = [Charge(wide), Charge(tight)]
     assert (await take_each(limiter, *both)).allowed
@@ -180,16 +162,35 @@ async def test_all_budgets_are_charged_or_none() -> None:
     assert (await take(limiter, 0, wide))[1].remaining == 9
 
 
-async def test_users_are_counted_apart() -> None:
-    limiter, limits = MemoryLimiter(Clock()), budget(1)
+async def test_a_limit_is_exact_for_300_takers_at_once(limiter: Limiter) -> None:
+    verdicts = await asyncio.gather(*(take(limiter, 1, budget(137)) for _ in range(300)))
+    assert [allowed for allowed, _ in verdicts].count(True) == 137
+
+
+async def test_users_are_counted_apart(limiter: Limiter) -> None:
+    limits = budget(1)
     assert (await take(limiter, 1, limits))[0]
     assert not (await take(limiter, 1, limits))[0]
     assert (await take(limiter, 1, limits, "grace"))[0]
 
 
-async def test_a_cost_over_the_limit_is_an_error() -> None:
+async def test_a_cost_over_the_limit_is_an_error(limiter: Limiter) -> None:
     with pytest.raises(ValueError, match="general"):
-        await take(MemoryLimiter(Clock()), 3, budget(2))
+        await take(limiter, 3, budget(2))
+
+
+async def test_no_charges_are_always_admitted(limiter: Limiter) -> None:
+    assert await limiter.take("ada", []) == Verdict(allowed=True, standings=(), charged=())
+
+
+async def test_a_charge_can_need_room_that_it_does_not_take(limiter: Limiter) -> None:
+    probe = Charge(budget(2), 0, least=1)
+    assert (await take_each(limiter, probe)).charged == (0,)
+    await take(limiter, 2, budget(2))
+    refused = await take_each(limiter, probe, Charge(budget(5, "other")))
+    assert not refused.allowed
+    assert refused.standings[0].retry_after > 0
+    assert (await take(limiter, 0, budget(5, "other")))[1].remaining == 5
 
 
 async def test_idle_counters_expire_and_a_read_adds_none() -> None:

@@ -64,7 +64,7 @@ async def test_an_event_that_outgrows_its_bound_is_given_up() -> None:
     assert len(event.data) == MAX_EVENT_BYTES - len(b"data: ")
     with pytest.raises(UpstreamError) as caught:
         await split(b"data: " + b"x" * (MAX_EVENT_BYTES + 1), [])
-    assert caught.value.reason == "DECODE"
+    assert caught.value.reason == "TOO_LARGE"
 
 
 @pytest.mark.bound("stream-event-parts")
@@ -75,7 +75,7 @@ async def test_an_event_of_more_parts_than_its_bound_is_given_up(part: bytes, en
     assert len(await split(b"data: " + part * most + end, [])) == (1 if end else 0)
     with pytest.raises(UpstreamError) as caught:
         await split(b"data: " + part * (MAX_EVENT_PARTS + 1) + end, [])
-    assert caught.value.reason == "DECODE"
+    assert caught.value.reason == "TOO_LARGE"
 
 
 @pytest.mark.parametrize(

@@ -234,6 +234,56 @@ async def test_a_background_run_can_be_resumed(up: Upstreams) -> None:
     assert (await up.letta.post(resume, json={"starting_after": "x"})).status_code == 422
 
 
+async def test_a_background_run_is_replayed_after_each_of_its_frames(up: Upstreams) -> None:
+    path = f"/v1/conversations/{await up.conversation((await with_tool(up))['id'])}/messages"
+    events = await up.events(path, {**message("[[tool=conversation_search reasoning=1 tokens=2]]"), **BACKGROUND})
+    numbered = [one for one in events if one != "[DONE]" and one.get("seq_id")]
+    assert [one["seq_id"] for one in numbered] == list(range(1, len(numbered) + 1))
+    run_id = events[0]["run_id"]
+    for one in numbered:  # the end of the stream has no numbers, but is replayed after the last number
+        rest = await up.events(f"/v1/runs/{run_id}/stream", {"starting_after": one["seq_id"]})
+        assert rest == [*numbered[one["seq_id"] :], *events[-3:]]
+
+
+async def test_a_running_background_run_is_replayed_twice_at_the_same_time(up: Upstreams) -> None:
+    path = f"{await conversation_path(up)}/messages"
+    async with up.letta.stream("POST", path, json={**message("hi [[tokens=12 delay=0.1]]"), **BACKGROUND}) as stream:
+        events = events_so_far(stream.aiter_lines())
+        run_id = (await anext(events))["run_id"]
+        seen = [await anext(events) for _ in range(3)]
+    resume, after = f"/v1/runs/{run_id}/stream", seen[-1]["seq_id"]
+    both = await asyncio.gather(*(up.events(resume, {"starting_after": after}) for _ in range(2)))
+    assert numbers(both[0]) == numbers(both[1]) == list(range(after + 1, 14))
+    assert kinds(both[0])[-3:] == kinds(both[1])[-3:] == END
+    assert text_of(seen) + text_of(both[0]) == " ".join(f"tok{number}" for number in range(12))
+
+
+def numbers(events: list[Any]) -> list[int]:
+    """Return the numbers of events, without keep-alive events that repeat the last number."""
+    return [one["seq_id"] for one in events if one != "[DONE]" and one.get("seq_id") and one["message_type"] != "ping"]
+
+
+async def test_a_failed_background_run_is_replayed_to_its_error(up: Upstreams) -> None:
+    path = f"{await conversation_path(up)}/messages"
+    events = await up.events(path, {**message("x [[error=500]]"), **BACKGROUND})
+    rest = await up.events(f"/v1/runs/{events[0]['run_id']}/stream", {"starting_after": 1})
+    assert rest == [one for one in events if one["message_type"] != "ping"]
+
+
+async def test_a_cancelled_background_run_is_replayed_to_its_end(up: Upstreams) -> None:
+    path = await conversation_path(up)
+    slow = {**message("hi [[tokens=50 delay=0.3]]"), **BACKGROUND}
+    async with up.letta.stream("POST", f"{path}/messages", json=slow) as stream:
+        events = events_so_far(stream.aiter_lines())
+        run_id = (await anext(events))["run_id"]
+        seen = [await anext(events) for _ in range(3)]
+        await up.letta.post(f"{path}/cancel")
+        seen += [one async for one in events]
+    rest = await up.events(f"/v1/runs/{run_id}/stream", {"starting_after": 1})
+    assert rest[-2:] == [{"message_type": "stop_reason", "stop_reason": "cancelled"}, "[DONE]"]
+    assert numbers(rest) == numbers(seen)
+
+
 def text_of(events: list[Any]) -> str:
     return "".join(one["content"] for one in events if one != "[DONE]" and one["message_type"] == "assistant_message")
 

@@ -60,8 +60,9 @@ async def turn(at: Replay, sample: Sample) -> list[Frame]:
         return await everything(opened.frames)
 
 
-async def turn_again(at: Replay, _: Sample) -> list[Frame]:
-    async with at.letta.resume(at.scope, CONVERSATION, RUN, opens_within=5) as opened:
+async def turn_again(at: Replay, sample: Sample) -> list[Frame]:
+    numbers = turns.FrameNumbers((sample.asked or {}).get("starting_after", 0))
+    async with at.letta.resume(at.scope, CONVERSATION, RUN, opens_within=5, numbers=numbers) as opened:
         return await everything(opened.frames)
 
 
@@ -165,13 +166,13 @@ SAMPLES = [*samples("letta"), *samples("litellm")]
 
 ERRORS = {
     ("letta", "BAD_USER_INPUT", None): "conv_bad conv_stream_resume err_422_agent_create err_422_bad_agent_id "
-    "err_bad_json err_msg_422 err_msg_empty run_stream_nonbg",
+    "conv_stream_retrieve err_bad_json err_msg_422 err_msg_empty run_stream_nonbg",
     ("letta", "CONFLICT", "RUN_BUSY"): "conv_busy_second",
     ("letta", "NOT_FOUND", None): "agent_delete_404 agent_get_as_user_b agent_patch_404 block_by_label_404 conv_404 "
     "err_404_agent err_agent_bad_model err_msg_404 err_msg_stream_404 msg_by_id msgs_list_bad_after run_404",
     ("letta", "UPSTREAM_ERROR", "CREDENTIAL"): "err_401 err_401_wrong",
     ("letta", "RATE_LIMITED", None): "msg_send_err_429",
-    ("letta", "UPSTREAM_ERROR", "STATUS"): "agents_list_bad_limit conv_stream_retrieve msg_send_err_500",
+    ("letta", "UPSTREAM_ERROR", "STATUS"): "agents_list_bad_limit msg_send_err_500",
     ("litellm", "BAD_USER_INPUT", None): "err_bad_json err_no_messages err_up_400",
     ("litellm", "BAD_USER_INPUT", "CONTEXT_LENGTH"): "err_up_ctx",
     ("litellm", "BUDGET_EXCEEDED", None): "db_err_budget",

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from app.embedded import http_client
 from tests.docs.judge import Output, faults
 from tests.docs.markdown import ROOT, Snippet
 from tests.support.capabilities import NODE_MODULES
@@ -83,10 +84,9 @@ class ExampleRunner:
 
     async def graphql(self, code: str) -> Output:
         """Run a document; of a subscription, return all payloads, one per line."""
-        async with httpx.AsyncClient(
+        async with http_client.client(
             base_url=self.gateway.url,
             headers={"authorization": f"Bearer {self.gateway.token}"},
-            trust_env=False,
             timeout=_SECONDS,
         ) as client:
             if not re.search(r"^\s*subscription", code, re.MULTILINE):

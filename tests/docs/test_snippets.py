@@ -12,7 +12,12 @@ from tests.docs.examples import RUN, example_runner, installed_shells
 from tests.docs.markdown import PAGES, ROOT, Snippet, name_of, snippets
 
 SHOWN = {"json", "text", "ini", "tsx", "yaml", "mermaid"}
-QUOTED = ("examples/*/src/**/*.ts*", "tests/node/cache/*.mjs", "tests/node/cache/relay/*.js")
+QUOTED = (
+    "examples/*/src/**/*.ts*",
+    "tests/node/cache/*.mjs",
+    "tests/node/cache/relay/*.js",
+    "tests/node/stock_clients.mjs",
+)
 WITH_CODE = [page for page in PAGES if snippets(page)]
 WITH_EXAMPLES = [page for page in PAGES if any(one.language in RUN for one in snippets(page))]
 ANSWERED = [page for page in WITH_EXAMPLES if page.parent == ROOT]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from urllib.parse import quote
 
 import pytest
+import pytest_asyncio
 
 from app.json_text import MAX_CONTAINERS
 from tests.support.openai import asking
@@ -19,6 +20,14 @@ QUERY = b'{"query": "{ viewer { email } }"}'
 ANSWER = {"data": {"viewer": {"email": "ada@example.com"}}}
 JSON = {"content-type": "application/json"}
 PATHS = pytest.mark.parametrize("path", ["/graphql", "/v1/chat/completions"])
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack() -> AsyncIterator[Stack]:
+    async with any_stack(rate_limit_general=0, rate_limit_llm=0) as running:
+        yield running
 
 
 def raw_deflate(data: bytes) -> bytes:

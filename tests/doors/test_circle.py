@@ -215,13 +215,14 @@ async def test_turns_in_all_slots_do_not_block_their_own_model_calls() -> None:
             assert heard[-1]["outcome"] == "COMPLETED"
 
 
-async def test_a_user_with_the_most_streams_does_not_block_the_calls_of_their_agents(circle: Stack) -> None:
-    agent_id = await circle.make_agent()
-    asked = completion(circle, "tokens=200 delay=0.5")
+async def test_a_user_with_the_most_streams_does_not_block_the_calls_of_their_agents() -> None:
     start = "mutation($i: CompletionInput!) { startCompletion(input: $i) { stream { id } } }"
-    for _ in range(99):  # the turn is the hundredth
-        started = await circle.graphql(start, {"i": asked | {"idempotencyKey": str(uuid.uuid4())}})
-        assert started["data"]["startCompletion"]["stream"]["id"]
-    heard = await turn(circle, agent_id, "tokens=3 delay=0")
+    async with any_stack(max_streams_per_user=3) as stack, stack.circle():
+        await stack.own_key()
+        agent_id, asked = await stack.make_agent(), completion(stack, "tokens=200 delay=0.5")
+        for _ in range(2):  # the turn is the third
+            started = await stack.graphql(start, {"i": asked | {"idempotencyKey": str(uuid.uuid4())}})
+            assert started["data"]["startCompletion"]["stream"]["id"]
+        heard = await turn(stack, agent_id, "tokens=3 delay=0")
     assert heard[-1]["outcome"] == "COMPLETED"
     assert text_of(heard) == "tok0 tok1 tok2"

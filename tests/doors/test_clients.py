@@ -17,7 +17,7 @@ from tests.support.node import run_node
 from tests.support.stack import GRACE, Stack, any_stack, embedded_stack
 from tests.support.streaming import completion, expected, text_of
 
-OVER_HTTP = ("graphql-sse", "urql", "apollo")
+OVER_HTTP = ("graphql-sse", "@urql/core", "@apollo/client")
 
 
 @pytest.mark.needs_node

@@ -8,9 +8,9 @@ import uuid
 from decimal import Decimal
 from typing import Any
 
-import httpx
 import pytest
 
+from app.embedded import http_client
 from app.embedded.litellm.keys import make_key
 from tests.support.doors import events
 from tests.support.images import DOT
@@ -59,7 +59,7 @@ async def refused(stack: Stack, given: dict[str, Any], query: str = COMPLETE) ->
 
 async def last_request(stack: Stack) -> dict[str, Any]:
     """Return the last request to the real model."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with http_client.client() as client:
         log = (await client.get(os.environ.get("MODEL_URL", "http://127.0.0.1:19301") + "/_log")).json()
     body: dict[str, Any] = log["log"][-1]["body"]
     return body

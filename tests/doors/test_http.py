@@ -155,6 +155,6 @@ async def test_operators_get_health_metrics_and_descriptions(stack: Stack) -> No
     assert 'agentgraph_requests_total{method="POST",route="/graphql",status="200"} 1.0' in metrics
     assert 'agentgraph_breaker{agentgraph_breaker="closed",service="letta"} 1.0' in metrics
     document = (await stack.client.get("/openapi.json")).json()
-    assert {"/v1/chat/completions", "/v1/models", "/ping", "/health", "/metrics"} <= set(document["paths"])
+    assert {"/v1/chat/completions", "/v1/models", "/ping", "/readyz", "/health", "/metrics"} <= set(document["paths"])
     for path in ("/docs", "/redoc"):
         assert (await stack.client.get(path)).status_code == 200

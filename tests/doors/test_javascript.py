@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from tests.support.capabilities import chromium_path
+from tests.support.browser import run_in_browser
 from tests.support.node import run_node
 from tests.support.stack import Stack
 
@@ -39,7 +39,7 @@ async def test_the_graphql_over_http_audit_finds_nothing(stack: Stack) -> None:
 @pytest.mark.needs_chromium
 async def test_a_page_on_port_5173_can_read_a_refusal(stack: Stack) -> None:
     tokens = ["", "nonsense", stack.token()]
-    refused, bad, good = await run_node("cors.mjs", url=stack.url, chromium=chromium_path(), tokens=tokens)
+    refused, bad, good = await run_in_browser("cors.mjs", url=stack.url, tokens=tokens)
     for answer in (refused, bad):
         assert answer["status"] == 401
         assert answer["body"]["errors"][0]["extensions"]["requestId"] == answer["id"]

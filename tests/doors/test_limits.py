@@ -29,6 +29,13 @@ DECIDE = 'mutation { respondToApproval(input: {requestId: "message:x" decision: 
 FIELDS = ["limit", "remaining", "reset", "resource"]
 
 
+@pytest.fixture(autouse=True, params=["memory", pytest.param("redis", marks=pytest.mark.needs_redis)])
+def _state(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count in memory, and in Redis."""
+    if request.param == "redis":
+        monkeypatch.setenv("REDIS_URL", request.getfixturevalue("redis_url"))
+
+
 async def ask(stack: Stack, query: str = EMAIL, *, user: str = ADA, **variables: Any) -> httpx.Response:
     body = {"query": query, "variables": variables}
     return await stack.client.post("/graphql", json=body, headers=stack.headers(user))

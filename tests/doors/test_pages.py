@@ -3,16 +3,26 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from app.pages.files import BUILT
-from tests.support.stack import KEY, Stack, embedded_stack
+from tests.support.stack import KEY, Stack, any_stack, embedded_stack
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 SIGN_IN = {"supabase_url": "http://127.0.0.1:1", "supabase_jwt_secret": KEY}
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack() -> AsyncIterator[Stack]:
+    async with any_stack(rate_limit_general=0, rate_limit_llm=0) as running:
+        yield running
 
 
 def config(text: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def posted(stack: Stack, path: str, body: object, *, version: str = "1.0", heade
     return f"{head}content-type: application/json\r\ncontent-length: {len(sent)}\r\n\r\n{sent}".encode()
 
 
-@pytest.mark.parametrize("path", ["/ping", "/health", "/metrics", "/docs", "/openapi.json", "/", "/nope"])
+@pytest.mark.parametrize("path", ["/ping", "/readyz", "/health", "/metrics", "/docs", "/openapi.json", "/", "/nope"])
 async def test_head_has_the_answer_of_get_without_the_body(stack: Stack, path: str) -> None:
     get, head = await stack.client.get(path), await stack.client.head(path)
     assert head.status_code == get.status_code

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from tests.support.documents import COMPLETION, STREAM
 from tests.support.doors import refusal
@@ -22,6 +25,14 @@ URQL_QUERY = f"{RESPONSE}, application/graphql+json, {PLAIN}, {SSE}, {MULTIPART}
 NOT_FOUND = {"query": STREAM, "variables": {"id": f"stream:{uuid.uuid4()}"}}
 INVALID = {"query": "{ nope }"}
 QUERY = {"query": "query($id: ID!) { stream(id: $id) { status } }", "variables": {}}
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack() -> AsyncIterator[Stack]:
+    async with any_stack(rate_limit_general=0, rate_limit_llm=0) as running:
+        yield running
 
 
 @pytest.mark.parametrize(
@@ -146,4 +157,5 @@ async def test_a_get_follows_a_conversation() -> None:
         headers = stack.headers() | {"accept": SSE}
         async with stack.client.stream("GET", "/graphql", params=params, headers=headers) as following:
             assert following.status_code == 200
-            assert await anext(following.aiter_bytes()) == b":\n\n"
+            begun = (await anext(following.aiter_bytes())).decode()
+            assert re.fullmatch(r"retry: \d+\n:\n", begun)

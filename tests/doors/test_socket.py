@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import asyncio
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -9,17 +7,13 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from app import composition, sockets
+from app import sockets
 from app.graphql import session
 from app.graphql.engine import Engine
 from app.graphql.session import MAX_OPERATIONS
-from clients.origin import Owner
-from resolvers.streams.events import TextDelta
-from resolvers.streams.hub import StreamHub
-from resolvers.streams.limits import StreamLimits, StreamMetrics
-from tests.support.documents import COMPLETION, STREAM
+from tests.support.documents import COMPLETION
 from tests.support.rawsocket import raw_socket, text
-from tests.support.stack import ADA, GRACE, Stack, any_stack, embedded_stack, opened_socket, until
+from tests.support.stack import GRACE, Stack, any_stack, embedded_stack, opened_socket, until
 from tests.support.streaming import completion
 from tests.support.websocket import close_of, connecting
 
@@ -241,44 +235,3 @@ async def test_large_answers_are_refused_past_the_bound_on_unread_bytes(monkeypa
                 assert (extensions["code"], extensions["reason"]) == ("RATE_LIMITED", "UNREAD")
             await one.send(text(id="again", type="subscribe", payload=query))
             assert (await one.message())["type"] == "next"
-
-
-async def test_a_slow_reader_is_detached_and_the_socket_stays_open(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    hubs: list[StreamHub] = []
-
-    def hub(limits: StreamLimits, metrics: StreamMetrics) -> StreamHub:
-        hubs.append(StreamHub(replace(limits, slow_after=0.1), metrics))
-        return hubs[0]
-
-    monkeypatch.setattr(composition, "StreamHub", hub)
-    async with embedded_stack() as stack:
-        host, port = stack.url.removeprefix("http://").split(":")
-        async with raw_socket((host, int(port)), receive_buffer=4096) as one:
-            await one.sign_in(stack.token())
-            given = {
-                "query": COMPLETION.replace("cursor", "cursor ... on ReaderDetached { reason }", 1),
-                "variables": {"i": completion(stack, "tokens=1000 delay=10"), "k": "slow"},
-            }
-            await one.send(text(id="1", type="subscribe", payload=given))
-            first = (await one.message())["payload"]["data"]["completion"]
-            [stream] = hubs[0].of(Owner(ADA))
-            for letter in "abc":
-                for _ in range(100):
-                    stream.log.append(TextDelta(message_id="m", text=letter * 10_000))
-            await asyncio.sleep(1.5)
-            heard = []
-            while (message := await one.message())["type"] == "next":
-                heard.append(message["payload"]["data"]["completion"])
-            assert message == {"id": "1", "type": "complete"}
-            assert (heard[-1]["__typename"], heard[-1]["reason"]) == ("ReaderDetached", "SLOW")
-            assert heard[-1]["cursor"] == heard[-2]["cursor"]
-            rest = {"query": STREAM, "variables": {"id": first["stream"]["id"], "after": heard[-1]["cursor"]}}
-            await one.send(text(id="2", type="subscribe", payload=rest))
-            got = sum(len(event.get("text", "")) for event in heard)
-            while got < 3_000_000:
-                event = (await one.message())["payload"]["data"]["stream"]
-                assert event["__typename"] != "ReaderDetached"
-                got += len(event.get("text", ""))
-            assert got >= 3_000_000

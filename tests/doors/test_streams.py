@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import aclosing
 from typing import Any
 
 import pytest
 
 from tests.support import things
-from tests.support.documents import COMPLETION, MESSAGE, STREAM
+from tests.support.documents import MESSAGE, STREAM
 from tests.support.doors import DOORS, Refused, events
 from tests.support.stack import GRACE, Stack
-from tests.support.streaming import completion, expected, message_input, text_of, upstream_closed
+from tests.support.streaming import expected, message_input, text_of
 
 
 @pytest.fixture(params=DOORS)
@@ -39,42 +38,6 @@ async def test_a_streamed_message_is_stored_as_it_was_streamed(stack: Stack, doo
     assert answer["data"]["agent"]["messages"]["nodes"] == added[-2:]
 
 
-@pytest.mark.parametrize("kind", ["message", "completion"])
-async def test_a_resumed_stream_has_the_exact_text_of_one_model_call(stack: Stack, door: str, kind: str) -> None:
-    agent_id = await stack.make_agent()
-    directive = "tokens=30 delay=0.02"
-    if kind == "message":
-        query, given = MESSAGE, message_input(agent_id, directive)
-    else:
-        query, given = COMPLETION, completion(stack, directive, onDisconnect="CONTINUE")
-    variables = {"i": given, "k": str(uuid.uuid4())}
-    before = (await stack.model_stats())["total"]
-    heard: list[dict[str, Any]] = []
-    async with aclosing(events(stack, door, query, variables)) as first:
-        async for event in first:
-            heard.append(event)
-            if len(text_of(heard)) > 20:
-                break
-    resume = {"id": heard[0]["stream"]["id"], "after": heard[-1]["cursor"]}
-    heard += [event async for event in events(stack, door, STREAM, resume)]
-    again = [event async for event in events(stack, door, query, variables)]
-    assert text_of(heard) == expected(30)
-    assert [event["__typename"] for event in heard].count("StreamEnded") == 1
-    assert again[0]["replayed"] is True
-    assert text_of(again) == expected(30)
-    assert (await stack.model_stats())["total"] == before + 1
-
-
-async def test_a_stream_can_be_read_after_its_end(stack: Stack, door: str) -> None:
-    variables = {"i": completion(stack, "tokens=2 delay=0"), "k": str(uuid.uuid4())}
-    heard = [event async for event in events(stack, door, COMPLETION, variables)]
-    stream_id = heard[0]["stream"]["id"]
-    read = await stack.graphql("query($id: ID!) { stream(id: $id) { status text lastCursor } }", {"id": stream_id})
-    assert read["data"]["stream"] == {"status": "COMPLETED", "text": "tok0 tok1", "lastCursor": heard[-1]["cursor"]}
-    after = {"id": stream_id, "after": heard[-1]["cursor"]}
-    assert [event async for event in events(stack, door, STREAM, after)] == heard[-1:]
-
-
 async def test_the_cursors_of_a_streams_messages_are_exact(stack: Stack) -> None:
     agent_id = await stack.make_agent()
     for _ in range(3):
@@ -93,27 +56,6 @@ async def test_the_cursors_of_a_streams_messages_are_exact(stack: Stack) -> None
     for place, edge in enumerate(edges):
         assert await page(first=5, after=edge["cursor"]) == ids[place + 1 :]
         assert (await page(last=3, before=edge["cursor"]))[-1:] == ids[place - 1 : place] or place == 0
-
-
-async def test_a_stream_key_is_refused_with_different_input(stack: Stack, door: str) -> None:
-    key = str(uuid.uuid4())
-    given = [{"i": completion(stack, f"tokens={count} delay=0"), "k": key} for count in (1, 2)]
-    assert [event async for event in events(stack, door, COMPLETION, given[0])]
-    with pytest.raises(Refused) as refused:
-        await anext(events(stack, door, COMPLETION, given[1]))
-    del refused.value.extensions["requestId"]
-    assert refused.value.extensions == {"code": "CONFLICT", "reason": "KEY_REUSED", "retryable": False}
-
-
-async def test_closing_a_completion_cancels_the_model_call(stack: Stack, door: str) -> None:
-    before = await stack.model_stats()
-    variables = {"i": completion(stack, "tokens=200 delay=0.05"), "k": str(uuid.uuid4())}
-    async with aclosing(events(stack, door, COMPLETION, variables)) as heard:
-        async for event in heard:
-            if event["__typename"] == "TextDelta":
-                assert (await stack.model_stats())["inflight"] == before["inflight"] + 1
-                break
-    await upstream_closed(stack, before)
 
 
 async def test_a_subscription_reads_the_stream_that_a_mutation_started(stack: Stack, door: str) -> None:
@@ -152,14 +94,6 @@ async def test_a_failed_model_call_ends_the_turn_once(stack: Stack, error: str, 
     assert [event["__typename"] for event in heard].count("StreamEnded") == 1
     assert heard[-1]["outcome"] == "FAILED"
     assert heard[-1]["error"]["code"] == code
-
-
-async def test_an_unknown_model_is_an_error_and_no_stream(stack: Stack, door: str) -> None:
-    given = completion(stack, "tokens=1") | {"model": "nope"}
-    with pytest.raises(Refused) as refused:
-        await anext(events(stack, door, COMPLETION, {"i": given, "k": "x"}))
-    assert (refused.value.code, refused.value.extensions["reason"]) == ("NOT_FOUND", "MODEL_NOT_FOUND")
-    assert refused.value.status in {200, None}
 
 
 async def test_refusals_with_status_200_are_in_the_log_and_metrics(stack: Stack) -> None:

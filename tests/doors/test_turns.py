@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from contextlib import aclosing
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 from tests.support import things
 from tests.support.documents import COMPLETION, MESSAGE, RESPOND, STREAM
 from tests.support.doors import events
-from tests.support.stack import Stack, until
-from tests.support.streaming import completion, message_input, upstream_closed
+from tests.support.lossy import SEND_PATH, cut_after, lossy_proxy
+from tests.support.stack import Stack, any_stack, until
+from tests.support.streaming import completion, expected, message_input, text_of, upstream_closed
 
 APPROVALS = MESSAGE.replace(
     "cursor",
@@ -155,3 +157,17 @@ async def test_cancelling_a_stream_cancels_the_model_call(stack: Stack) -> None:
             assert stopped["status"] == "CANCELLED"
         assert [event async for event in heard][-1]["outcome"] == "CANCELLED"
     await upstream_closed(stack, before)
+
+
+async def test_a_turn_continues_although_the_connection_to_letta_breaks_twice() -> None:
+    async with lossy_proxy() as proxy, any_stack(letta_base_url=proxy.url) as stack:
+        proxy.target = os.environ["LETTA_BASE_URL"] if stack.real else stack.servers["letta"].url
+        agent_id = await stack.make_agent()
+        proxy.lose(SEND_PATH, cut_after(5))
+        proxy.lose("/stream", cut_after(5))
+        asked = {"i": message_input(agent_id, "tokens=30 delay=0.03"), "k": str(uuid.uuid4())}
+        heard = [event async for event in events(stack, "websocket", MESSAGE, asked)]
+    assert text_of(heard) == expected(30)
+    assert (heard[-1]["outcome"], heard[-1]["usage"]["completionTokens"]) == ("COMPLETED", 30)
+    assert [event["__typename"] for event in heard].count("MessageAdded") == 2
+    assert proxy.edits == []

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import httpx
 import pytest
 
+from app.embedded import http_client
 from tests.support.stack import ADA, GRACE, Stack, until
 from tests.support.usage import USAGE, complete, settled, these_days, usage
 
@@ -165,7 +165,7 @@ async def spoil(stack: Stack, key: str, state: str) -> None:
         "deleted": ("/key/delete", {"keys": [key]}),
     }
     path, body = asked[state]
-    async with httpx.AsyncClient(base_url=os.environ["LITELLM_BASE_URL"], headers=headers, trust_env=False) as admin:
+    async with http_client.client(base_url=os.environ["LITELLM_BASE_URL"], headers=headers) as admin:
         (await admin.post(path, json=body, timeout=30)).raise_for_status()
         own = {"authorization": f"Bearer {key}"}
 

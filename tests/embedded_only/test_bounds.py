@@ -18,7 +18,6 @@ from app.bounds import page
 from app.graphql import subprotocol
 from app.signin.token import MAX_TOKEN_CHARS
 from resolvers import checks, completing, completion_input, paging, passages, public_urls, usage
-from resolvers.streams.limits import StreamLimits
 from schema.inputs import MAX_TEXT
 from schema.node import MAX_NODES
 from tests.support.settings import settings_of
@@ -244,15 +243,18 @@ async def test_an_operation_id_longer_than_the_bound_is_refused(limited: Stack) 
 
 
 @pytest.mark.bound("streams")
-async def test_a_user_cannot_run_more_streams_than_the_bound(stack: Stack) -> None:
+async def test_a_user_cannot_run_more_streams_than_the_bound() -> None:
     start = "mutation($i: CompletionInput!) { startCompletion(input: $i) { stream { id } } }"
+    cancel = "mutation($i: ID!) { cancelStream(input: {streamId: $i}) { stream { status } } }"
     waits = [{"role": "USER", "content": "hi [[tokens=5000 delay=0.1]]"}]
-    for _ in range(StreamLimits().max_streams_per_user):
+    async with embedded_stack(max_streams_per_user=3) as stack:
+        for _ in range(3):
+            begun = await stack.graphql(start, completion(messages=waits))
+            stream_id = begun["data"]["startCompletion"]["stream"]["id"]
+        assert await reasons(stack, start, completion(messages=waits)) == {("RATE_LIMITED", "STREAMS")}
+        answer = await stack.graphql("{ viewer { id } }", user=GRACE)
+        assert "errors" not in answer
+        started = await stack.graphql(start, completion(), user=GRACE)
+        assert started["data"]["startCompletion"]["stream"]["id"]
+        await stack.graphql(cancel, {"i": stream_id})
         assert await reasons(stack, start, completion(messages=waits)) == set()
-    assert await reasons(stack, start, completion(messages=waits)) == {("RATE_LIMITED", "STREAMS")}
-    answer = await stack.graphql("{ viewer { id } }", user=GRACE)
-    assert "errors" not in answer
-    started = await stack.client.post(
-        "/graphql", json={"query": start, "variables": completion()}, headers=stack.headers(GRACE)
-    )
-    assert started.json()["data"]["startCompletion"]["stream"]["id"]

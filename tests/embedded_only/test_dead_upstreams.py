@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -37,6 +40,18 @@ def nulls(answer: dict[str, Any]) -> dict[str, tuple[str, str]]:
     return found
 
 
+@asynccontextmanager
+async def dead(stack: Stack, service: str) -> AsyncIterator[None]:
+    """Stop a service. Its port refuses connections until the context ends, and no other process can get the port."""
+    server = stack.servers[service]
+    await server.stop()
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the closed connections still have the port
+        holder.bind(("127.0.0.1", urlsplit(server.url).port))
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        yield
+
+
 @pytest.fixture
 async def stack() -> AsyncIterator[Stack]:
     """A stack whose breakers stay open for longer than a test."""
@@ -60,8 +75,9 @@ EXPECTED = {
 
 @pytest.mark.parametrize("service", list(EXPECTED))
 async def test_a_dead_service_makes_only_its_own_fields_null(stack: Stack, service: str) -> None:
-    await stack.servers[service].stop()
-    answer = await stack.graphql(QUERY)
+    async with dead(stack, service):
+        answer = await stack.graphql(QUERY)
+        health = await stack.client.get("/health")
     assert nulls(answer) == EXPECTED[service]
     assert answer["data"]["viewer"]["email"] == "ada@example.com"
     assert answer["data"]["platform"]["degraded"] is True
@@ -72,7 +88,6 @@ async def test_a_dead_service_makes_only_its_own_fields_null(stack: Stack, servi
     if service != "ams":
         rows = [node["version"] for node in answer["data"]["viewer"]["agents"]["nodes"]]
         assert rows == [row["version"] for row in stack.platform.state.users[ADA].rows]
-    health = await stack.client.get("/health")
     assert (health.status_code, health.json()["status"]) == (200, "degraded")
 
 
@@ -236,10 +251,36 @@ async def test_failures_for_an_agent_open_no_breaker_for_other_agents(stack: Sta
     assert bare not in str(await stack.graphql("{ platform { services { note } } }", user=GRACE))
 
 
-async def test_a_failure_rate_opens_a_breaker_despite_successful_calls(stack: Stack) -> None:
-    for _ in range(3):
+async def test_a_failure_rate_of_twenty_calls_opens_a_breaker_despite_successful_calls(stack: Stack) -> None:
+    for _ in range(4):
         answers = [(await chat(stack, body)).status_code for body in (FAILING, CHAT, FAILING, FAILING, CHAT)]
-    assert answers == [503] * 5
+        assert answers == [502, 200, 502, 502, 200]
+    assert [(await chat(stack, body)).status_code for body in (FAILING, CHAT)] == [502, 503]
+
+
+async def test_consecutive_failures_open_a_breaker_after_many_successful_calls(stack: Stack) -> None:
+    for _ in range(12):
+        assert (await chat(stack, CHAT)).status_code == 200
+    answers = [(await chat(stack, body)).status_code for body in [FAILING] * 5 + [CHAT]]
+    assert answers == [502] * 5 + [503]
+
+
+async def test_refused_calls_open_no_breaker(stack: Stack) -> None:
+    stack.platform.faults["ams"] = Fault(status=404)
+    for _ in range(30):
+        assert (await refusal_of(stack))["code"] == "UPSTREAM_ERROR"
+    stack.platform.faults.clear()
+    assert await refusal_of(stack) == {}
+
+
+@pytest.mark.parametrize(("slow_seconds", "opens"), [(0.001, True), (0, False)])
+async def test_slow_answers_open_a_breaker(slow_seconds: float, opens: bool) -> None:
+    async with embedded_stack(breaker_slow_seconds=slow_seconds, breaker_calls=6, breaker_reset_seconds=60) as stack:
+        stack.platform.faults["ams"] = Fault(latency=0.002)
+        for _ in range(6):
+            assert await refusal_of(stack) == {}
+        assert (await refusal_of(stack)).get("reason") == ("BREAKER_OPEN" if opens else None)
+        assert await refusal_of(stack, user=GRACE) == {}
 
 
 async def test_five_503_of_letta_open_its_breaker_without_retries(stack: Stack) -> None:
@@ -261,11 +302,10 @@ async def test_each_fault_has_its_reason(stack: Stack, fault: Fault, reason: str
 
 
 async def test_without_letta_fields_from_ams_are_still_read(stack: Stack) -> None:
-    await stack.servers["letta"].stop()
-    answer = await stack.graphql(
-        """{ viewer { agents(first: 1) { nodes { version status passages { nodes { id } }
-          searchMemory(query: "x") { score } runs { nodes { id } } defaultConversation { id } } } } }"""
-    )
+    query = """{ viewer { agents(first: 1) { nodes { version status passages { nodes { id } }
+      searchMemory(query: "x") { score } runs { nodes { id } } defaultConversation { id } } } } }"""
+    async with dead(stack, "letta"):
+        answer = await stack.graphql(query)
     fields = ("status", "passages", "searchMemory", "runs")
     assert nulls(answer) == {f"viewer.agents.nodes.{field}": ("letta", CONNECT) for field in fields}
     assert answer["data"]["viewer"]["agents"]["nodes"][0]["version"]

@@ -17,207 +17,47 @@ from typing import Any
 
 import httpx
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
-from app import devtokens
+from app.embedded import http_client
 from app.embedded.faults import Fault
-from app.embedded.people import ADA
 from app.embedded.server import EmbeddedPlatform
-from app.rest.secrets import agent_secret
 from tests.support.doors import refusal
+from tests.support.draining import (
+    LONG,
+    READERS,
+    SLACK,
+    SUBSCRIPTION,
+    OpenAiReader,
+    ProxyReader,
+    SocketReader,
+    announced,
+    asked,
+    chat,
+    client,
+    draining,
+    ended,
+    first_agent,
+    reading,
+    rest_of,
+    signed_in,
+    tell,
+)
 from tests.support.process import Gateway, running, serving
-from tests.support.settings import settings_of
 from tests.support.stack import until
 from tests.support.websocket import PROTOCOL
 
-LONG = "[[tokens=5000 delay=0.02]]"
-SLACK = 4.0
-"""How much longer an operation can take on a busy machine, in seconds."""
-
-SUBSCRIPTION = """subscription($k: ID!, $t: String!) {
-  completion(streamKey: $k, input: {model: "gpt-4o-mini", messages: [{role: USER, content: $t}]}) {
-    __typename cursor
-    ... on TextDelta { text }
-    ... on ReaderDetached { reason }
-    ... on StreamEnded { outcome }
-  }
-}"""
 COMPLETE = """mutation($t: String!, $k: String!) {
   complete(input: {idempotencyKey: $k, model: "gpt-4o-mini", messages: [{role: USER, content: $t}]}) { text }
 }"""
-
-
-def asked(text: str) -> dict[str, Any]:
-    return {"query": SUBSCRIPTION, "variables": {"k": uuid.uuid4().hex, "t": text}}
 
 
 def mutation(text: str) -> dict[str, Any]:
     return {"query": COMPLETE, "variables": {"k": uuid.uuid4().hex, "t": text}}
 
 
-def chat(text: str, *, stream: bool = True) -> dict[str, Any]:
-    return {"model": "gpt-4o-mini", "stream": stream, "messages": [{"role": "user", "content": text}]}
-
-
-def client(gateway: Gateway) -> httpx.AsyncClient:
-    headers = {"authorization": f"Bearer {gateway.token}"}
-    return httpx.AsyncClient(base_url=gateway.url, headers=headers, trust_env=False, timeout=30)
-
-
-@asynccontextmanager
-async def signed_in(gateway: Gateway) -> AsyncIterator[ClientConnection]:
-    url = gateway.url.replace("http", "ws") + "/graphql"
-    async with connect(url, subprotocols=[PROTOCOL], proxy=None) as socket:
-        await tell(socket, type="connection_init", payload={"authorization": f"Bearer {gateway.token}"})
-        assert json.loads(await socket.recv())["type"] == "connection_ack"
-        yield socket
-
-
-async def tell(socket: ClientConnection, **message: Any) -> None:
-    await socket.send(json.dumps(message))
-
-
-async def rest_of(socket: ClientConnection) -> tuple[list[dict[str, Any]], int]:
-    """Read messages until the socket closes, and return them with the close code."""
-    messages = []
-    while True:
-        try:
-            messages.append(json.loads(await socket.recv()))
-        except ConnectionClosed:
-            assert socket.close_code is not None
-            return messages, socket.close_code
-
-
-class Reader:
-    """A client that reads a stream. ``began`` is set when the first token has come."""
-
-    def __init__(self, gateway: Gateway, text: str) -> None:
-        self.gateway = gateway
-        self.text = text
-        self.began = asyncio.Event()
-        self.heard = ""
-
-    async def read(self) -> str:
-        """Read to the end, and return everything that came."""
-        raise NotImplementedError
-
-    def hear(self, piece: str) -> None:
-        self.heard += piece
-        if "tok1" in self.heard:
-            self.began.set()
-
-    async def post(self, path: str, body: dict[str, Any], **headers: str) -> str:
-        async with client(self.gateway) as http, http.stream("POST", path, json=body, headers=headers) as answer:
-            assert answer.status_code == 200
-            async for piece in answer.aiter_text():
-                self.hear(piece)
-        return self.heard
-
-    def check_detached(self) -> None:
-        assert "DRAINING" in self.heard
-
-
-class SocketReader(Reader):
-    async def read(self) -> str:
-        async with signed_in(self.gateway) as socket:
-            await tell(socket, id="1", type="subscribe", payload=asked(self.text))
-            while "tok1" not in self.heard:
-                self.hear(str(await socket.recv()))
-            messages, self.code = await rest_of(socket)
-        self.messages = messages
-        self.heard += json.dumps(messages)
-        return self.heard
-
-    def check_detached(self) -> None:
-        detached, complete, ping = self.messages[-3:]
-        assert detached["payload"]["data"]["completion"]["reason"] == "DRAINING"
-        assert int(detached["payload"]["data"]["completion"]["cursor"]) > 1
-        assert complete == {"id": "1", "type": "complete"}
-        assert ping == {"type": "ping", "payload": {"reason": "DRAINING"}}
-        assert self.code == 1001
-
-
-class SseReader(Reader):
-    async def read(self) -> str:
-        return await self.post("/graphql", asked(self.text), accept="text/event-stream")
-
-    def check_detached(self) -> None:
-        *_, last, end = self.heard.removesuffix("\n\n").split("\n\n")
-        assert ('"reason":"DRAINING"' in last, end.endswith("event: complete\ndata:")) == (True, True)
-
-
-class MultipartReader(Reader):
-    async def read(self) -> str:
-        accept = 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0,application/json'
-        return await self.post("/graphql", asked(self.text), accept=accept)
-
-    def check_detached(self) -> None:
-        *_, last, end = self.heard.split("\r\n--graphql")
-        assert '"reason":"DRAINING"' in last
-        assert end == "--\r\n"
-
-
-class OpenAiReader(Reader):
-    async def read(self) -> str:
-        return await self.post("/v1/chat/completions", chat(self.text))
-
-    def check_detached(self) -> None:
-        error = json.loads(self.heard.rstrip().splitlines()[-1].removeprefix("data: "))["error"]
-        assert error["code"] == "draining"
-        assert error["message"] == "The gateway is stopping. Retry the request."
-        assert "[DONE]" not in self.heard
-
-
-class ProxyReader(OpenAiReader):
-    async def read(self) -> str:
-        secret = agent_secret(devtokens.master_key(settings_of()) or "", ADA)
-        path = f"/api/v1/agents/{ADA}/proxy/chat/completions"
-        return await self.post(path, chat(self.text), authorization=f"Bearer {secret}")
-
-
 SSE = {"accept": "text/event-stream"}
-READERS = [SocketReader, SseReader, MultipartReader, OpenAiReader, ProxyReader]
-
-
-@asynccontextmanager
-async def reading(*readers: Reader) -> AsyncIterator[list[asyncio.Task[str]]]:
-    """Read streams, and begin the context when each stream has begun."""
-    tasks = [asyncio.create_task(reader.read()) for reader in readers]
-    try:
-        for reader, task in zip(readers, tasks, strict=True):
-            began = asyncio.create_task(reader.began.wait())
-            await asyncio.wait([began, task], return_when=asyncio.FIRST_COMPLETED)
-            began.cancel()
-            assert reader.began.is_set(), task.result()
-        yield tasks
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def ended(gateway: Gateway, how: signal.Signals) -> list[dict[str, Any]]:
-    """Wait until a signal has ended the process, and return the log, whose lines are JSON."""
-    out, _ = await gateway.process.communicate()
-    assert gateway.process.returncode in {-how, 128 + how}
-    lines = out.decode().splitlines()
-    start = next((n for n, line in enumerate(lines) if line.startswith("{")), len(lines))
-    return [json.loads(line) for line in lines[start:]]
-
-
-def announced(log: list[dict[str, Any]]) -> str:
-    return next(str(line["message"]) for line in log if line["event"] == "stopping")
-
-
-async def draining(gateway: Gateway) -> None:
-    """Wait until the health check says that the gateway drains."""
-    async with client(gateway) as http:
-
-        async def says_so() -> bool:
-            return (await http.get("/health")).status_code == 503
-
-        await until(says_so)
 
 
 @asynccontextmanager
@@ -232,13 +72,6 @@ async def beside(tmp_path: Path, **settings: str) -> AsyncIterator[tuple[Gateway
             yield gateway, platform
     finally:
         await platform.stop()
-
-
-async def first_agent(gateway: Gateway) -> dict[str, Any]:
-    query = "{ viewer { agents { nodes { id conversations { nodes { id } } } } } }"
-    async with client(gateway) as http:
-        nodes = (await http.post("/graphql", json={"query": query})).json()["data"]["viewer"]["agents"]["nodes"]
-    return next(node for node in nodes if node["conversations"]["nodes"])
 
 
 async def inflight(platform: EmbeddedPlatform, calls: int) -> None:
@@ -339,8 +172,9 @@ async def test_a_draining_gateway_refuses_requests_and_answers_probes(tmp_path: 
             await stack.enter_async_context(signed_in(gateway))
         assert no_socket.value.response.status_code == 503
         assert (await http.get("/ping")).status_code == 200
-        health = await http.get("/health")
-        assert (health.status_code, health.json()) == (503, {"status": "draining"})
+        for probe in ("/health", "/readyz"):
+            answer = await http.get(probe)
+            assert (answer.status_code, answer.json()) == (503, {"status": "draining"})
 
         await tell(socket, id="new", type="subscribe", payload={"query": "{ viewer { id } }"})
         messages, code = await rest_of(socket)
@@ -429,24 +263,6 @@ async def test_a_turn_continues_in_letta_after_the_gateway_has_stopped(tmp_path:
         await ended(gateway, signal.SIGTERM)
         run = list(platform.state.runs.values())[-1]
         await until(lambda: run.body["status"] == "completed")
-
-
-async def test_a_follower_without_events_is_detached_with_a_valid_cursor(tmp_path: Path) -> None:
-    query = """subscription($id: ID!) {
-      new: conversation(id: $id) { __typename cursor }
-    }"""
-    again = query.replace("id: $id)", 'id: $id, after: "")')
-    async with serving(tmp_path, {"SHUTDOWN_GRACE_SECONDS": "0.5"}) as gateway, signed_in(gateway) as socket:
-        to = (await first_agent(gateway))["conversations"]["nodes"][0]["id"]
-        for name, text in (("1", query), ("2", again)):
-            await tell(socket, id=name, type="subscribe", payload={"query": text, "variables": {"id": to}})
-        await tell(socket, id="3", type="subscribe", payload={"query": "{ viewer { id } }"})
-        while json.loads(await socket.recv()) != {"id": "3", "type": "complete"}:
-            pass
-        gateway.process.send_signal(signal.SIGTERM)
-        messages, _ = await rest_of(socket)
-    events = {one["id"]: one["payload"]["data"]["new"] for one in messages if one["type"] == "next"}
-    assert events == {name: {"__typename": "ReaderDetached", "cursor": ""} for name in ("1", "2")}
 
 
 async def test_a_draining_gateway_serves_the_proxy_while_a_turn_runs(tmp_path: Path) -> None:
@@ -551,7 +367,7 @@ async def test_the_embedded_command_stops_without_a_traceback(how: signal.Signal
         given = dict(re.findall(r"^([A-Z_]+)=(\S+)$", printed, re.MULTILINE))
         headers = {"authorization": f"Bearer {given['LETTA_API_KEY']}"}
         said = {"messages": [{"role": "user", "content": LONG}], "streaming": True, "stream_tokens": True}
-        async with httpx.AsyncClient(base_url=given["LETTA_BASE_URL"], headers=headers, trust_env=False) as letta:
+        async with http_client.client(base_url=given["LETTA_BASE_URL"], headers=headers) as letta:
             agent = (await letta.get("/v1/agents/")).json()[0]["id"]
             with suppress(httpx.TransportError):  # the stream is cut, or ends because its run is stopped first
                 async with letta.stream("POST", f"/v1/agents/{agent}/messages", json=said) as answer:

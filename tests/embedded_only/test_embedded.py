@@ -2,8 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
-
+from app.embedded import http_client
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 
 
@@ -12,7 +11,7 @@ async def test_a_port_serves_all_services_with_faults_and_a_log() -> None:
     await platform.start()
     base = platform.urls["ams"].removesuffix("/ams")
     page = platform.page_url.removeprefix(base)
-    async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
+    async with http_client.client(base_url=base) as client:
         assert (await client.get("/ams/health")).json()["status"] == "ok"
         assert (await client.get("/letta/v1/health/")).json() == {"version": "0.16.8", "status": "ok"}
         assert (await client.get("/litellm/health/liveliness")).json() == "I'm alive!"

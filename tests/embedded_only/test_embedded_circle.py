@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 
+from app.embedded import http_client
 from app.embedded.ams.proxied import ProxyTarget, provider_name
 from app.embedded.letta.shapes import ENDPOINT
 from app.embedded.people import ADA
@@ -19,7 +20,7 @@ GATEWAY = ProxyTarget(url="http://127.0.0.1:9", master_key="m" * 32)
 
 def letta(stack: Stack) -> httpx.AsyncClient:
     headers = {"authorization": f"Bearer {stack.platform.options.letta_key}"}
-    return httpx.AsyncClient(base_url=stack.servers["letta"].url, headers=headers, trust_env=False, timeout=20)
+    return http_client.client(base_url=stack.servers["letta"].url, headers=headers, timeout=20)
 
 
 async def test_without_a_gateway_agents_have_plain_models(services: Embedded) -> None:

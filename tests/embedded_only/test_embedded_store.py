@@ -14,6 +14,7 @@ import pytest
 
 from app.cli import main
 from app.commands.data import store_path
+from app.embedded import http_client
 from app.embedded.store import StoreError, open_store, remove_store
 from tests.support.embedded import embedded
 from tests.support.process import Process, running, serving
@@ -157,7 +158,7 @@ async def test_acknowledged_changes_survive_sigkill(tmp_path: Path) -> None:
       conversations(first: 10) { nodes { id summary messages(last: 5) { nodes { __typename id text } } } } } } } }"""
 
     async def ask(url: str, token: str, document: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
-        async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+        async with http_client.client(timeout=20) as client:
             answer = await client.post(
                 f"{url}/graphql",
                 json={"query": document, "variables": variables or {}},
@@ -269,7 +270,7 @@ async def embedded_process() -> AsyncIterator[tuple[Process, httpx.AsyncClient]]
             name, _, value = line.partition(": " if line.startswith("#") else "=")
             said[name] = value
         headers = {"authorization": f"Bearer {said['LETTA_API_KEY']}"}
-        async with httpx.AsyncClient(base_url=said["LETTA_BASE_URL"], headers=headers, trust_env=False) as letta:
+        async with http_client.client(base_url=said["LETTA_BASE_URL"], headers=headers) as letta:
             yield process, letta
 
 

@@ -17,7 +17,7 @@ from tests.support import things
 from tests.support.documents import CREATE_CONVERSATION, MESSAGE
 from tests.support.doors import Refused, events
 from tests.support.following import conversation, following, joined, say_past_the_gateway, send, turn
-from tests.support.lossy import CUT, Loss, answered, lossy_stack
+from tests.support.lossy import CUT, answered, cut_after, lossy_stack
 from tests.support.stack import GRACE, Stack, embedded_stack, until
 from tests.support.streaming import expected, text_of
 
@@ -199,16 +199,9 @@ async def test_a_stream_that_is_read_before_its_refusal_ends() -> None:
 async def test_a_follower_gets_a_turn_that_two_streams_read_once() -> None:
     async with lossy_stack(stream_look_seconds=0.1) as (stack, proxy):
         _, conversation_id = await conversation(stack)
-        to, pieces = {"conversationId": conversation_id}, 0
+        to = {"conversationId": conversation_id}
         first: list[dict[str, Any]]
         third: list[dict[str, Any]]
-
-        def cutting(data: bytes) -> bytes:
-            nonlocal pieces
-            pieces += 1
-            if pieces > 12:
-                raise ConnectionError
-            return data
 
         async def say(key: str, directive: str) -> list[dict[str, Any]]:
             asked = {"i": {"to": to, "content": [{"text": f"hi [[{directive}]]"}]}, "k": key}
@@ -216,7 +209,8 @@ async def test_a_follower_gets_a_turn_that_two_streams_read_once() -> None:
 
         async with following(stack, "websocket", conversation_id) as follower:
             await joined(stack, follower, conversation_id)
-            proxy.lose("/messages", Loss(edit=cutting))
+            proxy.lose("/messages", cut_after(12))
+            proxy.lose("/stream", answered(401, asks=False))
             first, _ = await asyncio.gather(turn(follower), say("cut", "tokens=40 delay=0.05"))
             second, own = await asyncio.gather(turn(follower), say("cut", "tokens=40 delay=0.05"))
             third, _ = await asyncio.gather(turn(follower), say("next", "tokens=3 delay=0.01"))

@@ -14,6 +14,7 @@ import pytest
 
 from app.embedded.faults import Fault
 from app.embedded.people import ADA, GRACE
+from tests.support.openai import sdk_client
 from tests.support.stack import Stack, embedded_stack, until
 
 CHAT, VECTORS = "/v1/chat/completions", "/v1/embeddings"
@@ -191,7 +192,7 @@ async def test_a_request_that_begins_again_counts_for_the_llm_rate_limit() -> No
 
 
 async def test_openai_python_sends_a_key(stack: Stack) -> None:
-    async with openai.AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=stack.token(), max_retries=0) as sdk:
+    async with sdk_client(f"{stack.url}/v1", stack.token(), max_retries=0) as sdk:
         asked = {**asking(), "extra_headers": {"Idempotency-Key": "k"}}
         first, second = [await sdk.chat.completions.create(**asked) for _ in range(2)]
         assert first.id == second.id

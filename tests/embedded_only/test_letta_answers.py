@@ -57,7 +57,7 @@ UNREADABLE = {
     "text in an event stream": answered(200, b"garbage", content_type="text/event-stream"),
     "event that is not JSON": answered(200, b"data: garbage\n\n", content_type="text/event-stream"),
 }
-REFUSALS |= {name: (answer, ("UPSTREAM_ERROR", "DECODE", False, None)) for name, answer in UNREADABLE.items()}
+REFUSALS |= {name: (answer, ("CONFLICT", "OUTCOME_UNKNOWN", False, None)) for name, answer in UNREADABLE.items()}
 
 
 @pytest.mark.parametrize(("answer", "refused"), REFUSALS.values(), ids=list(REFUSALS))
@@ -235,7 +235,7 @@ async def test_a_message_with_an_unreadable_answer_is_sent_under_its_key() -> No
         given = message_input(agent_id, idempotencyKey="k", waitSeconds=10)
         proxy.lose(SEND_PATH, answered(200, b"<html>", content_type="text/html"))
         first = await stack.graphql(SEND_MESSAGE, {"i": given})
-        assert first["errors"][0]["extensions"]["reason"] == "DECODE"
+        assert first["errors"][0]["extensions"]["cause"] == "DECODE"
         answer = (await stack.graphql(SEND_MESSAGE, {"i": given}))["data"]["sendMessage"]
         assert answer["stream"]["text"] == expected(3)
         assert len(stored_messages(stack, agent_id)) == 1

@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from tests.support.node import run_node
 from tests.support.oddserver import Scripted, odd_server
+from tests.support.openai import sdk_client
 from tests.support.stack import Stack, embedded_stack
 
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
@@ -356,7 +357,7 @@ async def test_a_refusal_has_its_reason_in_the_graph(stack: Stack, name: str, re
 
 @in_one_loop
 async def test_openai_python_recognizes_a_context_overflow(stack: Stack) -> None:
-    async with openai.AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=stack.token(), max_retries=0) as sdk:
+    async with sdk_client(f"{stack.url}/v1", stack.token(), max_retries=0) as sdk:
         with pytest.raises(openai.BadRequestError) as early:
             await sdk.chat.completions.create(**asking("context overflow"))
         with pytest.raises(openai.APIError) as late:
@@ -375,7 +376,7 @@ async def test_openai_python_reads_a_stream_with_heartbeats(stack: Stack, name: 
     text = await by_stream(stack, name)
     assert ping in text
     assert (": ping\n\n" in text) == (name == "quiet")
-    async with openai.AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=stack.token(), max_retries=0) as sdk:
+    async with sdk_client(f"{stack.url}/v1", stack.token(), max_retries=0) as sdk:
         stream = await sdk.chat.completions.create(**asking(name), stream=True)
         words = [one.choices[0].delta.content or "" async for one in stream]
     assert "".join(words) == ("Hello my world" if name == "ids" else "Hello world")

@@ -363,6 +363,16 @@ async def test_each_documented_shape_of_a_profile_is_read(profile: dict[str, Any
         assert "errors" not in answer
 
 
+@pytest.mark.parametrize("body", [b"<html>", b"{}"])
+async def test_unreadable_answers_are_errors_in_the_metrics_and_open_a_breaker(body: bytes) -> None:
+    async with behind("ams", lambda *_: said(body), breaker_reset_seconds=60) as stack:
+        for _ in range(5):
+            assert (await error_of(stack))["reason"] == "DECODE"
+        assert (await error_of(stack))["reason"] == "BREAKER_OPEN"
+        failed = 'agentgraph_upstream_calls_total{operation="me",outcome="error",service="ams"} 5.0'
+        assert failed in (await stack.client.get("/metrics")).text
+
+
 ME = orjson.dumps({**PROFILE, "agents": [{"agent_id": AGENT, "template_id": "t", "version": "1.0.0"}]})
 
 
@@ -442,8 +452,43 @@ async def test_a_read_is_repeated_once_after_a_dropped_idle_connection() -> None
         for _ in range(2):
             assert await error_of(stack) == {}
         assert calls == ["GET /me"] * 3
-        repeats = 'agentgraph_upstream_repeats_total{operation="me",service="ams"} 1.0'
-        assert repeats in (await stack.client.get("/metrics")).text
+        retries = 'agentgraph_upstream_retries_total{cause="idle",operation="me",service="ams"} 1.0'
+        assert retries in (await stack.client.get("/metrics")).text
+
+
+@pytest.mark.parametrize(
+    ("failed", "cause"),
+    [
+        (said(b"{}", status=500), "status"),
+        (said(b"{}", status=429, Retry_After="0"), "rate_limit"),
+        (Scripted(raw=b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{", reset=True), "cut"),
+    ],
+    ids=["500", "429", "reset"],
+)
+async def test_a_failed_read_is_repeated_and_the_client_gets_the_answer(failed: Scripted, cause: str) -> None:
+    calls: list[str] = []
+
+    def answer(_: str, path: str, __: bytes) -> Scripted:
+        calls.append(path)
+        return failed if len(calls) < 3 else said(ME)
+
+    async with behind("ams", answer) as stack:
+        assert await error_of(stack) == {}
+        assert calls == ["/me"] * 3
+        retries = f'agentgraph_upstream_retries_total{{cause="{cause}",operation="me",service="ams"}} 2.0'
+        assert retries in (await stack.client.get("/metrics")).text
+        lines = [line for line in map(orjson.loads, stack.log.getvalue().splitlines()) if line["event"] != "request"]
+        retried = [line for line in lines if line["event"] == "upstream retried"]
+        assert [(line["cause"], line["operation"]) for line in retried] == [(cause, "me")] * 2
+        assert {line["request_id"] for line in lines if line.get("service") == "ams"} == {retried[0]["request_id"]}
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_write_is_not_repeated_after_it_was_sent(status: int) -> None:
+    answer, seen = deleting(said(b"{}", status=status), said(b"{}", status=status))
+    async with behind("ams", answer) as stack:
+        assert (await stack.graphql(DELETE, {"i": {"agentId": AGENT}}))["errors"]
+        assert len(seen) == 1
 
 
 async def test_a_reset_in_an_answer_without_a_length_is_a_cut() -> None:

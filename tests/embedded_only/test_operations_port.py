@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from app.embedded import http_client
 from tests.support.forks import ROOT
 from tests.support.process import Gateway, running, serving
 
@@ -25,7 +26,7 @@ TOKEN = "m" * 20
 
 
 def at(url: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=url, trust_env=False, timeout=20)
+    return http_client.client(base_url=url, timeout=20)
 
 
 def operations_url(gateway: Gateway) -> str:

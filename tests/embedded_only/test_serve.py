@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from app.embedded import http_client
 from app.embedded.people import ADA
 from tests.support.process import Gateway, running, serving
 from tests.support.serving import free_port
@@ -41,13 +41,13 @@ async def test_the_printed_query_can_be_pasted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
 async def test_a_signal_ends_the_process_within_its_grace(tmp_path: Path, how: signal.Signals) -> None:
-    async with serving(tmp_path, {"SHUTDOWN_GRACE_SECONDS": "1"}, forks=False) as gateway:
+    async with serving(tmp_path, {"SHUTDOWN_GRACE_SECONDS": "1"}) as gateway:
         headers = {"authorization": f"Bearer {gateway.token}"}
         messages = [{"role": "user", "content": "[[tokens=5000 delay=0.05]]"}]
         asked = {"model": "gpt-4o-mini", "stream": True, "messages": messages}
         url = gateway.url.replace("http", "ws") + "/graphql"
         async with (
-            httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client,
+            http_client.client(base_url=gateway.url) as client,
             connect(url, subprotocols=[PROTOCOL], proxy=None),
             client.stream("POST", "/v1/chat/completions", json=asked, headers=headers) as answer,
         ):
@@ -77,7 +77,7 @@ async def turn_of_new_agent(public: str, token: str, settings: dict[str, str]) -
     as_ada = {"authorization": f"Bearer {settings['SUPABASE_SERVICE_KEY']}", "x-user-id": ADA}
     said: dict[str, Any] = {"content": [{"text": "hi [[tokens=3 delay=0]]"}]}
     query = "mutation($i: SendMessageInput!) { sendMessage(input: $i) { run { id } stream { id status text } } }"
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+    async with http_client.client(timeout=30) as client:
         asked = {"template_id": "researcher"}
         made = await client.post(f"{settings['AMS_BASE_URL']}/agents/create", json=asked, headers=as_ada)
         said |= {"to": {"agentId": made.json()["agent"]["id"]}, "waitSeconds": 20, "idempotencyKey": "once"}

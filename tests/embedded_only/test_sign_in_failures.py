@@ -19,6 +19,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from app import devtokens
+from app.embedded import http_client
 from app.embedded.supabase.signing import claims_of
 from app.identity import address_of
 from tests.support.openai import EMBEDDING
@@ -220,6 +221,6 @@ async def test_an_ipv4_proxy_of_a_socket_for_both_protocols_is_trusted() -> None
     }
     for trusted, reported in client_by_trusted.items():
         settings = settings_of(forwarded_allow_ips=trusted)
-        async with served(app, settings, "::") as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        async with served(app, settings, "::") as url, http_client.client(base_url=url) as client:
             assert (await client.get("/")).text == "127.0.0.1"
             assert (await client.get("/", headers={"x-forwarded-for": "192.0.2.1"})).text == reported

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.embedded import http_client
 from tests.docs.examples import ExampleRunner, installed_shells
 from tests.docs.judge import Answer, Output, faults
 from tests.support.process import serving
@@ -34,7 +35,7 @@ async def pasted(client: httpx.AsyncClient) -> dict[str, str]:
 
 async def test_the_snippets_of_the_landing_page_can_be_pasted(tmp_path: Path) -> None:
     async with serving(tmp_path) as gateway:
-        async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
+        async with http_client.client(base_url=gateway.url) as client:
             given = await pasted(client)
         runner, token = ExampleRunner(gateway, tmp_path), given.pop("token")
         assert list(given) == list(ANSWERS)
@@ -48,7 +49,7 @@ async def test_the_snippets_of_the_landing_page_can_be_pasted(tmp_path: Path) ->
 
 @pytest.mark.parametrize("host", ["", "rebound.example"])
 async def test_the_fault_page_is_linked_only_for_loopback_hosts(tmp_path: Path, host: str) -> None:
-    async with serving(tmp_path) as gateway, httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
+    async with serving(tmp_path) as gateway, http_client.client(base_url=gateway.url) as client:
         text = (await client.get("/", headers={"host": host} if host else {})).text
         switch = re.search(r'<a href="(.+?)">fault injection', text)
         assert bool(switch) == (not host)

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
+from app.embedded import http_client
 from app.embedded.faults import Fault
 from app.embedded.people import ADA
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
@@ -25,6 +25,7 @@ from tests.support.serving import free_port, served
 from tests.support.settings import settings_of
 from tests.support.stack import until
 from tests.support.supabase import supabase_project
+from tests.support.tcp import listening
 
 SIGN_IN = {"supabase_url": "https://project.example", "supabase_jwt_secret": "s" * 32}
 UNRESOLVED = "the host name cannot be resolved"
@@ -54,7 +55,8 @@ async def warnings_of(settings: Settings, number: int) -> list[str]:
 
     def found() -> list[str]:
         lines = [json.loads(line) for line in log.getvalue().splitlines()]
-        return [line["message"] for line in lines if line["level"] == "warning" and line["event"] != "breaker"]
+        others = {"breaker", "shared state"}
+        return [line["message"] for line in lines if line["level"] == "warning" and line["event"] not in others]
 
     async with served(app, settings):
         await until(lambda: len(found()) >= number, 10)
@@ -86,11 +88,8 @@ async def test_a_redis_that_refuses_the_password_is_logged() -> None:
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.readline():
             writer.write(b"-WRONGPASS invalid username-password pair or user is disabled.\r\n")
-        writer.close()
 
-    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    async with server, platform_running() as platform:
-        port = server.sockets[0].getsockname()[1]
+    async with listening(refuse) as port, platform_running() as platform:
         [logged] = await warnings_of(settings_with(platform, redis_url=f"redis://:s3cret@127.0.0.1:{port}/0"), 1)
     assert "was refused" in logged
     assert "s3cret" not in logged
@@ -176,7 +175,7 @@ async def test_production_without_a_metrics_token_closes_metrics_and_health() ->
             settings = settings_with(platform, environment="production", **SIGN_IN, metrics_token=token)
             app = create_app(settings, Telemetry(make_logger("INFO", io.StringIO())))
             headers = {"authorization": f"Bearer {token or 'None'}"}
-            async with served(app, settings) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            async with served(app, settings) as url, http_client.client(base_url=url) as client:
                 metrics = await client.get("/metrics", headers=headers)
                 health = await client.get("/health", headers=headers)
             assert metrics.status_code == status
@@ -190,6 +189,7 @@ ROUTES = {
     # the status by path, outside production and in production
     "/": (200, 200),
     "/ping": (200, 200),
+    "/readyz": (200, 200),
     "/health": (200, 200),
     "/metrics": (200, 401),
     "/docs": (200, 404),
@@ -209,7 +209,7 @@ async def test_the_status_of_every_route_without_authentication(production: bool
     async with platform_running() as platform:
         settings = settings_with(platform, environment="production" if production else "development", **SIGN_IN)
         app = create_app(settings, Telemetry(make_logger("INFO", io.StringIO())))
-        async with served(app, settings) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        async with served(app, settings) as url, http_client.client(base_url=url) as client:
             headers = {"accept": "text/html, application/json;q=0.9"}
             found = {path: (await client.get(path, headers=headers)).status_code for path in ROUTES}
     assert found == {path: statuses[production] for path, statuses in ROUTES.items()}

@@ -1,18 +1,17 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 
 from app.embedded.faults import Fault
-from tests.support.documents import COMPLETION, MESSAGE, SEND_MESSAGE
+from tests.support.documents import MESSAGE, SEND_MESSAGE
 from tests.support.doors import events
 from tests.support.openai import ask, asking
 from tests.support.stack import Stack, embedded_stack, opened_socket, until
-from tests.support.streaming import completion, expected, message_input, text_of
+from tests.support.streaming import expected, message_input, text_of
 
 
 async def test_without_redis_messages_are_sent_in_the_foreground() -> None:
@@ -39,19 +38,7 @@ async def test_with_redis_a_turn_is_resumable(stack: Stack) -> None:
     assert heard[0]["resumable"] is True
 
 
-async def test_a_silent_model_gets_heartbeats_and_then_an_error() -> None:
-    async with embedded_stack(stream_heartbeat_seconds=0.05, stream_first_token_seconds=0.4) as stack:
-        asked = {"model": "gpt-4o-mini", "stream": True, "messages": [{"role": "user", "content": "[[error=hang]]"}]}
-        response = await stack.client.post("/v1/chat/completions", json=asked, headers=stack.headers())
-    assert response.status_code == 200
-    assert response.text.startswith(": ping\n\n: ping\n\n")
-    assert response.text.count('data: {"error"') == 1
-    assert '"type":"api_error","param":null,"code":"first_token"' in response.text
-    assert "[DONE]" not in response.text
-
-
-@pytest.mark.parametrize("kind", ["message", "completion"])
-async def test_each_timeout_has_its_reason(kind: str) -> None:
+async def test_each_timeout_of_a_turn_has_its_reason() -> None:
     timeouts = {
         "FIRST_TOKEN": ({"stream_first_token_seconds": 0.1}, "tokens=3 first=5"),
         "IDLE": ({"stream_idle_seconds": 0.1}, "tokens=3 delay=5"),
@@ -60,18 +47,12 @@ async def test_each_timeout_has_its_reason(kind: str) -> None:
 
     async def reason(settings: dict[str, Any], directive: str) -> str:
         async with embedded_stack(**settings, stream_heartbeat_seconds=0.05) as stack, opened_socket(stack) as socket:
-            if kind == "message":
-                query, given = MESSAGE, message_input(await stack.make_agent(), directive)
-            else:
-                query, given = COMPLETION, completion(stack, directive)
-            heard = [event async for event in socket.events(query, {"i": given, "k": "k"})]
+            given = message_input(await stack.make_agent(), directive)
+            heard = [event async for event in socket.events(MESSAGE, {"i": given, "k": "k"})]
             return f"{heard[-1]['error']['code']} {heard[-1]['error']['reason']}"
 
     reasons = await asyncio.gather(*(reason(*case) for case in timeouts.values()))
-    expected_reasons = [f"UPSTREAM_TIMEOUT {name}" for name in timeouts]
-    if kind == "completion":  # LiteLLM may charge for a completion that has not begun
-        expected_reasons[0] = "CONFLICT OUTCOME_UNKNOWN"
-    assert reasons == expected_reasons
+    assert reasons == [f"UPSTREAM_TIMEOUT {name}" for name in timeouts]
 
 
 @pytest.mark.parametrize(
@@ -127,14 +108,6 @@ async def test_tokens_do_not_wait_for_stored_messages() -> None:
                     break
         stack.platform.faults.clear()
     assert "MessageAdded" not in {event["__typename"] for event in heard}
-
-
-async def test_without_coalescing_every_token_is_an_event() -> None:
-    async with embedded_stack(stream_coalesce_milliseconds=0) as stack, opened_socket(stack) as socket:
-        variables = {"i": completion(stack, "tokens=40 delay=0"), "k": str(uuid.uuid4())}
-        heard = [event async for event in socket.events(COMPLETION, variables)]
-    words = [event["text"].strip() for event in heard if event["__typename"] == "TextDelta"]
-    assert words == expected(40).split()
 
 
 async def test_null_token_counts_become_zero(stack: Stack) -> None:

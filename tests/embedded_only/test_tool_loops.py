@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from tests.support.node import run_node
+from tests.support.openai import sdk_client
 from tests.support.stack import Stack
 
 RESULTS = {"roll": "4", "weather": "sunny"}
@@ -35,7 +36,7 @@ ANSWER = "The tool roll answered 4. The tool weather answered sunny."
 
 @pytest.fixture
 async def sdk(stack: Stack) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=stack.token(), max_retries=0) as client:
+    async with sdk_client(f"{stack.url}/v1", stack.token(), max_retries=0) as client:
         yield client
 
 

@@ -21,8 +21,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from app.embedded import http_client
 from app.embedded.server import LoopbackServer
-from app.embedded.supabase import EmbeddedSupabase
+from app.embedded.supabase.service import EmbeddedSupabase
 from app.main import create_app
 from app.settings import Settings, SettingsError
 from app.telemetry import Telemetry, make_logger
@@ -99,7 +100,7 @@ class Plain:
             given = settings_of(**urls, **keys, upstream_ca_bundle=str(path) if bundle else None, **settings)
             app = create_app(given, Telemetry(make_logger("INFO", log)))
             url = await opened.enter_async_context(served(app, given))
-            client = await opened.enter_async_context(httpx.AsyncClient(base_url=url, trust_env=False, timeout=20))
+            client = await opened.enter_async_context(http_client.client(base_url=url, timeout=20))
             yield Secured(client, {"authorization": f"Bearer {token_of(self.project)}"}, log)
 
 
@@ -195,7 +196,7 @@ async def test_no_service_can_redirect_a_call() -> None:
         url = await opened.enter_async_context(
             served(create_app(given, Telemetry(make_logger("INFO", io.StringIO()))), given)
         )
-        async with httpx.AsyncClient(base_url=url, trust_env=False) as client, supabase_project() as project:
+        async with http_client.client(base_url=url) as client, supabase_project() as project:
             headers = {"authorization": f"Bearer {token_of(project)}"}
             assert (await client.post("/graphql", json=QUERY, headers=headers)).status_code == 503
             services = (await client.get("/health")).json()["services"]

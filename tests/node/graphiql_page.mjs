@@ -1,13 +1,11 @@
 // GraphiQL as a person uses it.
-import { args } from './lib.mjs';
-
 const isAnswerTo = (name) => (answer) =>
-  answer.url() === `${args.url}/graphql` && answer.request().postData()?.includes(`"operationName":"${name}"`);
+  answer.url().endsWith('/graphql') && answer.request().postData()?.includes(`"operationName":"${name}"`);
 
 // Opens it. It is ready once the schema has come and the editors are there.
-export async function openGraphiQL(page) {
+export async function openGraphiQL(page, url) {
   const schema = page.waitForResponse(isAnswerTo('IntrospectionQuery'));
-  await page.goto(`${args.url}/graphql`);
+  await page.goto(`${url}/graphql`);
   await (await schema).finished();
   await page.locator('.graphiql-query-editor .view-line').first().waitFor();
 }

@@ -1,7 +1,5 @@
 // What a client's code sees of a refused subscription, with the client's own retries: the code, the requests, the end.
-import { ApolloClient, CombinedGraphQLErrors, gql, HttpLink, InMemoryCache } from '@apollo/client';
-import { Client, fetchExchange } from '@urql/core';
-import { createClient } from 'graphql-sse';
+// Only the library under test is imported: Apollo's takes half a second.
 import { args, say } from './lib.mjs';
 
 const url = `${args.url}/graphql`;
@@ -10,7 +8,7 @@ const counted = (...given) => ((requests += 1), fetch(...given));
 const headersOf = ({ token }) => (token ? { authorization: `Bearer ${token}` } : {});
 
 const clients = {
-  'graphql-sse': (one) =>
+  'graphql-sse': ({ createClient }, one) =>
     new Promise((ended) => {
       const client = createClient({ url, headers: headersOf(one), fetchFn: counted });
       const seen = { codes: [] };
@@ -20,7 +18,7 @@ const clients = {
         complete: () => ended(seen),
       });
     }),
-  urql: (one) =>
+  '@urql/core': ({ Client, fetchExchange }, one) =>
     new Promise((ended) => {
       const options = { exchanges: [fetchExchange], fetchSubscriptions: true, preferGetMethod: false };
       const client = new Client({ url, fetch: counted, fetchOptions: { headers: headersOf(one) }, ...options });
@@ -30,7 +28,7 @@ const clients = {
         if (!hasNext) ended({ codes, ...(error?.networkError ? { failed: error.networkError.message } : {}) });
       });
     }),
-  apollo: (one) =>
+  '@apollo/client': ({ ApolloClient, CombinedGraphQLErrors, gql, HttpLink, InMemoryCache }, one) =>
     new Promise((ended) => {
       const link = new HttpLink({ uri: url, headers: headersOf(one), fetch: counted });
       const client = new ApolloClient({ link, cache: new InMemoryCache() });
@@ -46,11 +44,12 @@ const clients = {
     }),
 };
 
+const library = await import(args.client);
 for (const one of args.cases) {
   requests = 0;
   const began = performance.now();
   const late = new Promise((ended) => setTimeout(() => ended({ never: true }), args.seconds * 1000));
-  const seen = await Promise.race([clients[args.client](one), late]);
+  const seen = await Promise.race([clients[args.client](library, one), late]);
   const seconds = Math.round((performance.now() - began) / 100) / 10;
   say({ name: one.name, ...seen, requests, ...(args.measure ? { seconds } : {}) });
 }

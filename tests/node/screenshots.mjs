@@ -1,28 +1,28 @@
 // Pictures for the documentation: the landing page, light and dark, and GraphiQL at work.
-import { browse } from './browser.mjs';
 import { openGraphiQL, run } from './graphiql_page.mjs';
-import { args } from './lib.mjs';
 
-const shoot = (page, name) => page.screenshot({ path: `${args.folder}/${name}.png` });
+export default async function ({ args, browse }) {
+  const shoot = (page, name) => page.screenshot({ path: `${args.folder}/${name}.png` });
 
-for (const colorScheme of ['light', 'dark']) {
-  await browse(
-    async (page) => {
-      await page.goto(`${args.url}/`);
-      await page.getByText(/Health: (ok|degraded)/).waitFor();
-      if (colorScheme === 'dark') await page.locator('main').evaluate((main) => main.lastElementChild.scrollIntoView());
-      await shoot(page, `landing-${colorScheme}`);
-      await openGraphiQL(page);
-      await run(page, 'Chat', 'SSE');
-      await shoot(page, `graphiql-${colorScheme}`);
-    },
-    { colorScheme },
-  );
+  for (const colorScheme of ['light', 'dark']) {
+    await browse(
+      async (page) => {
+        await page.goto(`${args.url}/`);
+        await page.getByText(/Health: (ok|degraded)/).waitFor();
+        if (colorScheme === 'dark') await page.locator('main').evaluate((main) => main.lastElementChild.scrollIntoView());
+        await shoot(page, `landing-${colorScheme}`);
+        await openGraphiQL(page, args.url);
+        await run(page, 'Chat', 'SSE');
+        await shoot(page, `graphiql-${colorScheme}`);
+      },
+      { colorScheme },
+    );
+  }
+  await browse(async (page) => {
+    await openGraphiQL(page, args.url);
+    await run(page, 'Dashboard');
+    await page.getByRole('button', { name: 'Show Documentation Explorer' }).click();
+    await page.getByRole('link', { name: 'Query', exact: true }).first().click();
+    await shoot(page, 'graphiql-docs');
+  });
 }
-await browse(async (page) => {
-  await openGraphiQL(page);
-  await run(page, 'Dashboard');
-  await page.getByRole('button', { name: 'Show Documentation Explorer' }).click();
-  await page.getByRole('link', { name: 'Query', exact: true }).first().click();
-  await shoot(page, 'graphiql-docs');
-});

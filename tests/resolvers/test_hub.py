@@ -104,7 +104,7 @@ async def test_a_key_belongs_to_its_owner_and_input() -> None:
         async with starting(streams, source, key="k", fingerprint="a") as same:
             assert same is stream
         with pytest.raises(NotFound):
-            streams.get(stream.id, GRACE)
+            await streams.get(stream.id, GRACE)
     await streams.aclose()
     assert source.opened == 1
 
@@ -114,11 +114,11 @@ async def test_a_stream_that_cannot_be_read_again_is_removed_at_its_end() -> Non
     async with starting(streams, finished(TextDelta(text="a")), retained=False) as stream:
         assert (await end_of(stream)).outcome is StreamOutcome.COMPLETED
         assert stream.log.length == 3  # it is still there for who reads it now
-        assert streams.of(USER) == []
+        assert await streams.of(USER) == []
     async with starting(streams, ScriptedSource(Started(), asyncio.Event()), retained=False) as stream:
-        assert streams.of(USER) == [stream]
+        assert await streams.of(USER) == [stream]
     await end_of(stream)
-    assert streams.of(USER) == []
+    assert await streams.of(USER) == []
 
 
 async def test_a_key_restarts_after_a_failure_if_that_is_requested() -> None:
@@ -133,7 +133,7 @@ async def test_a_key_restarts_after_a_failure_if_that_is_requested() -> None:
             assert (await end_of(second)).outcome is StreamOutcome.COMPLETED
         async with starting(streams, done, key="k", restarts=True) as same:
             assert same is second
-    assert streams.get(first.id, USER) is first
+    assert await streams.get(first.id, USER) is first
 
 
 async def test_a_restart_does_not_attach_to_a_stream_that_is_being_cancelled() -> None:
@@ -177,7 +177,7 @@ async def test_every_log_begins_with_started() -> None:
         gate.set()
         ended = await end_of(refused)
         assert [type(entry.event) for entry in await refused.log.after(0)] == [Started, Ended]
-        assert streams.get(refused.log.stream_id, USER) is refused  # a reader can ask for it
+        assert await streams.get(refused.log.stream_id, USER) is refused  # a reader can ask for it
         assert ended.error == StreamFailure.of(RateLimited("Later.", retry_after_seconds=3))
     async with starting(streams, finished(), key="k") as second:
         assert second is not refused
@@ -187,7 +187,7 @@ async def test_every_log_begins_with_started() -> None:
     opening = asyncio.create_task(run_to_end(streams, cancelled, key="c"))
     while not cancelled.opened:
         await asyncio.sleep(0)
-    [running] = [one for one in streams.of(USER) if one.log.ended is None]
+    [running] = [one for one in await streams.of(USER) if one.log.ended is None]
     streams.cancel(running)
     await opening
     for one in (stream, running):
@@ -244,8 +244,8 @@ async def test_a_key_with_an_unknown_outcome_is_not_free(can_search: bool) -> No
     sources = [lost, finished()]
     seen: list[Stream | None] = []
 
-    def source() -> ScriptedSource:
-        seen.append(streams.earlier(USER, "k"))
+    def source(earlier: Stream | None) -> ScriptedSource:
+        seen.append(earlier)
         return sources.pop(0)
 
     async def attempt() -> Stream:
@@ -259,7 +259,7 @@ async def test_a_key_with_an_unknown_outcome_is_not_free(can_search: bool) -> No
         await attempt()
     assert unknown.value.reason == "OUTCOME_UNKNOWN"
     assert unknown.value.message == "The outcome of the request is unknown, because of this error: Lost. Ask again."
-    assert streams.attaches(USER, "k")
+    assert await streams.attaches(USER, "k")
     if not can_search:
         for _ in range(2):
             with pytest.raises(Conflict):
@@ -283,6 +283,7 @@ async def test_a_key_with_an_unknown_outcome_is_not_free(can_search: bool) -> No
         (UpstreamTimeout("No.", reason=Reason.DEADLINE), True),
         (UpstreamError("No.", reason=Reason.STATUS), True),
         (UpstreamError("No.", reason=Reason.DECODE), True),
+        (UpstreamError("No.", reason=Reason.TOO_LARGE, unconfirmed=True), True),
         (UpstreamError("No.", reason=Reason.STATUS, retry_after_seconds=1), True),
     ],
 )
@@ -291,11 +292,11 @@ async def test_a_failure_frees_the_key_only_if_nothing_was_sent(
     error: GatewayError, sent: bool, can_search: bool
 ) -> None:
     streams, _ = hub()
-    is_told = error.reason == "DECODE" or (can_search and error.retry_after_seconds is not None)
+    is_told = can_search and error.retry_after_seconds is not None
     with pytest.raises(type(error) if not sent or is_told else Conflict) as raised:
         await run_to_end(streams, ScriptedSource(refuses=error), key="k", unknown="Ask again.", can_search=can_search)
     assert raised.value.retry_after_seconds == error.retry_after_seconds
-    assert streams.attaches(USER, "k") is sent
+    assert await streams.attaches(USER, "k") is sent
 
 
 async def test_200_000_small_tokens_are_one_answer_in_little_memory() -> None:

@@ -120,7 +120,7 @@ async def test_a_detached_reader_can_attach_again() -> None:
         heard = [one async for one in streams.events(stream, None)]
     assert heard[-1].event == Detached(reason=DetachReason.SLOW)
     assert source.closed == 0
-    again = streams.get(stream.id, USER)
+    again = await streams.get(stream.id, USER)
     more.set()
     async with streams.attached(again):
         await end_of(again)

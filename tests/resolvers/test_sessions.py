@@ -10,10 +10,10 @@ def user(session_id: str, key_id: str = "") -> Principal:
     return Principal(user_id="u", role=Role.USER, expires_at=0, session_id=session_id, key_id=key_id)
 
 
-def test_a_revocation_is_kept_longer_than_any_token() -> None:
+async def test_a_revocation_is_kept_longer_than_any_token() -> None:
     now = [0.0]
     sessions = Sessions(lambda: now[0])
-    sessions.revoke("a")
+    await sessions.revoke("a")
     now[0] = REVOCATION_SECONDS - 1
     assert sessions.is_revoked("a")
     assert not sessions.is_revoked("b")
@@ -22,17 +22,17 @@ def test_a_revocation_is_kept_longer_than_any_token() -> None:
 
 
 @pytest.mark.bound("revoked-sessions")
-def test_the_least_recently_used_revocation_is_evicted() -> None:
+async def test_the_least_recently_used_revocation_is_evicted() -> None:
     sessions = Sessions()
     for number in range(MAX_REVOKED):
-        sessions.revoke(str(number))
+        await sessions.revoke(str(number))
     assert sessions.is_revoked("0")
-    sessions.revoke("one more")
+    await sessions.revoke("one more")
     assert sessions.is_revoked("0")
     assert not sessions.is_revoked("1")
 
 
-def test_a_revocation_ends_the_connections_of_its_session_alone() -> None:
+async def test_a_revocation_ends_the_connections_of_its_session_alone() -> None:
     sessions, ended = Sessions(), list[str]()
     with (
         sessions.watched(user("a"), lambda: ended.append("first")),
@@ -40,21 +40,21 @@ def test_a_revocation_ends_the_connections_of_its_session_alone() -> None:
         sessions.watched(user("b"), lambda: ended.append("other")),
         sessions.watched(user(""), lambda: ended.append("no session")),
     ):
-        sessions.revoke("a")
+        await sessions.revoke("a")
         assert sorted(ended) == ["first", "second"]
-    sessions.revoke("b")
+    await sessions.revoke("b")
     assert sorted(ended) == ["first", "second"]
 
 
-def test_a_token_without_a_session_is_never_revoked() -> None:
+async def test_a_token_without_a_session_is_never_revoked() -> None:
     sessions = Sessions()
-    sessions.revoke("")
+    await sessions.revoke("")
     assert not sessions.is_revoked("")
 
 
-def test_a_connection_that_begins_after_the_revocation_ends_at_once() -> None:
+async def test_a_connection_that_begins_after_the_revocation_ends_at_once() -> None:
     sessions, ended = Sessions(), list[str]()
-    sessions.revoke("a")
+    await sessions.revoke("a")
     with sessions.watched(user("a"), lambda: ended.append("late")):
         assert ended == ["late"]
 

@@ -17,7 +17,7 @@ from app import devtokens
 from app.embedded import http_client
 from app.embedded.people import ADA, GRACE
 from tests.support.process import Process, serving
-from tests.support.stack import GraphQLSocket
+from tests.support.stack import GraphQLSocket, until
 from tests.support.websocket import connecting
 
 HELD_SECONDS = 0.25
@@ -153,7 +153,15 @@ class Target:
                     over.set()
                     await asyncio.wait([watching])
                 watching.result()
+            await until(lambda: self._has_ended(streamed.headers["x-stream-id"], user_id))
         assert cost.held_over() == 0, "the event loop was held"
+
+    async def _has_ended(self, stream_id: str, user_id: str) -> bool:
+        """Return whether a stream and its accounting have ended. A later measurement then counts none of its calls."""
+        whole = await self.ask("query($id: ID!) { stream(id: $id) { status } }", user_id, id=stream_id)
+        assert "errors" not in whole, whole
+        stream = whole["data"]["stream"]
+        return stream is None or stream["status"] != "RUNNING"
 
     def cpu_seconds(self) -> float:
         facts = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()

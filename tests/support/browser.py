@@ -1,12 +1,19 @@
-"""A page in headless Chromium without access to external hosts."""
+"""Pages in headless Chromium without access to external hosts. The tests of a process share the browser.
+
+Each page has a new profile.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
+import socket
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from tests.support.capabilities import chromium_path
@@ -20,16 +27,15 @@ class Page:
     The verbs are in ``tests/node/page.mjs``.
     """
 
-    process: asyncio.subprocess.Process
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
 
     async def do(self, verb: str, **rest: Any) -> Any:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"verb": verb, **rest}).encode() + b"\n")
-        await self.process.stdin.drain()
-        line = await self.process.stdout.readline()
+        self.writer.write(json.dumps({"verb": verb, **rest}).encode() + b"\n")
+        line = await self.reader.readline()
         assert line, "the browser is gone"
         answer = json.loads(line)
+        assert "failed" not in answer, answer["failed"]
         assert "error" not in answer, f"{answer['error']}\n--- the page ---\n{answer['page']}"
         return answer["ok"]
 
@@ -55,26 +61,51 @@ class Page:
 
 @asynccontextmanager
 async def opened_page(url: str) -> AsyncIterator[Page]:
-    """Open a tab in a new browser. It must make no external request and log no error."""
-    process = await asyncio.create_subprocess_exec(
-        "node",
-        "page.mjs",
-        json.dumps({"url": url, "chromium": chromium_path()}),
-        cwd=FOLDER,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=2**24,
-    )
-    try:
-        page = Page(process)
+    """Open a tab. It must make no external request and log no error."""
+    async with _script("page.mjs", url=url) as (reader, writer):
+        page = Page(reader, writer)
         yield page
         seen = await page.do("end")
         assert seen == {"strangers": [], "faults": []}, seen
+
+
+async def run_in_browser(script: str, **args: Any) -> list[Any]:
+    """Return the output of a script of ``tests/node``. If it fails, raise AssertionError with its error."""
+    async with _script(script, **args) as (reader, _):
+        *said, last = [json.loads(line) for line in (await reader.read()).splitlines()] or ["the browser is gone"]
+    assert last == {"failed": None}, f"{script}: {last}\n{said}"
+    return said
+
+
+@asynccontextmanager
+async def _script(name: str, **args: Any) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Run a script in the browser until the context ends."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", _browser_port(), limit=2**24)
+    try:
+        writer.write(json.dumps({"script": name, "args": args}).encode() + b"\n")
+        yield reader, writer
     finally:
-        assert process.stdin is not None
-        process.stdin.close()  # the script ends with what it reads
-        try:
-            await asyncio.wait_for(process.wait(), 10)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        writer.close()
+
+
+@cache
+def _browser_port() -> int:
+    """Start the browser, which ends with this process, and return the port for scripts."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        process = subprocess.Popen(
+            ["node", "browser_host.mjs", json.dumps({"fd": listener.fileno(), "chromium": chromium_path()})],
+            cwd=FOLDER,
+            pass_fds=[listener.fileno()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        atexit.register(_end, process)
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.communicate(timeout=10)  # the browser ends with its standard input
+    except subprocess.TimeoutExpired:
+        process.kill()

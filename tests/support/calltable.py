@@ -41,6 +41,7 @@ The table lists the upstream calls that each field adds to an operation. The cal
 - The fields at one level of a query make their calls concurrently. One user's calls can use a quarter of the
   service's [bulkhead](limits.md#upstream-calls).
 - When the client disconnects, the gateway cancels the calls.
+- The gateway repeats some failed calls, which are not in the table ([which](operating.md#retries)).
 
 | field | once | for each object |
 |---|---|---|

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import orjson
 
+from tests.support.sse import parsed, server_sent
 from tests.support.stack import ADA, Stack, opened_socket
 
 DOORS = ("websocket", "event stream", "multipart")
@@ -95,23 +96,21 @@ def refusal(answer: httpx.Response) -> dict[str, Any]:
     text = answer.text
     if answer.headers["content-type"].startswith("text/event-stream"):
         assert answer.status_code == 200
-        text = text.removeprefix("event: next\ndata: ").removesuffix("\n\nevent: complete\ndata:\n\n")
+        [refused, complete] = parsed(text)
+        assert (refused.name, complete.name) == ("next", "complete")
+        text = refused.data
     body: dict[str, Any] = orjson.loads(text)
     return body
 
 
 async def event_stream(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
     """Yield the payloads of GraphQL over SSE; the stream must end with ``complete``."""
-    buffer = b""
-    async for chunk in response.aiter_raw():
-        *events, buffer = (buffer + chunk).split(b"\n\n")
-        for event in events:
-            if event == b"event: complete\ndata:":
-                return
-            if not event.startswith(b":"):
-                head, _, data = event.partition(b"\ndata: ")
-                assert head == b"event: next", event
-                yield orjson.loads(data)
+    async for event in server_sent(response.aiter_raw()):
+        if event.name == "complete":
+            assert event.data == ""
+            return
+        assert event.name == "next", event
+        yield orjson.loads(event.data)
     raise AssertionError("the event stream broke off")
 
 

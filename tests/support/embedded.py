@@ -14,6 +14,7 @@ from app.embedded import http_client
 from app.embedded.people import ADA, GRACE
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store
+from tests.support.seeded import SeededStore
 
 
 @dataclass
@@ -52,7 +53,7 @@ def events_of(text: str) -> list[Any]:
 
 @asynccontextmanager
 async def embedded(store: Store | None = None, **options: Any) -> AsyncIterator[Embedded]:
-    platform = EmbeddedPlatform(EmbeddedOptions(words_per_second=2000, **options), store)
+    platform = EmbeddedPlatform(EmbeddedOptions(words_per_second=2000, **options), store or SeededStore())
     await platform.start()
     keys, urls, state = platform.options, platform.urls, platform.state
     async with AsyncExitStack() as stack:

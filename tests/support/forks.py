@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import fcntl
 import gc
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -82,37 +85,65 @@ async def forked(*arguments: str, folder: Path, environment: Mapping[str, str]) 
 
 @cache
 def _forking() -> socket.socket:
-    """Return the process to fork from, which ends with this one."""
-    mine, theirs = socket.socketpair()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.forks", str(theirs.fileno())],
-        cwd=ROOT,
-        pass_fds=[theirs.fileno()],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
-    theirs.close()
-    atexit.register(_end, process, mine)
-    return mine
+    """Connect to the process to fork from, which all worker processes of a test run share."""
+    folder = Path(tempfile.gettempdir()) / f"agentgraph-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    control = socket.socket(socket.AF_UNIX)
+    locked = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        try:
+            control.connect(str(folder / "forks"))
+        except (FileNotFoundError, ConnectionRefusedError):
+            _start(folder)
+            control.connect(str(folder / "forks"))
+    finally:
+        os.close(locked)
+    atexit.register(control.close)
+    return control
 
 
-def _end(process: subprocess.Popen[bytes], control: socket.socket) -> None:
-    control.close()
-    process.wait()
+def _start(folder: Path) -> None:
+    """Start the process to fork from. It ends when the last worker process has closed its connection."""
+    (folder / "forks").unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "forks"))
+        listener.listen()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.forks", str(listener.fileno())],
+            cwd=ROOT,
+            pass_fds=[listener.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+    atexit.register(process.wait)
 
 
-def _serve(control: socket.socket) -> dict[str, Any]:
-    """Fork a process for each request. Returns in that process, with the request."""
-    while (given := socket.recv_fds(control, 1, 2))[0]:
-        told, output = given[1]
-        if os.fork() == 0:
-            control.close()
-            return _watch(socket.socket(fileno=told), output)
-        os.close(told)
-        os.close(output)
-        _reap(os.WNOHANG)
-    _reap(0)
-    os._exit(0)
+def _serve(listener: socket.socket) -> dict[str, Any]:
+    """Fork a process for each request of a worker process. Returns in that process, with the request."""
+    workers: list[socket.socket] = []
+    while True:
+        for ready in select.select([listener, *workers], [], [])[0]:
+            if ready is listener:
+                workers.append(listener.accept()[0])
+                continue
+            given = socket.recv_fds(ready, 1, 2)
+            if not given[0]:
+                workers.remove(ready)
+                ready.close()
+                continue
+            told, output = given[1]
+            if os.fork() == 0:
+                for one in (listener, *workers):
+                    one.close()
+                return _watch(socket.socket(fileno=told), output)
+            os.close(told)
+            os.close(output)
+            _reap(os.WNOHANG)
+        if not workers:
+            shutil.rmtree(Path(listener.getsockname()).parent)
+            _reap(0)
+            os._exit(0)
 
 
 def _reap(how: int) -> None:

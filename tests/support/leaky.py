@@ -36,6 +36,7 @@ from tests.support.doors import ACCEPTS
 from tests.support.forks import ROOT
 from tests.support.process import Process, running
 from tests.support.supabase import Issuer, key_pair, signed, with_secret
+from tests.support.tcp import listening
 from tests.support.watched import Watched
 from tests.support.websocket import PROTOCOL
 
@@ -453,8 +454,7 @@ async def _services(leaky: Leaky, stack: AsyncExitStack) -> dict[str, str]:
         leaky.people[name] = Person(name, user_id, leaky.token(name, user_id, legacy=name == "grace"))
     admin = leaky.token("admin", ADA, app_metadata={"role": "admin"})
     leaky.people["admin"] = Person("admin", ADA, admin)
-    redis = await asyncio.start_server(_redis(canaries), "127.0.0.1", 0)
-    stack.callback(redis.close)
+    redis_port = await stack.enter_async_context(listening(_redis(canaries)))
     password = canaries.plant("setting:redis_url")
     return {
         "ENVIRONMENT": "production",
@@ -462,7 +462,7 @@ async def _services(leaky: Leaky, stack: AsyncExitStack) -> dict[str, str]:
         "AMS_BASE_URL": servers["ams"].url,
         "LETTA_BASE_URL": servers["letta"].url,
         "LITELLM_BASE_URL": servers["litellm"].url,
-        "REDIS_URL": f"redis://:{password}@127.0.0.1:{redis.sockets[0].getsockname()[1]}/0",
+        "REDIS_URL": f"redis://:{password}@127.0.0.1:{redis_port}/0",
     }
 
 
@@ -475,6 +475,5 @@ def _redis(canaries: Canaries) -> Any:
                 canaries.leak("to redis", piece)
                 writer.write(b"-WRONGPASS " + piece.hex().encode() + piece.replace(b"\r\n", b" ") + b"\r\n")
                 await writer.drain()
-        writer.close()
 
     return serve

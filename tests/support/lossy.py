@@ -49,6 +49,20 @@ def answered(status: int, body: bytes = b"", *, asks: bool = True, **headers: st
     return Loss(asks=asks, instead="\r\n".join([*lines, "", ""]).encode() + body)
 
 
+def cut_after(chunks: int) -> Loss:
+    """Return a loss that cuts a streamed answer after a number of chunks."""
+    left = chunks
+
+    def cutting(data: bytes) -> bytes:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ConnectionError
+        return data
+
+    return Loss(edit=cutting)
+
+
 @dataclass
 class Lossy:
     """The proxy. ``losses`` has the losses by the end of the path; each is used once."""
@@ -112,7 +126,7 @@ async def _one(proxy: Lossy, reader: asyncio.StreamReader, writer: asyncio.Strea
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     lines = head.split("\r\n")
     fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-    body = await _body(reader, fields)
+    body = await request_body(reader, fields)
     method, path, _ = lines[0].split(" ", 2)
     loss = proxy.take(method, path)
     if loss is not None and loss.late:
@@ -183,7 +197,8 @@ async def _edited(loss: Loss, theirs: asyncio.StreamReader, writer: asyncio.Stre
         await theirs.readexactly(2)
 
 
-async def _body(reader: asyncio.StreamReader, fields: dict[str, str]) -> bytes:
+async def request_body(reader: asyncio.StreamReader, fields: dict[str, str]) -> bytes:
+    """Read a request's body. ``fields`` has the headers, with names in lower case."""
     if "chunked" not in fields.get("transfer-encoding", ""):
         return await reader.readexactly(int(fields.get("content-length", 0)))
     body = b""

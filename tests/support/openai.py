@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 import openai
 
+from app.embedded import http_client
 from tests.support.stack import Stack
 
 EMBEDDING = {"model": "text-embedding-3-small", "input": "hi"}
@@ -18,9 +20,9 @@ def asking(stack: Stack, directive: str, **more: Any) -> dict[str, Any]:
     return {"model": stack.chat_model, "messages": [{"role": "user", "content": f"hi [[{directive}]]"}], **more}
 
 
-def sdk_client(base_url: str, api_key: str, **options: Any) -> openai.AsyncOpenAI:
+def sdk_client(base_url: str, api_key: str | Callable[[], Awaitable[str]], **options: Any) -> openai.AsyncOpenAI:
     """Return a client of OpenAI's SDK that uses no proxy."""
-    http = httpx.AsyncClient(trust_env=False, timeout=30)
+    http = http_client.client(timeout=30)
     return openai.AsyncOpenAI(base_url=base_url, api_key=api_key, http_client=http, **options)
 
 

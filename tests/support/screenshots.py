@@ -8,8 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.support.capabilities import chromium_path
-from tests.support.node import run_node
+from tests.support.browser import run_in_browser
 from tests.support.process import serving
 
 
@@ -17,7 +16,7 @@ async def take(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as home:
         os.environ["XDG_DATA_HOME"] = home
         async with serving(Path(home)) as gateway:
-            await run_node("screenshots.mjs", url=gateway.url, chromium=chromium_path(), folder=str(folder))
+            await run_in_browser("screenshots.mjs", url=gateway.url, folder=str(folder))
 
 
 if __name__ == "__main__":

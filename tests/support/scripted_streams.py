@@ -12,6 +12,7 @@ import pytest
 from clients.errors import GatewayError
 from clients.origin import Owner
 from clients.usage import Usage
+from resolvers.streams.attaching import Starting
 from resolvers.streams.events import (
     Delivery,
     Ended,
@@ -22,7 +23,7 @@ from resolvers.streams.events import (
     StreamOutcome,
     TextDelta,
 )
-from resolvers.streams.hub import Starting, StreamHub
+from resolvers.streams.hub import StreamHub
 from resolvers.streams.limits import StreamLimits
 from resolvers.streams.log import StreamLog
 from resolvers.streams.stream import Stream, StreamRequest
@@ -60,10 +61,14 @@ class ScriptedSource:
         self.run_id: str | None = None
         self.usage: Usage | None = None
         self.headers: dict[str, str] = {}
+        self.mark = 0
         self.script = script
         self.refuses = refuses
         self.opened = self.closed = 0
         self.settled: list[Ended | None] = []
+
+    def recipe(self) -> bytes:
+        return b"script"
 
     async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
         self.opened += 1
@@ -99,7 +104,7 @@ def hub(**limits: Any) -> tuple[StreamHub, Metrics]:
 
 
 def starting(streams: StreamHub, source: ScriptedSource, /, **more: Any) -> Starting:
-    options = {"owner": USER, "kind": "turn", "source": lambda: source, "on_disconnect": OnDisconnect.CANCEL, **more}
+    options = {"owner": USER, "kind": "turn", "source": lambda _: source, "on_disconnect": OnDisconnect.CANCEL, **more}
     return streams.start(StreamRequest(**options))
 
 

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from websockets.asyncio.client import ClientConnection, connect
 
 from app import devtokens
+from app.drain import Drain
 from app.embedded import http_client
 from app.embedded.ams.proxied import ProxyTarget, provider_name
 from app.embedded.litellm.keys import make_key
@@ -28,6 +29,7 @@ from app.embedded.server import EmbeddedOptions, EmbeddedPlatform, LoopbackServe
 from app.main import create_app
 from app.rest.secrets import agent_secret
 from app.telemetry import Telemetry, make_logger
+from tests.support.seeded import SeededStore
 from tests.support.serving import served
 from tests.support.settings import settings_of
 from tests.support.websocket import PROTOCOL
@@ -50,7 +52,9 @@ class Stack:
     chat_model: str
     real: bool
     app: ASGIApp
+    drain: Drain
     servers: dict[str, LoopbackServer] = field(default_factory=dict)
+    given: dict[str, Any] = field(default_factory=dict)
 
     def token(self, user_id: str = ADA, **options: Any) -> str:
         """Return a development token."""
@@ -80,7 +84,7 @@ class Stack:
     async def _forget_providers(self) -> None:
         base, key = os.environ["LETTA_BASE_URL"], os.environ["LETTA_API_KEY"]
         headers = {"authorization": f"Bearer {key}"}
-        async with httpx.AsyncClient(base_url=base, headers=headers, timeout=30, trust_env=False) as letta:
+        async with http_client.client(base_url=base, headers=headers, timeout=30) as letta:
             for user in self.platform.state.users:
                 found = (await letta.get("/v1/providers/", params={"name": provider_name(user)})).json()
                 for provider in found:
@@ -154,19 +158,19 @@ class Stack:
         else:
             base, key = self.servers["letta"].url, self.platform.options.letta_key
         headers = {"authorization": f"Bearer {key}"}
-        return httpx.AsyncClient(base_url=base, headers=headers, timeout=30, trust_env=False)
+        return http_client.client(base_url=base, headers=headers, timeout=30)
 
     def litellm(self) -> httpx.AsyncClient:
         """Call the real LiteLLM directly as its administrator."""
         headers = {"authorization": f"Bearer {os.environ['LITELLM_API_KEY']}"}
-        return httpx.AsyncClient(base_url=os.environ["LITELLM_BASE_URL"], headers=headers, timeout=30, trust_env=False)
+        return http_client.client(base_url=os.environ["LITELLM_BASE_URL"], headers=headers, timeout=30)
 
     async def model_stats(self) -> dict[str, int]:
         """Return the model's counters."""
         if not self.real:
             stats = self.platform.state.stats
             return {"inflight": stats.inflight, "total": stats.total, "disconnected": stats.disconnected}
-        async with httpx.AsyncClient() as client:
+        async with http_client.client() as client:
             answer = await client.get(os.environ.get("MODEL_URL", "http://127.0.0.1:19301") + "/_log")
             stats_: dict[str, int] = answer.json()["stats"]
             return stats_
@@ -202,7 +206,8 @@ async def stop_all(servers: dict[str, LoopbackServer]) -> None:
 @asynccontextmanager
 async def embedded_stack(**settings: Any) -> AsyncIterator[Stack]:
     """Run embedded services on separate ports, so that each can be killed."""
-    platform = EmbeddedPlatform(EmbeddedOptions(words_per_second=2000, letta_redis=settings.pop("letta_redis", True)))
+    options = EmbeddedOptions(words_per_second=2000, letta_redis=settings.pop("letta_redis", True))
+    platform = EmbeddedPlatform(options, SeededStore())
     options = platform.options
     async with AsyncExitStack() as stack:
         servers = {name: LoopbackServer(platform.service(name)) for name in ("ams", "letta", "litellm")}
@@ -225,6 +230,16 @@ async def embedded_stack(**settings: Any) -> AsyncIterator[Stack]:
         running = await _gateway(stack, given, platform, chat_model="gpt-4o-mini", real=False)
         running.servers = servers
         yield running
+
+
+@asynccontextmanager
+async def replica_of(running: Stack, **settings: Any) -> AsyncIterator[Stack]:
+    """Run another gateway for the same services, with the settings of ``running`` except ``settings``."""
+    async with AsyncExitStack() as stack:
+        given = {**running.given, **settings}
+        other = await _gateway(stack, given, running.platform, chat_model=running.chat_model, real=running.real)
+        other.servers = running.servers
+        yield other
 
 
 @asynccontextmanager
@@ -263,10 +278,11 @@ async def _gateway(
     log = io.StringIO()
     telemetry = Telemetry(make_logger("INFO", log))
     settings = settings_of(**given)
-    app = create_app(settings, telemetry)
+    drain = Drain()
+    app = create_app(settings, telemetry, drain=drain)
     url = await stack.enter_async_context(served(app, settings))
     client = await stack.enter_async_context(http_client.client(base_url=url, timeout=30))
-    return Stack(url, platform, telemetry, log, client, chat_model, real, app)
+    return Stack(url, platform, telemetry, log, client, chat_model, real, app, drain, given=given)
 
 
 class GraphQLSocket:

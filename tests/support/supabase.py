@@ -25,8 +25,8 @@ from starlette.routing import Route
 
 from app.embedded.people import ADA
 from app.embedded.server import LoopbackServer
-from app.embedded.supabase import EmbeddedSupabase, SigningKey
-from app.embedded.supabase.signing import claims_of
+from app.embedded.supabase.service import EmbeddedSupabase
+from app.embedded.supabase.signing import SigningKey, claims_of
 
 PASSWORD = "correct horse battery staple"
 SECRET = "s" * 40

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from clients.breaker import BreakerState
-from clients.calls import Call, CallScope, UpstreamLimits
+from clients.calls import Call, CallScope, RetryCause, UpstreamLimits
 from clients.errors import Service
 from clients.upstream import Upstream
 
@@ -26,15 +26,17 @@ class Observer:
     def __init__(self) -> None:
         self.outcomes: list[str] = []
         self.states: list[tuple[str | None, BreakerState]] = []
-        self.repeated: list[str] = []
+        self.retried: list[str] = []
 
     def call_ended(
         self, service: Service, operation: str, outcome: str, seconds: float, status: int | None, request_id: str
     ) -> None:
         self.outcomes.append(outcome)
 
-    def call_repeated(self, service: Service, operation: str, request_id: str) -> None:
-        self.repeated.append(operation)
+    def call_retried(
+        self, service: Service, operation: str, cause: RetryCause, wait_seconds: float, request_id: str
+    ) -> None:
+        self.retried.append(cause.value)
 
     def breaker_changed(self, service: Service, part: str | None, state: BreakerState) -> None:
         self.states.append((part, state))
@@ -55,7 +57,7 @@ class ScriptedTransport(httpx.AsyncBaseTransport):
 def upstream_with(act: Act, **limits: Any) -> tuple[Upstream, ScriptedTransport, Observer]:
     """Return a client whose transport answers with ``act``."""
     wire, observer = ScriptedTransport(act), Observer()
-    bounds = UpstreamLimits(**{"breaker_reset": 1000, "queue": 0.05, **limits})
+    bounds = UpstreamLimits(**{"breaker_reset": 1000, "queue": 0.05, "backoff": 0.001, **limits})
     upstream = Upstream(
         Service.AMS,
         "http://ams",

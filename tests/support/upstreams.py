@@ -12,9 +12,11 @@ from typing import Any
 import httpx
 import orjson
 
+from app.embedded import http_client
 from app.embedded.litellm.keys import make_key
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from tests.support.embedded import events_of
+from tests.support.seeded import SeededStore
 
 Json = dict[str, Any]
 
@@ -133,7 +135,7 @@ async def events_so_far(lines: AsyncIterator[str]) -> AsyncIterator[Any]:
 @asynccontextmanager
 async def upstreams(*, real: bool) -> AsyncIterator[Upstreams]:
     async with AsyncExitStack() as stack:
-        platform = None if real else EmbeddedPlatform(EmbeddedOptions(words_per_second=2000))
+        platform = None if real else EmbeddedPlatform(EmbeddedOptions(words_per_second=2000), SeededStore())
         if platform is None:
             letta, litellm = os.environ["LETTA_BASE_URL"], os.environ["LITELLM_BASE_URL"]
             letta_key, key = os.environ["LETTA_API_KEY"], os.environ["LITELLM_API_KEY"]
@@ -145,9 +147,7 @@ async def upstreams(*, real: bool) -> AsyncIterator[Upstreams]:
 
         async def client(url: str, bearer: str) -> httpx.AsyncClient:
             headers = {"authorization": f"Bearer {bearer}"}
-            return await stack.enter_async_context(
-                httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=50)
-            )
+            return await stack.enter_async_context(http_client.client(base_url=url, headers=headers, timeout=50))
 
         running = Upstreams(
             letta=await client(letta, letta_key),

@@ -1,0 +1,1 @@
+"""State that the replicas of the gateway share: in Redis or Valkey, or in this process's memory."""
