@@ -136,7 +136,7 @@ class Upstream:
             guarded = GuardedCall(self._guard, scope, call.operation, is_retry=made > 0)
             try:
                 return await self._attempt(guarded, call)
-            except Exception:
+            except Exception:  # `pause` decides by the recorded failure, and other errors are raised again
                 failure, deadline = guarded.failure, scope.deadline
                 if not await self._retries.pause(scope, call, failure, made=made, deadline=deadline):
                     raise
@@ -188,7 +188,7 @@ class Upstream:
             guarded = GuardedCall(self._guard, scope, call.operation, is_retry=made > 0)
             try:
                 answer, wire = await self._opened(guarded, call, opening)
-            except Exception:
+            except Exception:  # `pause` decides by the recorded failure, and other errors are raised again
                 failure, deadline = guarded.failure, min(opening, scope.deadline)
                 if not await self._retries.pause(scope, call, failure, made=made, deadline=deadline):
                     raise

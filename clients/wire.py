@@ -76,7 +76,7 @@ class Wire:
         """Send an HTTP request to the service.
 
         If the service has closed the idle connection, send a read again over a new connection (RFC 9112, 9.3.1).
-        Nothing has failed then, so ``Retries`` does not decide about this repetition.
+        ``Retries`` does not count this repetition, because the closed connection is no failure of the service.
         """
         try:
             return await self._transport.handle_async_request(self._build(scope, call))

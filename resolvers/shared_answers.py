@@ -155,7 +155,7 @@ class SharedAnswers:
         except GatewayError as error:
             await self._failed(action, claimed, error)
             raise
-        except Exception:
+        except Exception:  # an internal error also frees the key
             await self._save(claimed, lambda: self._keys.free(action.owner, action.key, claimed))
             raise
         encoded, only_once = _encoded(answer), action.on_unknown is not None

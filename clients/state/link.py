@@ -136,10 +136,10 @@ class Link:
         except TimeoutError as error:
             await self.close()
             raise StateUnavailable(StateCause.TIMEOUT, "Redis did not accept the connection in time.") from error
-        except Exception as error:
+        except Exception as error:  # redis-py raises errors of many classes for malformed replies
             await self.close()
             raise _failure(error) from error
-        except BaseException:
+        except BaseException:  # a cancellation leaves the sign-in incomplete
             await self.close()
             raise
 
@@ -178,7 +178,7 @@ class Link:
         """Wait for a reply or a message, without a timeout. Raises StateUnavailable."""
         try:
             return await self._read()
-        except BaseException:
+        except BaseException:  # a cancellation can leave a part of a reply on the connection
             await self.close()
             raise
 
@@ -191,7 +191,7 @@ class Link:
             return await self._connection.read_response(disable_decoding=True)
         except ResponseError as error:
             return ErrorReply(error)
-        except Exception as error:
+        except Exception as error:  # redis-py raises errors of many classes for malformed replies
             raise _failure(error) from error
 
 

@@ -44,7 +44,7 @@ def _plain(value: object) -> str:
     """Encode a ``ConversationRef``, which msgspec does not accept as a string."""
     if isinstance(value, ConversationRef):
         return str.__str__(value)
-    raise NotImplementedError
+    raise NotImplementedError  # msgspec then reports the value's type
 
 
 class EventCodec:
