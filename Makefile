@@ -86,6 +86,7 @@ generated: $(VENV)/.test ## Generate schemas, env.example and pages of docs from
 	$(BIN)/agentgraph settings --markdown > docs/configuration.md
 	$(BIN)/python -m app.bounds.page docs/limits.md
 	$(BIN)/python -m app.state_page docs/state.md
+	$(BIN)/python -m app.cache_page docs/cache.md
 	$(BIN)/python -m tests.support.calltable > docs/calls.md
 	$(BIN)/python -m tests.support.resilience > docs/resilience.md
 

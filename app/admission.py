@@ -7,19 +7,22 @@ and all other middleware, so that refusals stay cheap under overload.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.asgi import header
 from app.endpoints import Endpoints
-from app.identity import identify, sender_of
+from app.gateway import Gateway
+from app.identity import Identity, identified, identify, identity_of, sender_of
 from app.middleware import ALWAYS_OPEN, REQUEST_ID, refuse, request_id_of
+from app.prepared import Form, PreparedRefusals, form_of
 from app.rest.secrets import ProxySecrets
 from app.security_headers import SecurityHeaders
-from app.slots import Slots
+from app.slots import Slot, Slots
 from app.telemetry import Telemetry
 from clients.errors import GatewayError, Overloaded, RateLimited
 
@@ -31,6 +34,18 @@ LOG_SECONDS = 1.0
 
 Writing a log line takes longer than refusing a request.
 """
+
+
+class Known(NamedTuple):
+    """What is known about a refused request. It is also true for equal requests over the same connection."""
+
+    identity: Identity
+    form: Form
+
+    def current(self, gateway: Gateway) -> Identity | None:
+        """Return the sender, or ``None`` if the sender's token is no longer valid."""
+        principal = self.identity.principal
+        return self.identity if principal is None or gateway.authenticator.is_current(principal) else None
 
 
 class Admission:
@@ -61,32 +76,79 @@ class Admission:
         self._cors = CORSMiddleware(app, **cors)
         self._security = security
         self._readable = _raw(self._cors.simple_headers)
+        self._prepared = PreparedRefusals(self._refuse)
         self._unlogged = 0
         self._logged = float("-inf")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. WebSockets, health checks and CORS preflights are always admitted."""
         gateway = self._endpoints.gateway
-        if scope["type"] != "http" or gateway is None or scope["path"] in ALWAYS_OPEN or _is_preflight(scope):
+        if scope["type"] != "http" or gateway is None or _is_exempt(scope):
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        state["identity"] = identity = await identify(gateway, self._secrets, scope)
+        slot: Slot | None = state.get("slot")
         try:
-            slot = self._slots.take(identity.owner)
-        except (RateLimited, Overloaded) as error:
-            await self._refuse(scope, send, error)
-            return
-        try:
-            try:
-                await slot.enter()
-            except Overloaded as error:
-                await self._refuse(scope, send, error)
-                return
-            state["slot"] = slot
+            if slot is None:  # otherwise, the connection has called ``decide``
+                identity = await identify(gateway, self._secrets, scope)
+                try:
+                    slot = self._take(scope, identity)
+                    await slot.enter()
+                except (RateLimited, Overloaded) as error:
+                    self._count(scope, error)
+                    await self._refuse(scope, send, error)
+                    return
             await self._app(scope, receive, send)
         finally:
-            slot.leave()
+            if slot is not None:
+                slot.leave()
+
+    def decide(self, scope: Scope) -> Slot | GatewayError | None:
+        """Decide about a request before a task is started for it. See ``Gate``."""
+        gateway = self._endpoints.gateway
+        if gateway is None or _is_exempt(scope):
+            return None
+        known: Known | None = scope["state"].get("known")
+        identity = identified(gateway, scope) if known is None else known.current(gateway)
+        if identity is None:
+            return None
+        scope["state"]["identity"] = identity
+        refused = self._slots.refusal(identity.owner)
+        if refused is not None:
+            return refused
+        slot = self._take(scope, identity)
+        slot.begin()
+        return slot
+
+    def refusal(
+        self, scope: Scope, error: GatewayError, *, keep_alive: bool, fields: Sequence[tuple[bytes, bytes]]
+    ) -> bytes:
+        """Count a refusal, and return the bytes of its answer. See ``Gate``."""
+        self._count(scope, error)
+        state = scope["state"]
+        known: Known | None = state.get("known")
+        if known is None:
+            form = form_of(scope, origin=self._readable_by(scope), keep_alive=keep_alive)
+            state["known"] = known = Known(state["identity"], form)
+        return self._prepared.answer(scope, error, known.form, fields)
+
+    def _take(self, scope: Scope, identity: Identity) -> Slot:
+        state = scope["state"]
+        state["identity"] = identity
+        slot: Slot = self._slots.take(identity.owner)
+        state["slot"] = slot
+        return slot
+
+    def _count(self, scope: Scope, error: GatewayError) -> None:
+        scope["state"]["request_id"] = request_id_of(scope)
+        if isinstance(error, RateLimited):
+            owner = identity_of(scope).owner.id
+            self._telemetry.audit.limit_exceeded(error, owner, partial(sender_of, scope))
+        self._telemetry.request_shed(error.reason or error.code)
+        self._unlogged += 1
+        if (now := time.monotonic()) >= self._logged + LOG_SECONDS:
+            self._telemetry.log.warning("shed", requests=self._unlogged, reason=error.reason)
+            self._logged, self._unlogged = now, 0
 
     async def _refuse(self, scope: Scope, send: Send, error: GatewayError) -> None:
         fields = self._fields(scope)
@@ -98,20 +160,21 @@ class Admission:
             await send(message)
 
         await refuse(scope, named, error)
-        self._telemetry.audit.refused(error, sender_of(scope))
-        self._telemetry.request_shed(error.reason or error.code)
-        self._unlogged += 1
-        if (now := time.monotonic()) >= self._logged + LOG_SECONDS:
-            self._telemetry.log.warning("shed", requests=self._unlogged, reason=error.reason)
-            self._logged, self._unlogged = now, 0
 
     def _fields(self, scope: Scope) -> list[tuple[bytes, bytes]]:
-        request_id = scope["state"]["request_id"] = request_id_of(scope)
-        fields = [(_REQUEST_ID, request_id.encode()), _BY_ORIGIN]
-        origin = header(scope, b"origin")
-        if origin is not None and self._cors.is_allowed_origin(origin):
+        fields = [(_REQUEST_ID, scope["state"]["request_id"].encode()), _BY_ORIGIN]
+        if (origin := self._readable_by(scope)) is not None:
             fields += [*self._readable, (b"access-control-allow-origin", origin.encode("latin-1"))]
         return fields
+
+    def _readable_by(self, scope: Scope) -> str | None:
+        """Return the origin of the page that sends the request, if CORS lets the page read the answer."""
+        origin = header(scope, b"origin")
+        return origin if origin is not None and self._cors.is_allowed_origin(origin) else None
+
+
+def _is_exempt(scope: Scope) -> bool:
+    return scope["path"] in ALWAYS_OPEN or _is_preflight(scope)
 
 
 def _is_preflight(scope: Scope) -> bool:

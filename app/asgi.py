@@ -7,8 +7,8 @@ import codecs
 import math
 import re
 import secrets
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar, cast
 
 from starlette.types import Receive, Scope, Send
 
@@ -256,3 +256,14 @@ async def disconnected(receive: Receive) -> None:
     """Wait until the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def run_now(work: Awaitable[None]) -> None:
+    """Run a coroutine that does not wait, without a task. Raise RuntimeError if the coroutine waits."""
+    coroutine = cast("Coroutine[Any, Any, None]", work)
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    coroutine.close()
+    raise RuntimeError("a coroutine waits that must not wait")

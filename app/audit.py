@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Self
@@ -216,8 +216,20 @@ class AuditTrail:
         if isinstance(error, Unauthenticated) or getattr(error, "reason", None) is Reason.ANONYMOUS:
             self.sign_in_failed(getattr(error, "reason", None) or ErrorCode.UNAUTHENTICATED, sender)
         elif isinstance(error, RateLimited):
-            who = {"address": _address(sender.address)} if sender.user is None else {"user": sender.user}
-            self._limited(error, sender.user or sender.network, who, sender.endpoint, sender.request_id)
+            self.limit_exceeded(error, sender.user or sender.network, lambda: sender)
+
+    def limit_exceeded(self, error: RateLimited, owner: str, sender: Callable[[], Sender]) -> None:
+        """Log a refused request like ``refused``. During a flood, do not find out the sender.
+
+        Args:
+            error: the exceeded limit.
+            owner: the user or network that exceeds the limit.
+            sender: returns the sender of the request.
+        """
+        if self._is_written(Event.LIMIT, owner):
+            found = sender()
+            who = {"address": _address(found.address)} if found.user is None else {"user": found.user}
+            self._log_limit(error, who, found.endpoint, found.request_id)
 
     def sign_in_failed(self, reason: str, sender: Sender) -> None:
         """Log a failed sign-in."""
@@ -234,7 +246,8 @@ class AuditTrail:
         """Log an operation's error, if it says that the user has exceeded a limit."""
         if isinstance(error, RateLimited):
             user = context.principal.user_id
-            self._limited(error, user, {"user": user}, context.endpoint, context.request_id)
+            if self._is_written(Event.LIMIT, user):
+                self._log_limit(error, {"user": user}, context.endpoint, context.request_id)
 
     def flush(self) -> None:
         """Log how many lines were suppressed, and begin a new interval."""
@@ -248,12 +261,9 @@ class AuditTrail:
                     Event.SUPPRESSED.value, suppressed=event.value, subject=_address(subject), lines=count - MAX_LINES
                 )
 
-    def _limited(
-        self, error: GatewayError, subject: str, who: dict[str, str], endpoint: Endpoint, request_id: str
-    ) -> None:
-        if self._is_written(Event.LIMIT, subject):
-            limit = error.reason or error.code.value
-            self._log.warning(Event.LIMIT.value, limit=limit, **who, endpoint=endpoint.value, request_id=request_id)
+    def _log_limit(self, error: GatewayError, who: dict[str, str], endpoint: Endpoint, request_id: str) -> None:
+        limit = error.reason or error.code.value
+        self._log.warning(Event.LIMIT.value, limit=limit, **who, endpoint=endpoint.value, request_id=request_id)
 
     def _is_written(self, event: Event, subject: str) -> bool:
         if self._timer is None:

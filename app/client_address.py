@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv4Network, ip_address, ip_network
+from typing import Any
 
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from app.asgi import run_now
+
 ALL = "*"
+_FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
 _MAPPED_BITS = 96
 """The length of the prefix ``::ffff:0:0`` of IPv4-mapped addresses, in bits (RFC 4291, 2.5.5.2)."""
 
@@ -25,6 +30,27 @@ def with_client_address(app: ASGIApp, trusted: str) -> ASGIApp:
     texts = [text for text in trusted.split(",") if text]
     mapped = [one for text in texts if text != ALL for one in _mapped(text)]
     return ProxyHeadersMiddleware(app, [*texts, *mapped])  # type: ignore[arg-type, return-value] # uvicorn's own types
+
+
+def locator(trusted: str) -> Callable[[Scope], None]:
+    """Return a function that sets a request's client address and scheme like ``with_client_address``."""
+
+    async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
+        pass
+
+    located = with_client_address(nothing, trusted)
+
+    def locate(scope: Scope) -> None:
+        for name, _ in scope["headers"]:
+            if name in _FORWARDED:
+                run_now(located(scope, _never, _never))
+                return
+
+    return locate
+
+
+async def _never(*_: Any) -> Any:
+    """Stand for the channels of an application that neither receives nor sends."""
 
 
 def proxies(value: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from app import devtokens
+from app.caching import open_cache
 from app.drain import Drain
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.embedded.store import Store
@@ -41,7 +42,6 @@ from clients.litellm import LiteLLM
 from clients.state.breaker_news import RedisBreakerNews
 from clients.state.keys import SharedKeys
 from clients.state.limits import RedisLimiter
-from clients.state.log_backend import LogLimits
 from clients.state.revocations import RedisRevocations
 from clients.state.shared import SharedState, memory_state, redis_check, redis_state
 from clients.supabase import Supabase
@@ -55,7 +55,7 @@ from resolvers.resources import Resources
 from resolvers.sessions import MAX_REVOKED, Sessions
 from resolvers.shared_answers import SharedAnswers
 from resolvers.streams.hub import StreamHub
-from resolvers.streams.limits import OWNERS, READERS_PER_STREAM, StreamLimits
+from resolvers.streams.limits import READERS_PER_STREAM, StreamLimits
 from resolvers.streams.timeouts import Timeouts
 from schema.build import build_schema
 
@@ -87,8 +87,7 @@ async def open_gateway(
     for upstream in clients.values():
         stack.push_async_callback(upstream.aclose)
     supabase = Supabase(clients[Service.SUPABASE])
-    streams = StreamHub(_stream_limits(settings), telemetry)
-    telemetry.watch_streams(lambda: streams.memory)
+    streams = _streams(settings, telemetry)
     embedded = {*configured.embedded_services, *(["supabase"] if settings.development_tokens else [])}
     state = await _state(settings, telemetry, clients, embedded, stack)
     keys = IdempotencyKeys(settings.stream_retention_seconds, shared=_shared_answers(settings, state))
@@ -108,8 +107,9 @@ async def open_gateway(
         timeouts=_timeouts(settings),
         platform_key=_secret(settings.litellm_api_key),
         max_calls=settings.max_upstream_calls,
+        cache=open_cache(settings, telemetry, state, stack),
     )
-    share_streams(resources, state, _log_limits(settings), stack)
+    share_streams(resources, state, settings, stack)
     if check_services:
         _probe(configured, resources, checks, telemetry, stack)
     return Gateway(
@@ -163,6 +163,7 @@ def _client(
     keys = {Service.AMS: settings.supabase_service_key, Service.LETTA: settings.letta_api_key}
     key = _secret(keys.get(service))
     limits = UpstreamLimits(
+        max_model_calls=settings.max_concurrent_streams,
         connect=settings.connect_timeout_seconds,
         breaker_failures=settings.breaker_failures,
         breaker_calls=settings.breaker_calls,
@@ -180,7 +181,7 @@ def _client(
         observer=telemetry,
         transport=AiohttpTransport(tls=tls),
     )
-    telemetry.watch_parts(service, upstream.breakers.open_parts)
+    telemetry.watch_breakers(service, upstream.breakers)
     return upstream
 
 
@@ -268,6 +269,12 @@ def _engine_limits(settings: Settings) -> EngineLimits:
     )
 
 
+def _streams(settings: Settings, telemetry: Telemetry) -> StreamHub:
+    streams = StreamHub(_stream_limits(settings), telemetry)
+    telemetry.watch_streams(lambda: streams.memory)
+    return streams
+
+
 def _stream_limits(settings: Settings) -> StreamLimits:
     return StreamLimits(
         grace=settings.stream_grace_seconds,
@@ -289,11 +296,6 @@ async def _share(sessions: Sessions, state: SharedState, stack: AsyncExitStack) 
     stack.push_async_callback(revocations.aclose)
     sessions.share(revocations)
     await revocations.open()
-
-
-def _log_limits(settings: Settings) -> LogLimits:
-    owner_bytes = settings.stream_memory_bytes // OWNERS
-    return LogLimits(retention=settings.stream_retention_seconds, owner_bytes=owner_bytes)
 
 
 def _rate_limits(settings: Settings, telemetry: Telemetry, state: SharedState) -> RateLimits:

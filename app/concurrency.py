@@ -58,11 +58,11 @@ _LEAST_COST = 0.0001
 
 
 class Tick(NamedTuple):
-    """A measurement of the event loop's lag and CPU time, in seconds.
+    """A measurement of the event loop's lag and busy time, in seconds.
 
     Attributes:
         lag: how late the loop is.
-        used: the loop's CPU time since the previous measurement.
+        used: the loop's busy time since the previous measurement.
         interval: the planned time between two measurements.
     """
 

@@ -23,15 +23,13 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
-from http import HTTPStatus
 from typing import Any, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from app.asgi import NO_SNIFF
 from app.flow import HoldingFlow
-from app.heads import MAX_HEAD_BYTES, HeadRefused, check_head, check_socket_head, head_too_large
+from app.heads import MAX_HEAD_BYTES, HeadRefused, check_head, check_socket_head, head_too_large, without_upgrade
 from app.http10 import Http10Protocol
 from app.idle_connections import IdleConnections
 from app.outgoing import Outgoing, Unsent
@@ -52,10 +50,6 @@ UNSENT_BYTES = 128 * 1024
 _MAX_PIECE = 64 * 1024
 _CHUNK_LINE = 16
 """While a chunk is incomplete, the head and chunk lines together may exceed ``MAX_HEAD_BYTES`` by this many bytes."""
-
-_REFUSAL_HEADERS = (
-    f"content-type: text/plain; charset=utf-8\r\n{NO_SNIFF[0].lower()}: {NO_SNIFF[1]}\r\nconnection: close\r\n"
-).encode()
 
 
 class _Phase(Enum):
@@ -123,6 +117,17 @@ class Connection(Http10Protocol):
         self._out.on_close = self._out.inner.close  # breaks a reference cycle
         super().connection_lost(exc)
 
+    @property
+    def awaits_request(self) -> bool:
+        """Whether the connection has received no byte of its next request."""
+        return self._phase is _HEAD and not self._framing and not self._received.count and self._discarded is None
+
+    def await_answer(self) -> None:
+        """Record that a complete request has been received."""
+        self._stop_timer()
+        self._idle.remove(self)
+        self._phase = _ANSWER
+
     def shutdown(self) -> None:
         """Close the connection after the answer to the current request."""
         self._keeps_alive = False
@@ -189,7 +194,7 @@ class Connection(Http10Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Store a request header. Ignore a trailer (RFC 9110, 6.5.1)."""
         if self._phase is _HEAD:
-            name = name.lower()
+            name, value = name.lower(), value.rstrip(b" \t")
             if name == b"expect" and value.lower() == b"100-continue":
                 self.expect_100_continue = True
             self.headers.append((name, value))
@@ -263,15 +268,9 @@ class Connection(Http10Protocol):
 
     def _read_again(self) -> None:
         """Parse the head again without ``Upgrade``. Otherwise, the parser would treat the body as another request."""
-        parts = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
-        for name, value in self.headers:
-            if name == b"connection":
-                options = (option for option in value.split(b",") if option.strip().lower() != b"upgrade")
-                parts += [name, b": ", b",".join(options), b"\r\n"]
-            elif name != b"upgrade":
-                parts += [name, b": ", value, b"\r\n"]
+        line = self.parser.get_method() + b" " + self.url + b" HTTP/" + self.parser.get_http_version().encode()
         self.parser = httptools.HttpRequestParser(self)
-        self.parser.feed_data(b"".join([*parts, b"\r\n"]))
+        self.parser.feed_data(without_upgrade(line, self.headers))
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over to the WebSocket protocol."""
@@ -292,10 +291,7 @@ class Connection(Http10Protocol):
                 self.transport.abort()
                 return
         self.logger.warning("Refused a request with %d: %s", refused.status, refused.text)
-        head = f"HTTP/1.1 {refused.status} {HTTPStatus(refused.status).phrase}\r\n".encode()
-        text = refused.text.encode() + b"\n"
-        length = f"content-length: {len(text)}\r\n\r\n".encode()
-        self.transport.write(head + _REFUSAL_HEADERS + length + text)
+        self.transport.write(refused.answer())
         self._linger()
 
     def close_idle(self) -> None:

@@ -26,7 +26,7 @@ class Departure:
     Args:
         leave: detaches the readers.
         running: returns how many operations the connection runs.
-        detached: called when the readers have been told to detach, and in the stage ``CUTTING``.
+        detached: called after the readers were detached, and in the stage ``CUTTING``.
     """
 
     __slots__ = ("_detached", "_drain", "_leave", "_running", "_timer", "_watched")

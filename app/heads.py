@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
+
+from app.asgi import NO_SNIFF
 
 MAX_HEAD_BYTES = 64 * 1024
 """Maximum total size of the request line, headers, trailers and chunk lines, in bytes.
@@ -42,6 +45,11 @@ _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
 Headers = list[tuple[bytes, bytes]]
 
 
+_ANSWER_HEADERS = (
+    f"content-type: text/plain; charset=utf-8\r\n{NO_SNIFF[0].lower()}: {NO_SNIFF[1]}\r\nconnection: close\r\n"
+).encode()
+
+
 class HeadRefused(Exception):
     """Raised if the gateway refuses a request's headers. The gateway answers with ``status`` and ``text``."""
 
@@ -49,6 +57,12 @@ class HeadRefused(Exception):
         super().__init__(text)
         self.status = status
         self.text = text
+
+    def answer(self) -> bytes:
+        """Return the bytes of the answer, after which the connection is closed."""
+        head = f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\n".encode()
+        text = self.text.encode() + b"\n"
+        return head + _ANSWER_HEADERS + f"content-length: {len(text)}\r\n\r\n".encode() + text
 
 
 def head_too_large() -> HeadRefused:
@@ -96,3 +110,15 @@ def check_socket_head(headers: Headers, url: bytes) -> None:
         raise HeadRefused(
             431, f"A line of the WebSocket handshake is longer than {MAX_SOCKET_LINE_BYTES} bytes. Shorten the line."
         )
+
+
+def without_upgrade(line: bytes, headers: Headers) -> bytes:
+    """Return the bytes of a request head that does not ask for an upgrade. ``line`` is the request line."""
+    parts = [line, b"\r\n"]
+    for name, value in headers:
+        if name == b"connection":
+            options = (option for option in value.split(b",") if option.strip().lower() != b"upgrade")
+            parts += [name, b": ", b",".join(options), b"\r\n"]
+        elif name != b"upgrade":
+            parts += [name, b": ", value, b"\r\n"]
+    return b"".join([*parts, b"\r\n"])

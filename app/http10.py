@@ -16,11 +16,11 @@ class Http10Protocol(LeanProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if cycle.scope["http_version"] == "1.0":
             cycle.waiting_for_100_continue = False
-            app = _Unchunked(app, cycle)
+            app = Unchunked(app, cycle)
         super()._start_asgi_task(cycle, app)
 
 
-class _Unchunked:
+class Unchunked:
     """An ASGI application that ends a body without a length by closing the connection (RFC 9112, 6.1 and 6.3)."""
 
     def __init__(self, app: ASGIApp, cycle: RequestResponseCycle) -> None:
@@ -28,6 +28,7 @@ class _Unchunked:
         self._cycle = cycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         unmeasured = False
 
         async def unchunked(message: Message) -> None:

@@ -60,6 +60,22 @@ async def identify(gateway: Gateway, secrets: ProxySecrets, scope: Scope) -> Ide
     return Identity(Owner(address, Origin.ANONYMOUS), refusal=refusal)
 
 
+def identified(gateway: Gateway, scope: Scope) -> Identity | None:
+    """Return the sender of a request, or ``None`` if only ``identify`` can tell.
+
+    ``identify`` must verify tokens that are unknown, and must count failed sign-ins.
+    """
+    path = scope["path"]
+    if path == "/graphql" or is_rest(path):
+        authorization = header(scope, b"authorization")
+        if path.startswith("/api/") or (authorization is None and (is_rest(path) or not gateway.open_introspection)):
+            return None
+        if authorization is not None:
+            principal = gateway.authenticator.known(authorization)
+            return None if principal is None else Identity(Owner(principal.user_id, Origin.USER), principal)
+    return Identity(Owner(address_of(scope), Origin.ANONYMOUS))
+
+
 def identity_of(scope: Scope) -> Identity:
     """Return the identity that ``identify`` found for a request."""
     identity: Identity = scope["state"]["identity"]

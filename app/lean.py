@@ -35,5 +35,5 @@ class LeanProtocol(HttpToolsProtocol):
         self.pipeline = _NO_PIPELINE
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        cycle.message_event = cast("asyncio.Event", Flag())
+        cycle.message_event = cast("asyncio.Event", Flag(is_set=cycle.message_event.is_set()))
         super()._start_asgi_task(cycle, app)

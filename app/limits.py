@@ -13,6 +13,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Send
 
 from clients.limiter import Standing
+from clients.state.cache import Versions
 from resolvers.limits import LimitExceeded, LimitKind, RateLimits
 
 HEADERS = ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-RateLimit-Resource"]
@@ -31,12 +32,15 @@ class CountedSend:
             MutableHeaders(scope=message).update(self._fields)
         await self._send(message)
 
-    async def count(self, limits: RateLimits, user_id: str, *kinds: LimitKind) -> None:
-        """Count the request against the rate limits in ``kinds``. Raise RateLimited if the request exceeds a limit."""
-        allowance = await limits.charge(user_id, *kinds)
+    async def count(self, limits: RateLimits, user_id: str, *kinds: LimitKind, tags: bool = False) -> Versions | None:
+        """Count the request against the rate limits in ``kinds``. Raise RateLimited if the request exceeds a limit.
+
+        If ``tags`` is true, return the versions of the user's cache tags.
+        """
+        allowance = await limits.charge(user_id, *kinds, tags=tags)
         self._fields = _fields(allowance.standings)
-        if allowance.refusal is not None:
-            raise allowance.refusal
+        allowance.check()
+        return allowance.tags
 
     def exceeded(self, error: LimitExceeded) -> None:
         """Report the limit that has refused the request after ``count``."""

@@ -10,8 +10,9 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from app.client_address import with_client_address
-from app.connection import Connection
+from app.admission import Admission
+from app.client_address import locator, with_client_address
+from app.gated import Gate, GatedConnection
 from app.idle_connections import IdleConnections, connections_possible
 from app.outgoing import Unsent
 from app.pacing import StepPacer
@@ -22,11 +23,17 @@ KEEP_ALIVE_SECONDS = 5
 """How long a connection may be idle after an answer, in seconds."""
 
 
-def protocol(settings: Settings) -> type[Connection]:
-    """Return a class for one server's HTTP connections. The connections share limits."""
-    shared: dict[str, Any] = {"head_seconds": settings.request_timeout}
+def protocol(settings: Settings, gate: Gate | None = None) -> type[GatedConnection]:
+    """Return a class for one server's HTTP connections. The connections share limits.
 
-    class BoundedConnection(Connection):
+    Args:
+        settings: the settings.
+        gate: admits requests; ``None`` if the application admits them.
+    """
+    locate = locator(settings.forwarded_allow_ips)
+    shared: dict[str, Any] = {"head_seconds": settings.request_timeout, "gate": gate, "locate": locate}
+
+    class BoundedConnection(GatedConnection):
         def __init__(self, *args: Any, server_state: ServerState, **options: Any) -> None:
             if "unsent" not in shared:
                 connections = server_state.connections
@@ -53,7 +60,7 @@ def server_config(app: Any, settings: Settings, **options: Any) -> uvicorn.Confi
         with_client_address(app, settings.forwarded_allow_ips),
         interface="asgi3",
         proxy_headers=False,
-        http=protocol(settings),
+        http=protocol(settings, app if isinstance(app, Admission) else None),
         log_config=None,
         access_log=False,
         server_header=False,

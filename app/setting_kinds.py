@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,6 +75,13 @@ def _audit_log(value: str) -> str:
     if not Path(value).is_absolute():
         raise ValueError("must be on, off, or the absolute path of a file")
     return value
+
+
+class OnOff(StrEnum):
+    """A switch."""
+
+    ON = "on"
+    OFF = "off"
 
 
 HeaderSecret = Annotated[SecretStr | None, AfterValidator(_header)]

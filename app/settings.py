@@ -22,6 +22,7 @@ from app.setting_kinds import (
     LogLevel,
     Lowered,
     Number,
+    OnOff,
     Origins,
     Password,
     Port,
@@ -213,8 +214,8 @@ class Settings(BaseSettings):
     breaker_calls: Count = 20
     """The minimum number of calls within 30 seconds before a failure rate of 50 % opens a breaker."""
     breaker_slow_seconds: Annotated[float, Number, Field(ge=0, le=10_000_000)] = 15.0
-    """An answer that takes longer is slow, and counts in the failure rate, in seconds. Models' answers are never slow.
-    If 0, slow answers do not count.
+    """The time after which an answer counts as slow, in seconds. Slow answers count in the failure rate. Models'
+    answers are never slow. If 0, slow answers do not count.
     """
     upstream_retry_percent: Annotated[int, Number, Field(ge=0, le=100)] = 10
     """The retry budget of each service: the maximum number of repeated calls, in percent of the calls. If 0, no failed
@@ -259,9 +260,13 @@ class Settings(BaseSettings):
     """
     sign_in_failures_per_minute: LimitPerMinute = 100
     """How many requests without a token, and how many requests with an invalid token, one IP address may send per
-    minute. Each process counts alone. Above the limit, the process refuses tokens of sessions that it does not know.
-    If 0, there is no limit.
+    minute. Each process has its own counters. Above the limit, the process refuses the tokens of new sessions. If 0,
+    there is no limit.
     """
+    cache: Annotated[OnOff, Lowered] = OnOff.ON
+    """Whether queries read from the cache: `on` or `off`."""
+    cache_memory_bytes: Annotated[int, Number, Field(ge=1024 * 1024)] = 64 * 1024 * 1024
+    """Maximum memory of the records that the process has cached, in bytes. One user's records can use an eighth."""
     redis_url: Annotated[str | None, AfterValidator(addresses.redis_url)] = None
     """URL of Redis or Valkey, in which the replicas share state. If empty, each process keeps its state in memory."""
     redis_password: Password = None

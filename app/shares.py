@@ -47,15 +47,22 @@ class Shares:
             RateLimited: the owner would exceed ``per_owner``.
             Overloaded: all owners together would exceed ``total``.
         """
+        refused = self.refusal(owner, count)
+        if refused is not None:
+            raise refused
+        self.taken += count
+        self._held[owner] += count
+
+    def refusal(self, owner: str, count: int = 1) -> RateLimited | Overloaded | None:
+        """Return the error that ``take`` would raise, or ``None``."""
         if self.held_by(owner) + count > self.per_owner:
             limit = f"{self.per_owner:,} {self._unit}"
             message = f"You have reached your limit of {limit}. Retry later."
-            raise RateLimited(message, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
+            return RateLimited(message, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
         if self.taken + count > self.total:
             message = f"The gateway has reached its limit of {self.total:,} {self._unit}. Retry later."
-            raise Overloaded(message, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
-        self.taken += count
-        self._held[owner] += count
+            return Overloaded(message, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
+        return None
 
     def give(self, owner: str, count: int = 1) -> None:
         """Free slots that an owner holds."""

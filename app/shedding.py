@@ -85,18 +85,37 @@ class Shedder:
         Raises:
             Overloaded: the request was not admitted within ``MAX_WAIT_SECONDS``.
         """
+        entered = self.enter_at_once(owner)
+        if entered is not None:
+            return entered
+        waiting = self.wait(owner, favours_new=favours_new)
+        try:
+            await waiting.admitted
+        except asyncio.CancelledError:
+            self.abandon(owner, waiting)
+            raise
+        entered = waiting.admitted.result()
+        if entered is None:
+            raise busy()
+        return entered
+
+    def enter_at_once(self, owner: str) -> Admitted | None:
+        """Admit the request if it need not wait. Otherwise, return ``None``."""
         if owner not in self._queues and self._overdue() <= LATE_SECONDS and self._has_room(owner):
             return self._take(owner)
-        waiting = self._queues.add(owner, self._clock(), is_new=favours_new and not self._weights.knows(owner))
-        try:
-            entered = await waiting.admitted
-        except asyncio.CancelledError:
-            self._cancel(owner, waiting)
-            raise
-        if entered is None:
-            message = "The gateway is overloaded. Retry the request."
-            raise Overloaded(message, reason=Reason.BUSY, retry_after_seconds=RETRY_SECONDS)
-        return entered
+        return None
+
+    def wait(self, owner: str, *, favours_new: bool = True) -> Waiting[Admitted]:
+        """Add the request to its owner's queue. For the arguments see ``enter``."""
+        return self._queues.add(owner, self._clock(), is_new=favours_new and not self._weights.knows(owner))
+
+    def abandon(self, owner: str, waiting: Waiting[Admitted]) -> None:
+        """Remove a request from the queue. If the request was admitted meanwhile, end the request."""
+        waiting.admitted.cancel()
+        if waiting.admitted.cancelled():
+            self._queues.remove(owner, waiting)
+        elif (entered := waiting.admitted.result()) is not None:
+            self.leave(owner, entered)
 
     def leave(self, owner: str, entered: Admitted, work: float = REQUEST_WORK) -> None:
         """Record that an admitted request has ended. Admit queued requests."""
@@ -115,7 +134,7 @@ class Shedder:
 
         Args:
             lag: how late the loop is, in seconds.
-            used: the CPU time of the loop since the last call, in seconds.
+            used: the busy time of the loop since the last call, in seconds.
             interval: the time between ticks without lag, in seconds.
         """
         self._weights.fade()
@@ -175,9 +194,8 @@ class Shedder:
             if not waiting.admitted.done():  # otherwise, the request was cancelled
                 waiting.admitted.set_result(self._take(owner))
 
-    def _cancel(self, owner: str, waiting: Waiting[Admitted]) -> None:
-        """Remove a cancelled request from the queue. If the request was admitted meanwhile, end the request."""
-        if waiting.admitted.cancelled():
-            self._queues.remove(owner, waiting)
-        elif (entered := waiting.admitted.result()) is not None:
-            self.leave(owner, entered)
+
+def busy() -> Overloaded:
+    """Return the error for a request that was not admitted within ``MAX_WAIT_SECONDS``."""
+    message = "The gateway is overloaded. Retry the request."
+    return Overloaded(message, reason=Reason.BUSY, retry_after_seconds=RETRY_SECONDS)

@@ -6,17 +6,21 @@ until the request ends.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from functools import partial
 
+from app.queues import Waiting
 from app.shares import Holding, Shares
-from app.shedding import Admitted, Shedder
+from app.shedding import Admitted, Shedder, busy
 from app.telemetry import Telemetry
 from app.weights import work_of
 from clients.bulkhead import SHARES
 from clients.calls import CallBudget
 from clients.codes import Reason
+from clients.errors import GatewayError, Overloaded
 from clients.origin import Origin, Owner
+from clients.state.cache import Versions
 
 BODIES = 32
 """How many request bodies of maximum size one owner may send concurrently."""
@@ -40,18 +44,32 @@ class Slot:
 
     Attributes:
         calls: counts the request's upstream calls; ``None`` if the request makes none.
+        versions: the versions of the user's cache tags, if they were read with the rate limit.
         size: the size of the request's answer in bytes; 0 if the answer is small.
     """
 
-    __slots__ = ("_body", "_entered", "_owner", "_pool", "_shares", "_shedder", "calls", "size")
+    __slots__ = (
+        "_body",
+        "_entered",
+        "_owner",
+        "_pool",
+        "_shares",
+        "_shedder",
+        "_waiting",
+        "calls",
+        "size",
+        "versions",
+    )
 
     def __init__(self, pool: Pool, shedder: Shedder, owner: Owner) -> None:
         self._pool = pool
         self._shedder = shedder
         self._owner = owner
         self._entered: Admitted | None = None
+        self._waiting: Waiting[Admitted] | None = None
         self.calls: CallBudget | None = None
         self.size = 0
+        self.versions: Versions | None = None
         pool.requests.take(owner.id)
         self._shares: Shares | None = pool.requests
         self._body = Holding(pool.bodies, owner.id)
@@ -67,10 +85,37 @@ class Slot:
 
     async def enter(self) -> None:
         """Wait until the shedder admits the request. Raise Overloaded if the wait is too long."""
-        origin = self._owner.origin
-        if origin is not Origin.LETTA:
+        self.begin()
+        if self._waiting is not None:
+            try:
+                await self._waiting.admitted
+            except asyncio.CancelledError:
+                self._leave_shedder()
+                raise
+            refused = self.settle()
+            if refused is not None:
+                raise refused
+
+    @property
+    def waiting(self) -> asyncio.Future[Admitted | None] | None:
+        """Return a future that ends with the request's wait in the shedder's queue, or ``None``."""
+        return None if self._waiting is None else self._waiting.admitted
+
+    def begin(self) -> None:
+        """Admit the request, or add the request to the shedder's queue until ``settle``."""
+        origin, owner = self._owner.origin, self._owner.id
+        if origin is Origin.LETTA:
+            return
+        self._entered = self._shedder.enter_at_once(owner)
+        if self._entered is None:
             is_user = origin is Origin.USER  # addresses are not favoured, because their number is unbounded
-            self._entered = await self._shedder.enter(self._owner.id, favours_new=is_user)
+            self._waiting = self._shedder.wait(owner, favours_new=is_user)
+
+    def settle(self) -> Overloaded | None:
+        """End the wait that ``begin`` began. Return the error if the request was refused."""
+        waiting, self._waiting = self._waiting, None
+        self._entered = None if waiting is None else waiting.admitted.result()
+        return busy() if self._entered is None else None
 
     def lengthen(self) -> None:
         """Exchange the request's slot for a stream's slot.
@@ -98,6 +143,9 @@ class Slot:
             self._shares = None
 
     def _leave_shedder(self) -> None:
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            self._shedder.abandon(self._owner.id, waiting)
         if (entered := self._entered) is not None:
             self._entered = None
             calls = 0 if self.calls is None else self.calls.made
@@ -130,9 +178,18 @@ class Slots:
         anonymous = Pool(Shares(_part(requests), _part(_part(requests))), user.streams, _bodies(each, _part(each)))
         self.pools = {Origin.USER: user, Origin.LETTA: letta, Origin.ANONYMOUS: anonymous}
 
-    def take(self, owner: Owner) -> Slot:
+    def take(self, owner: Owner, versions: Versions | None = None) -> Slot:
         """Take a slot for a request or a WebSocket operation. Raise RateLimited or Overloaded if no slot is free."""
-        return Slot(self.pools[owner.origin], self.shedder, owner)
+        slot = Slot(self.pools[owner.origin], self.shedder, owner)
+        slot.versions = versions
+        return slot
+
+    def refusal(self, owner: Owner) -> GatewayError | None:
+        """Return the error that ``take`` would raise, or ``None``.
+
+        A raised error would keep its frames, and with them the request, until the next garbage collection.
+        """
+        return self.pools[owner.origin].requests.refusal(owner.id)
 
     def watched_by(self, telemetry: Telemetry) -> None:
         """Add metrics for the slots in use and the total size of request bodies."""

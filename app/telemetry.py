@@ -14,11 +14,12 @@ from typing import Any, TextIO
 
 import orjson
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from app.audit import AuditTrail
 from app.tracebacks import summary, with_traceback
 from clients.breaker import BreakerState
+from clients.breakers import Breakers
 from clients.calls import RetryCause
 from clients.errors import Service
 from resolvers.limits import LimitKind
@@ -131,19 +132,19 @@ class _UpstreamMetrics:
             buckets=_BUCKETS,
             registry=registry,
         )
-        self.breaker = Enum(
-            "agentgraph_breaker",
-            "State of the breaker for all calls to a service.",
-            ["service"],
-            states=[state.value for state in BreakerState],
-            registry=registry,
-        )
+        text = "State of the breaker for all calls to a service."
+        self.breaker = Gauge("agentgraph_breaker", text, ["service", "agentgraph_breaker"], registry=registry)
         text = "Number of open breakers for single models and kinds of call of a service."
         self.open_parts = Gauge("agentgraph_open_part_breakers", text, ["service"], registry=registry)
         text = "Repeated upstream calls, by the cause."
         self.retries = counter("agentgraph_upstream_retries", text, [*call, "cause"])
         for service in (Service.AMS, Service.LETTA, Service.LITELLM, Service.SUPABASE):
-            self.breaker.labels(service.value).state(BreakerState.CLOSED.value)
+            for state in BreakerState:
+                self.breaker.labels(service.value, state.value).set(state is BreakerState.CLOSED)
+
+
+def _is_in(breakers: Breakers, state: BreakerState) -> bool:
+    return breakers.service_state is state
 
 
 class Telemetry:
@@ -162,6 +163,7 @@ class Telemetry:
         self._limited = counter("agentgraph_rate_limited", "Requests over a rate limit.", ["limit"])
         text = "Requests that load shedding refused, by reason."
         self._shed = counter("agentgraph_requests_shed", text, ["reason"])
+        self._shed_for: dict[str, Counter] = {}
         self._streams = counter("agentgraph_streams", "Ended streams.", ["kind", "outcome"])
         self._tokens = counter("agentgraph_tokens", "Models' input and output tokens.", ["kind", "direction"])
         text = "Upstream stream events that are not JSON objects."
@@ -209,7 +211,10 @@ class Telemetry:
 
     def request_shed(self, reason: str) -> None:
         """Record that load shedding refused a request."""
-        self._shed.labels(reason).inc()
+        counter = self._shed_for.get(reason)  # finding a label's counter takes longer than adding to it
+        if counter is None:
+            counter = self._shed_for[reason] = self._shed.labels(reason)
+        counter.inc()
 
     def operation_ended(self, kind: str, outcome: str) -> None:
         """Record the end of a GraphQL operation."""
@@ -258,20 +263,17 @@ class Telemetry:
         )
 
     def breaker_changed(self, service: Service, part: str | None, state: BreakerState) -> None:
-        """Record the new state of a service's circuit breaker: closed, open or half-open.
+        """Log the new state of a service's circuit breaker: closed, open or half-open.
 
         If ``part`` is given, the breaker belongs to a part of the service, such as a model.
         """
-        if part is None:
-            self._upstreams.breaker.labels(service.value).state(state.value)
         self.log.warning("breaker", service=service.value, part=part, state=state.value)
 
-    def watch_parts(self, service: Service, count: Callable[[], int]) -> None:
-        """Add a metric for a service's parts (such as models) with an open circuit breaker.
-
-        ``count`` must be thread-safe.
-        """
-        self._upstreams.open_parts.labels(service.value).set_function(count)
+    def watch_breakers(self, service: Service, breakers: Breakers) -> None:
+        """Add metrics for the state of a service's breaker, and for the service's parts with an open breaker."""
+        for state in BreakerState:
+            self._upstreams.breaker.labels(service.value, state.value).set_function(partial(_is_in, breakers, state))
+        self._upstreams.open_parts.labels(service.value).set_function(breakers.open_parts)
 
     def watch_streams(self, memory: Callable[[], int]) -> None:
         """Add a metric for the memory of streams, in bytes. ``memory`` must be thread-safe."""

@@ -328,6 +328,8 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         await super().send(message)
         if message["type"] == "websocket.accept":
             self.response.headers.clear()  # the headers are already sent
+        elif message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True  # otherwise, uvicorn logs an error for each refused handshake
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -9,7 +9,7 @@ import sys
 
 from bench.support import Options, Table
 
-SCENARIOS = ("overload", "paced", "shared", "honest", "signin")
+SCENARIOS = ("overload", "refusals", "paced", "shared", "honest", "signin")
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import random
@@ -13,6 +14,7 @@ import time
 import uuid
 from typing import Any
 
+OPENED_AT_ONCE = 100
 SETTLE_SECONDS = 3.0
 """The time between the opening of the last stream and the measurement."""
 
@@ -89,11 +91,15 @@ def relay(upstream: str) -> Any:
         while more:
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
-        async with session.post(upstream, data=body, headers={"content-type": "application/json"}) as answer:
+        options: Any = {"headers": {"content-type": "application/json"}, "timeout": aiohttp.ClientTimeout()}
+        async with session.post(upstream, data=body, **options) as answer:
+            leaving = asyncio.ensure_future(receive())
+            leaving.add_done_callback(lambda _: answer.close())
             kind = answer.headers["content-type"].encode()
             await send({"type": "http.response.start", "status": answer.status, "headers": [(b"content-type", kind)]})
-            async for chunk in answer.content.iter_any():
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            with contextlib.suppress(aiohttp.ClientError):
+                async for chunk in answer.content.iter_any():
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
 
     return app
@@ -176,9 +182,9 @@ async def read(door: str, port: int, rate: float, seconds: float, tokens: list[s
     loop = asyncio.get_running_loop()
     late: list[int] = []
     readers: list[Reader] = []
-    for first in range(0, len(tokens), 20):
+    for first in range(0, len(tokens), OPENED_AT_ONCE):
         openings = []
-        for token in tokens[first : first + 20]:
+        for token in tokens[first : first + OPENED_AT_ONCE]:
             opened: asyncio.Future[None] = loop.create_future()
             reader = Reader(*_opening(door, port, token, rate), late, opened)
             await loop.create_connection(lambda reader=reader: reader, "127.0.0.1", port)  # type: ignore[misc]

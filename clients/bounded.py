@@ -70,6 +70,10 @@ class Kept(Generic[V]):
         found = self._values.get((owner, key))
         return None if found is None else found[0]
 
+    def items(self) -> list[tuple[Hashable, str, V]]:
+        """Return all values with their owners and keys, oldest first."""
+        return [(owner, key, value) for (owner, key), (value, _) in self._values.items()]
+
     def oldest(self) -> tuple[Hashable, str, V] | None:
         """Return the oldest value in the map, with the value's owner and key."""
         for (owner, key), (value, _) in self._values.items():

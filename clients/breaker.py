@@ -82,7 +82,8 @@ class Breaker:
     @property
     def is_stale(self) -> bool:
         """Whether the breaker can be removed, because it has been unused for ``window_seconds``."""
-        return self._clock() - max(self._used_at, self._opened_at + self._reset_seconds) > self._window_seconds
+        used_at = max(self._used_at, self._opened_at + self._reset_seconds)
+        return self._trial is None and self._clock() - used_at > self._window_seconds
 
     def wait(self) -> float:
         """Return the seconds until the breaker admits a call. Returns 0 if the breaker admits a call now."""

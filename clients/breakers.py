@@ -108,6 +108,9 @@ class Breakers:
     """The circuit breakers of one service and of the service's parts, such as models.
 
     ``on_change`` receives a breaker's key and new state. ``OpeningRule`` and ``Breaker`` document the other arguments.
+
+    Attributes:
+        reset_seconds: the longest time for which an open breaker refuses calls.
     """
 
     def __init__(
@@ -120,9 +123,10 @@ class Breakers:
         on_change: Callable[[BreakerKey, BreakerState], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.reset_seconds = reset_seconds
         self._on_change = on_change
         self._news: BreakerNews | None = None
-        self._hearing = False
+        self._is_applying = False
         self._new = partial(Breaker, window_seconds=window_seconds, reset_seconds=reset_seconds, clock=clock)
         self._rule = partial(OpeningRule, failures=failures, calls=calls)
         self._service = self._make(_SERVICE, self._rule(callers=SERVICE_CALLERS, operations=SERVICE_OPERATIONS))
@@ -130,7 +134,7 @@ class Breakers:
 
     @property
     def service_state(self) -> BreakerState:
-        """The state of the breaker for the whole service."""
+        """The state of the breaker for the whole service. The property is thread-safe."""
         return self._service.state
 
     @property
@@ -161,7 +165,7 @@ class Breakers:
         """Share the breakers' states with other processes."""
         self._news = news
 
-    def hear(self, key: BreakerKey, state: BreakerState, seconds: float = 0.0) -> None:
+    def apply(self, key: BreakerKey, state: BreakerState, seconds: float = 0.0) -> None:
         """Apply a breaker's state that another process has reported.
 
         Only ``OPEN``, for ``seconds``, and ``CLOSED`` are applied, because each process makes its own trial calls.
@@ -171,14 +175,14 @@ class Breakers:
             breaker = self.of_part(key, make=True, by=key.caller or "")
         if breaker is None or breaker.state is state:
             return
-        self._hearing = True
+        self._is_applying = True
         try:
             if state is BreakerState.OPEN:
                 breaker.open(seconds)
             elif state is BreakerState.CLOSED:
                 breaker.close()
         finally:
-            self._hearing = False
+            self._is_applying = False
 
     def opened(self) -> dict[BreakerKey, float]:
         """Return the open breakers, and the seconds for which each breaker refuses calls."""
@@ -246,7 +250,7 @@ class Breakers:
 
     def _changed(self, key: BreakerKey, state: BreakerState, seconds: float) -> None:
         self._on_change(key, state)
-        if self._news is not None and not self._hearing:
+        if self._news is not None and not self._is_applying:
             self._news.changed(key, state, seconds)
 
 

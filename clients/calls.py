@@ -166,7 +166,8 @@ class UpstreamLimits:
 
     Attributes:
         max_concurrent: limits concurrent calls that do not wait for a model.
-        max_letta_calls: limits concurrent calls that serve Letta's requests to the gateway.
+        max_model_calls: limits concurrent calls that wait for a model, and separately the calls that serve Letta's
+            requests to the gateway.
         fair: a timeout counts as a failure only if the service had this time to answer. A call is retried only if this
             time is left.
         write: the timeout to write one piece of a body.
@@ -179,8 +180,7 @@ class UpstreamLimits:
     """
 
     max_concurrent: int = 256
-    max_model_calls: int = 1024
-    max_letta_calls: int = 1024
+    max_model_calls: int = 2000
     max_bytes: int = 32 * 1024 * 1024
     fair: float = 1.0
     connect: float = 5.0

@@ -93,7 +93,7 @@ class Reason(StrEnum):
         (_INPUT, "A default conversation cannot be changed, forked or deleted."),
     )
     EMPTY = "EMPTY", (_INPUT, "A required text or list is empty, or an update changes no field.")
-    GAP = "GAP", (_INPUT, "Events after the cursor were lost when Redis or a gateway process failed.")
+    GAP = "GAP", (_INPUT, "Events of the stream were lost when Redis or a gateway process failed, or were evicted.")
     IMAGE = "IMAGE", (_INPUT, "An image's URL is not allowed, or a service could not fetch the image.")
     KEY = "KEY", (_INPUT, "A stream key or idempotency key is missing or invalid.")
     MESSAGE = "MESSAGE", (_INPUT, "A message's fields contradict the message's role or each other.")

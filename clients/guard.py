@@ -30,7 +30,7 @@ class Guard:
         self._queue_seconds = limits.queue
         self._calls = Bulkhead(limits.max_concurrent, brief=True)
         self._model_calls = Bulkhead(limits.max_model_calls)
-        self._letta_calls = Bulkhead(limits.max_letta_calls)
+        self._letta_calls = Bulkhead(limits.max_model_calls)
 
     @property
     def is_idle(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 
 from clients.bounded import Lru
+from clients.state.cache import Versions
 
 _SWEPT = 4
 """The maximum number of idle counters that one call removes. A call adds at most three counters."""
@@ -81,11 +82,13 @@ class Verdict(msgspec.Struct, frozen=True):
     Attributes:
         standings: the budgets' states, in the order of the charges.
         charged: the costs that were charged, in the order of the charges. If a charge was refused, each cost is 0.
+        tags: the versions of the user's cache tags, if they were read.
     """
 
     allowed: bool
     standings: tuple[Standing, ...]
     charged: tuple[int, ...]
+    tags: Versions | None = None
 
 
 class Limiter(Protocol):
@@ -94,11 +97,12 @@ class Limiter(Protocol):
     One call of ``take`` checks and charges several budgets in one round trip.
     """
 
-    async def take(self, user: str, charges: Sequence[Charge]) -> Verdict:
+    async def take(self, user: str, charges: Sequence[Charge], *, tags: bool = False) -> Verdict:
         """Apply all charges to a user's budgets, or apply none of the charges. Each charge has a different budget.
 
         If any new charge would exceed a budget's limit, no charge is applied. Raises ValueError if a new charge needs
-        more than its budget's limit, since the charge would never be admitted.
+        more than its budget's limit, since the charge would never be admitted. If ``tags`` is true, the versions of the
+        user's cache tags are also read, if the same store has them.
         """
 
 
@@ -212,7 +216,7 @@ class MemoryLimiter:
         """The number of counters that are in memory."""
         return len(self._counters)
 
-    async def take(self, user: str, charges: Sequence[Charge]) -> Verdict:
+    async def take(self, user: str, charges: Sequence[Charge], *, tags: bool = False) -> Verdict:  # noqa: ARG002
         """Apply all charges to a user's budgets, or apply none of the charges.
 
         The method is atomic, since it never awaits.

@@ -86,7 +86,7 @@ class Retries:
         return not self._is_refused(scope, call)
 
     def _wait(self, failure: Repeatable, made: int) -> float:
-        """Return the seconds to wait: a random backoff, after the time that the service asks for."""
+        """Return the seconds to wait: a random backoff, after the time in ``Retry-After``."""
         asked = failure.retry_after_seconds or 0.0
         if asked > MAX_WAIT_SECONDS:
             return float("inf")

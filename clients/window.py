@@ -20,7 +20,7 @@ class Outcome(IntEnum):
     SLOW = 3
     """The service answered, but only after ``UpstreamLimits.slow`` seconds."""
     REFUSED = 4
-    """The service refused the request, so it works. A breaker does not count the call."""
+    """The service refused the request, so the service works. A breaker does not count the call."""
 
 
 _OK_AFTER_FAILURE = len(Outcome)

@@ -4,7 +4,7 @@ AMS records the owners of agents. Every other object belongs to an agent. The ga
 """
 
 from collections.abc import Hashable
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 from clients.ams import Profile
 from clients.codes import Reason
@@ -12,6 +12,7 @@ from clients.errors import NotFound, Service, UpstreamError
 from clients.letta.client import is_letta_id
 from clients.letta.records import StepRecord
 from clients.owned import ConversationRef, OwnedBlockId
+from clients.state.cache import Tag
 from resolvers.loaders import Loaders
 from resolvers.loading import Loader
 from resolvers.owned import (
@@ -27,10 +28,19 @@ from resolvers.principal import Principal
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
+A = TypeVar("A", bound="_OfAgent")
+
+
+class _OfAgent(Protocol):
+    @property
+    def agent_id(self) -> str | None: ...
 
 
 class Access:
-    """Checks one user's access to objects. If another user owns an object, the methods raise NotFound."""
+    """Checks one user's access to objects. If another user owns an object, the methods raise NotFound.
+
+    If a cached record shows no access, the record is read again, because the object may be new.
+    """
 
     def __init__(self, principal: Principal, loaders: Loaders, *, platform_key: str | None) -> None:
         self._principal = principal
@@ -41,9 +51,10 @@ class Access:
         """Return the user's profile in AMS."""
         return await self._loaders.profile.load(self._principal.user_id)
 
-    async def agents(self) -> list[OwnedAgent]:
-        """Return the user's agents."""
-        return cast("list[OwnedAgent]", (await self.profile()).agents)
+    async def agents(self, loaders: Loaders | None = None) -> list[OwnedAgent]:
+        """Return the user's agents. They can be read with other loaders of the operation."""
+        profile = await (loaders or self._loaders).profile.load(self._principal.user_id)
+        return cast("list[OwnedAgent]", profile.agents)
 
     async def agent(self, agent_id: str) -> OwnedAgent:
         """Return the user's agent with the given id."""
@@ -54,8 +65,7 @@ class Access:
         if conversation_id.startswith(DEFAULT_PREFIX):
             agent = await self._owned_agent("conversation", conversation_id.removeprefix(DEFAULT_PREFIX))
             return default_conversation(agent.agent_id)
-        record = await self._read_claimed("conversation", "conv", conversation_id, self._loaders.conversation)
-        await self._owned_agent("conversation", record.agent_id)
+        record = await self._read_owned("conversation", "conv", conversation_id, self._loaders.conversation)
         return cast("OwnedConversation", record)
 
     async def agent_of_conversation(self, conversation_id: str) -> str | None:
@@ -74,15 +84,11 @@ class Access:
 
     async def run(self, run_id: str) -> OwnedRun:
         """Return the run with the given id, if the run's agent belongs to the user."""
-        record = await self._read_claimed("run", "run", run_id, self._loaders.run)
-        await self._owned_agent("run", record.agent_id or "")
-        return cast("OwnedRun", record)
+        return cast("OwnedRun", await self._read_owned("run", "run", run_id, self._loaders.run))
 
     async def step(self, step_id: str) -> StepRecord:
         """Return the step with the given id, if the step's agent belongs to the user."""
-        record = await self._read_claimed("step", "step", step_id, self._loaders.step)
-        await self._owned_agent("step", record.agent_id or "")
-        return record
+        return await self._read_owned("step", "step", step_id, self._loaders.step)
 
     async def block(self, block_id: str) -> OwnedBlockId:
         """Return a memory block's id if the user owns every agent that has the block."""
@@ -91,9 +97,13 @@ class Access:
             raise not_found("memory block")
         return cast("OwnedBlockId", block_id)
 
+    async def own_key(self) -> str | None:
+        """Return the user's LiteLLM key, or ``None`` if the user has no key."""
+        return (await self._loaders.account.load(self._principal.user_id)).litellm_key
+
     async def model_key(self) -> str:
         """Return the user's LiteLLM key, or the platform's key if the user has no key."""
-        key = (await self.profile()).litellm_key or self._platform_key
+        key = await self.own_key() or self._platform_key
         if key is None:
             raise UpstreamError(
                 "No LiteLLM key is configured for your model calls. Ask the operator for a key.",
@@ -103,9 +113,19 @@ class Access:
             )
         return key
 
+    async def _read_owned(self, kind: str, prefix: str, claimed: str, loader: Loader[K, A]) -> A:
+        """Read an object that belongs to one of the user's agents."""
+        try:
+            record = await self._read_claimed(kind, prefix, claimed, loader)
+        except NotFound:
+            await self._agents_again()  # otherwise, the number of calls would show that the object does not exist
+            raise
+        await self._owned_agent(kind, record.agent_id or "")
+        return record
+
     async def _read_claimed(self, kind: str, prefix: str, claimed: str, loader: Loader[K, R]) -> R:
         """Read an object whose owner has not been checked. If the user has no agents, nothing is read."""
-        if not is_letta_id(claimed, prefix) or not await self.agents():
+        if not is_letta_id(claimed, prefix) or not (await self.agents() or await self._agents_again()):
             raise not_found(kind)
         try:
             return await loader.load(cast("K", claimed))
@@ -114,7 +134,21 @@ class Access:
 
     async def _owned_agent(self, kind: str, agent_id: str) -> OwnedAgent:
         if is_letta_id(agent_id, "agent"):
-            for agent in await self.agents():
-                if agent.agent_id == agent_id:
-                    return agent
+            found = _agent_in(await self.agents(), agent_id) or _agent_in(await self._agents_again(), agent_id)
+            if found is not None:
+                return found
         raise not_found(kind)
+
+    async def _agents_again(self) -> list[OwnedAgent]:
+        """Read the user's agents without the cache, if a cached record may be the reason that an agent is missing."""
+        uncached = self._loaders.uncached
+        if uncached is None:
+            return []
+        agents = await self.agents(uncached)
+        if {agent.agent_id for agent in agents} != {agent.agent_id for agent in await self.agents()}:
+            await self._loaders.report_outdated(Tag.PROFILE, Tag.AGENTS)
+        return agents
+
+
+def _agent_in(agents: list[OwnedAgent], agent_id: str) -> OwnedAgent | None:
+    return next((agent for agent in agents if agent.agent_id == agent_id), None)

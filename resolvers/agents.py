@@ -15,6 +15,7 @@ from resolvers import checks
 from resolvers.context import RequestContext
 from resolvers.info import Info
 from resolvers.loader_keys import AgentSearch, UpgradeKey
+from resolvers.loaders import Loaders
 from resolvers.loading import settled
 from resolvers.models import model_if_callable
 from resolvers.owned import OwnedAgent, OwnedConversation, default_conversation, not_found
@@ -116,15 +117,26 @@ async def attached(context: RequestContext, node_id: str) -> MemoryBlockRecord |
     kind = "block" if node_id.startswith("block") else "tool"
     if not is_letta_id(node_id, kind):
         raise not_found(_KINDS[kind])
-    rows = await context.access.agents()
-    states = await settled(_state(row, context) for row in rows)
+    found = await _attached_in(context, context.loaders, node_id)
+    if found is None and (uncached := context.loaders.uncached) is not None:
+        found = await _attached_in(context, uncached, node_id)
+    if found is None:
+        raise not_found(_KINDS[kind])
+    return found
+
+
+async def _attached_in(
+    context: RequestContext, loaders: Loaders, node_id: str
+) -> MemoryBlockRecord | ToolRecord | None:
+    rows = await context.access.agents(loaders)
+    states = await settled(loaders.agent_state.load(row.agent_id) for row in rows)
     for state in states:
         if isinstance(state, AgentState) and (one := _attached_to(state, node_id)) is not None:
             return one
     for state in states:
         if isinstance(state, GatewayError) and state.reason is not Reason.STATE_MISSING:
             raise state  # the object may belong to this agent, which could not be read
-    raise not_found(_KINDS[kind])
+    return None
 
 
 def _attached_to(state: AgentState, node_id: str) -> MemoryBlockRecord | ToolRecord | None:

@@ -6,13 +6,17 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from clients.calls import CallBudget, CallScope
 from clients.codes import Reason
 from clients.origin import Endpoint, Origin, Owner
+from clients.state.cache import Tag, Versions
 from resolvers import checks
 from resolvers.access import Access
+from resolvers.cache.changes import TURN
+from resolvers.cache.stale import StaleReads
+from resolvers.cached_loaders import CachedLoaders
 from resolvers.idempotency import OVERHEAD_BYTES, Act, fingerprint
 from resolvers.loaders import Loaders
 from resolvers.outcome_unknown import OutcomeUnknown, confirmed
@@ -33,6 +37,8 @@ class RequestContext:
         resumed_after: the cursor with which a client has repeated the request. It replaces the argument ``after``,
             because a repeated request has its first value.
         has_replayed: whether the latest answer of ``idempotent`` is an earlier request's.
+        reads_cache: whether the operation may read from the cache. The engine allows this for queries.
+        versions: the versions of the user's cache tags, if they were read with the rate limit.
     """
 
     def __init__(
@@ -55,6 +61,8 @@ class RequestContext:
         self.endpoint = endpoint
         self.resumed_after: str | None = None
         self.has_replayed = False
+        self.reads_cache = False
+        self.versions: Versions | None = None
         self.on_long: Callable[[], None] | None = None
         self.calls = CallBudget(resources.max_calls)
         self.scope = self._scope()
@@ -131,10 +139,29 @@ class RequestContext:
             endpoint=self.endpoint,
         )
 
+    async def changed(self, *tags: Tag) -> None:
+        """Drop the user's cached records with the given tags. Call this before the client learns of the change."""
+        if self.resources.cache is not None:
+            await self.resources.cache.drop(self.principal.user_id, tags)
+
+    async def changed_by_turn(self) -> None:
+        """Drop the cached records that a turn changes."""
+        await self.changed(*TURN)
+
     def reset_loaders(self) -> None:
         """Replace the loaders after a mutation, so that changed data is read again."""
         self.__dict__.pop("access", None)
         self.__dict__.pop("loaders", None)
+
+    @cached_property
+    def stale(self) -> StaleReads:
+        """The fields that have read stale records."""
+        return StaleReads()
+
+    @property
+    def stale_report(self) -> list[dict[str, Any]] | None:
+        """The value of ``extensions.stale``, or ``None`` if no field has read a stale record."""
+        return self.stale.report() if "stale" in self.__dict__ else None
 
     @cached_property
     def access(self) -> Access:
@@ -144,4 +171,14 @@ class RequestContext:
     @cached_property
     def loaders(self) -> Loaders:
         """The operation's loaders."""
-        return Loaders(self.resources, self.principal, self.scope)
+        cache = self.resources.cache
+        if cache is None or not self.reads_cache:
+            return Loaders(self.resources, self.principal, self.scope)
+        return CachedLoaders(
+            self.resources,
+            cache,
+            self.principal,
+            self.scope,
+            versions=self.versions,
+            stale_reads=self.stale,
+        )

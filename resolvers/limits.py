@@ -15,6 +15,7 @@ import msgspec
 from clients.codes import Reason
 from clients.errors import BadUserInput, RateLimited
 from clients.limiter import Budget, Charge, Limiter, Standing
+from clients.state.cache import Versions
 
 WINDOW_SECONDS = 60
 
@@ -65,10 +66,14 @@ class LimitExceeded(RateLimited):
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """A user's rate limits after a request, with the error if the request was refused."""
+    """A user's rate limits after a request, with the error if the request was refused.
+
+    ``tags`` is the versions of the user's cache tags, if they were read.
+    """
 
     standings: Sequence[Standing]
     refusal: LimitExceeded | None = None
+    tags: Versions | None = None
 
     def check(self) -> None:
         """Raise RateLimited if the request was refused."""
@@ -116,13 +121,18 @@ class RateLimits:
         """Whether tokens are limited."""
         return LimitKind.TOKENS in self._budgets
 
-    async def charge(self, user_id: str, *kinds: LimitKind) -> Allowance:
-        """Count a request against several rate limits. A refused request counts against no limit."""
-        return await self._apply(user_id, self._charges(kinds))
+    async def charge(self, user_id: str, *kinds: LimitKind, tags: bool = False) -> Allowance:
+        """Count a request against several rate limits. A refused request counts against no limit.
 
-    async def count(self, user_id: str, *kinds: LimitKind) -> None:
-        """Count a request against rate limits. Raises RateLimited."""
-        (await self.charge(user_id, *kinds)).check()
+        If ``tags`` is true, the versions of the user's cache tags are read in the same round trip.
+        """
+        return await self._apply(user_id, self._charges(kinds), tags=tags)
+
+    async def count(self, user_id: str, *kinds: LimitKind, tags: bool = False) -> Versions | None:
+        """Count a request like ``charge``, and return the versions of the user's cache tags. Raises RateLimited."""
+        allowance = await self.charge(user_id, *kinds, tags=tags)
+        allowance.check()
+        return allowance.tags
 
     async def count_turn(self, user_id: str) -> None:
         """Count a turn as a request to a model. Raises RateLimited, for example if the user has no tokens left."""
@@ -183,11 +193,12 @@ class RateLimits:
             for standing in verdict.standings
         ]
 
-    async def _apply(self, user_id: str, charges: list[Charge]) -> Allowance:
+    async def _apply(self, user_id: str, charges: list[Charge], *, tags: bool = False) -> Allowance:
         if not charges:
             return Allowance(())
-        verdict = await self._limiter.take(user_id, charges)
-        return Allowance(verdict.standings, None if verdict.allowed else self._refused(verdict.standings))
+        verdict = await self._limiter.take(user_id, charges, tags=tags)
+        refusal = None if verdict.allowed else self._refused(verdict.standings)
+        return Allowance(verdict.standings, refusal, verdict.tags)
 
     def _charges(self, kinds: Sequence[LimitKind] | type[LimitKind], cost: int = 1) -> list[Charge]:
         return [Charge(self._budgets[kind], cost) for kind in kinds if kind in self._budgets]

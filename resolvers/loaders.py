@@ -3,7 +3,15 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
-from clients.ams import MAX_IDS_PER_CALL, AgentFacts, Profile, TemplateRecord, TemplateVersionRecord, UpgradePlan
+from clients.ams import (
+    MAX_IDS_PER_CALL,
+    Account,
+    AgentFacts,
+    Profile,
+    TemplateRecord,
+    TemplateVersionRecord,
+    UpgradePlan,
+)
 from clients.calls import CallScope
 from clients.codes import Reason
 from clients.errors import NotFound, UpstreamError
@@ -11,6 +19,7 @@ from clients.letta.client import MAX_PAGE
 from clients.letta.messages import MessageRecord
 from clients.letta.records import AgentState, ConversationRecord, MemoryHit, PassageRecord, RunRecord, StepRecord
 from clients.litellm import KeyInfo, ModelDetails, ModelRecord, UsageLine
+from clients.origin import Owner
 from clients.owned import (
     ClaimedBlockId,
     ClaimedConversationId,
@@ -20,11 +29,13 @@ from clients.owned import (
     OwnedRunId,
     Position,
 )
+from clients.state.cache import Tag
 from clients.usage import Usage
 from resolvers import loader_keys as keys
 from resolvers.loading import Lazy, Loader, one_by_one, settled
 from resolvers.principal import Principal
 from resolvers.resources import Resources
+from resolvers.streams.stream import Stream
 
 
 class Loaders:
@@ -35,8 +46,24 @@ class Loaders:
         self._principal = principal
         self._scope = scope
 
+    @property
+    def deadline(self) -> float:
+        """The deadline of the operation's upstream calls (``time.monotonic``)."""
+        return self._scope.deadline
+
+    @property
+    def uncached(self) -> "Loaders | None":
+        """Loaders that do not read from the cache, if one of these loaders has read from the cache."""
+        return None
+
+    async def report_outdated(self, *tags: Tag) -> None:
+        """Drop cached records, because a service has newer data."""
+
+    async def _account(self, user_id: str) -> Account:
+        return await self._resources.ams.account(self._scope, user_id)
+
     async def _profile(self, user_id: str) -> Profile:
-        return await self._resources.ams.profile(self._scope, user_id)
+        return (await self.account.load(user_id)).profile
 
     async def _templates(self, slugs: list[str]) -> list[TemplateRecord | Exception | None]:
         return list(await self._resources.ams.templates(self._scope, self._principal.user_id, slugs))
@@ -117,6 +144,9 @@ class Loaders:
     async def _usage(self, key: keys.UsageKey) -> list[UsageLine]:
         return await self._resources.litellm.usage(self._scope, *key)
 
+    async def _streams(self, owner: Owner) -> list[Stream]:
+        return await self._resources.streams.of(owner)
+
     async def _agent_states(self, agent_ids: list[OwnedAgentId]) -> list[AgentState | Exception]:
         """Read the agents with the user's tag in pages, and the agents without the tag one by one."""
         found: dict[str, AgentState] = await self._tagged(set(agent_ids)) if len(agent_ids) > 1 else {}
@@ -153,6 +183,7 @@ class Loaders:
         """The tag that AMS gives the user's agents."""
         return f"user:{self._principal.user_id}"
 
+    account = one_by_one(_account)
     profile = one_by_one(_profile)
     agent_state = Lazy(_agent_states)
     agents_found = one_by_one(_agents_found)
@@ -177,6 +208,7 @@ class Loaders:
     memory_search = one_by_one(_memory_search)
     key_info = one_by_one(_key_info)
     usage = one_by_one(_usage)
+    streams = one_by_one(_streams)
 
 
 class _Known(Protocol):

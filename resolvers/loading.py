@@ -170,10 +170,14 @@ class Lazy(Generic[K, V]):
         self._name = f"{name} loaded"
 
     def __get__(self, instance: Any, owner: type) -> Loader[K, V]:
+        return self.loader(instance, Loader)
+
+    def loader(self, instance: Any, make: Callable[..., Loader[K, V]]) -> Loader[K, V]:
+        """Make an instance's loader with ``make``, a subclass of ``Loader``."""
         inner = instance.__dict__.get(self._name)
         if inner is None:
             inner = instance.__dict__[self._name] = _Batches(self._max_batch)
-        return Loader(partial(self._batch, instance), inner=inner)
+        return make(partial(self._batch, instance), inner=inner)
 
 
 def one_by_one(load: Callable[[Any, K], Awaitable[V]]) -> Lazy[K, V]:

@@ -14,6 +14,8 @@ async def models(context: RequestContext, mode: ModelMode | None) -> list[ModelR
 async def model_by_name(context: RequestContext, name: str) -> ModelRecord:
     """Return a model by its name. Raises NotFound."""
     model = await model_if_callable(context, name)
+    if model is None and (uncached := context.loaders.uncached) is not None:
+        model = (await uncached.models.load(await context.access.model_key())).get(name)
     if model is None:
         raise NotFound("The model does not exist. Choose a model from `models`.")
     return model

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from clients.ams import Ams
 from clients.letta.client import Letta
 from clients.litellm import LiteLLM
+from resolvers.cache.policy import Cache
 from resolvers.idempotency import IdempotencyKeys
 from resolvers.limits import RateLimits
 from resolvers.platform import Health
@@ -20,7 +21,7 @@ from resolvers.watch import Watches
 class Resources:
     """The objects that all operations share, such as the services' clients.
 
-    ``max_calls`` is the maximum number of upstream calls per operation.
+    ``max_calls`` is the maximum number of upstream calls per operation. ``cache`` is ``None`` if the cache is off.
     """
 
     ams: Ams
@@ -34,6 +35,7 @@ class Resources:
     timeouts: Timeouts
     platform_key: str | None
     max_calls: int = 500
+    cache: Cache | None = None
     shown_ids: ShownIds = field(default_factory=ShownIds)
     created_ids: CreatedIds = field(default_factory=CreatedIds)
     watches: Watches = field(default_factory=Watches)

@@ -9,7 +9,7 @@ from resolvers.context import RequestContext
 async def revoke(context: RequestContext, session_id: str) -> str:
     """Revoke a sign-in session at each replica, and return the session's id.
 
-    If Redis fails, the other replicas learn of the revocation when Redis answers again.
+    If Redis fails, the other replicas apply the revocation when Redis answers again.
 
     Raises:
         BadUserInput: the text is not the id of a session (``TEXT``).

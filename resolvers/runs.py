@@ -117,7 +117,7 @@ async def stream(record: Parent[OwnedRun], info: Info) -> Stream | None:
     """
     streams, owner = info.context.resources.streams, info.context.owner
     try:
-        return _newest(await streams.of(owner), record.id)
+        return _newest(await info.context.loaders.streams.load(owner), record.id)
     except UpstreamUnavailable:
         if (here := _newest(await streams.found(owner), record.id)) is None:
             raise

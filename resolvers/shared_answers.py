@@ -14,7 +14,7 @@ import msgspec
 from clients.codes import Reason
 from clients.errors import Conflict, GatewayError
 from clients.outcome import is_unconfirmed, outcome_unknown
-from clients.state.errors import StateCause, StateUnavailable
+from clients.state.errors import StateUnavailable
 from clients.state.keys import (
     Claim,
     Claimed,
@@ -26,6 +26,7 @@ from clients.state.keys import (
     new_token,
     unconfirmed,
 )
+from clients.state.recovery import Recovery
 from resolvers.outcome_unknown import Attempted, OutcomeUnknown, confirmed, settled_at
 
 V = TypeVar("V")
@@ -33,17 +34,8 @@ V = TypeVar("V")
 POLL_SECONDS = (0.02, 0.25)
 """The shortest and the longest interval at which a replica polls for another replica's answer, in seconds."""
 
-RECOVERY_SECONDS = 2.0
-"""How long after a failure of Redis a request with a key waits for Redis, in seconds.
-
-So a key stays unique while Redis restarts. During a longer outage, requests do not wait.
-"""
-
 RETRY_SECONDS = 1.0
 """The interval at which a replica tries to store an outcome that Redis has refused, in seconds."""
-
-_OUTAGES = {StateCause.CONNECTION, StateCause.TIMEOUT, StateCause.READ_ONLY, StateCause.LOADING}
-"""The failures that end when the gateway has connected to Redis again."""
 
 MAX_UNSAVED = 1000
 """The maximum number of outcomes that wait until Redis is available again."""
@@ -119,7 +111,7 @@ class SharedAnswers:
         """
         searches = action.on_unknown is not None and action.on_unknown.find is not None
         pause, longest = POLL_SECONDS
-        failed_at: float | None = None
+        recovery = Recovery(self._keys.connection.recovered)
         while True:
             try:
                 claim = await self._keys.claim(
@@ -130,21 +122,15 @@ class SharedAnswers:
                     searches=searches,
                     only_once=action.on_unknown is not None,
                 )
-                failed_at = None
+                recovery.succeeded()
             except StateUnavailable as error:
-                failed_at = failed_at or time.monotonic()
-                if not await self._has_recovered(error, failed_at):
+                if not await recovery.after(error):
                     return unconfirmed(token)
                 claim = InFlight()
             if not isinstance(claim, InFlight):
                 return claim
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             pause = min(1.5 * pause, longest)
-
-    async def _has_recovered(self, error: StateUnavailable, failed_at: float) -> bool:
-        """Return whether a claim can succeed after an error. The claim has failed since ``failed_at``."""
-        is_brief = time.monotonic() < failed_at + RECOVERY_SECONDS
-        return error.cause in _OUTAGES and is_brief and await self._keys.connection.recovered(RECOVERY_SECONDS)
 
     async def _run(self, action: Action[V], claimed: Claimed, attempted: Attempted | None) -> V:
         if claimed.settled_in is not None:
@@ -196,7 +182,7 @@ class SharedAnswers:
                 await save()
                 self._unsaved.pop(token, None)
             except StateUnavailable as error:
-                if error.cause not in _OUTAGES and token in self._unsaved:  # the other outcomes go first
+                if not error.is_outage and token in self._unsaved:  # the other outcomes go first
                     self._unsaved[token] = self._unsaved.pop(token)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), RETRY_SECONDS)

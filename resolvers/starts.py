@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from clients.errors import GatewayError
 from clients.origin import Origin
 from clients.outcome import is_unconfirmed
+from clients.state.cache import Tag
 from clients.usage import Usage
 from resolvers.context import RequestContext
 from resolvers.limits import LimitKind
@@ -118,3 +119,4 @@ async def reserved(context: RequestContext, need: Need) -> AsyncIterator[Spent]:
     finally:
         if reservation is not None:
             await reservation.settle(used)
+        await context.changed(Tag.SPEND)

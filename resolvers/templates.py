@@ -4,6 +4,7 @@ from strawberry import Parent
 
 from clients.ams import PublishedVersion, TemplateRecord, TemplateValidation, TemplateVersionRecord
 from clients.errors import NotFound
+from clients.state.cache import Tag
 from resolvers import checks
 from resolvers.context import RequestContext
 from resolvers.info import Info
@@ -64,10 +65,20 @@ async def version_by_number(context: RequestContext, slug: str, number: str) -> 
 
 
 async def _version(context: RequestContext, record: TemplateRecord, number: str) -> TemplateVersionRecord | None:
-    if record.described and number not in record.versions:
+    if record.described and number not in await _versions(context, record, number):
         raise not_found("version of the template")
     exists = record.described or number in await _used_versions(context, record.id)
     return await context.loaders.template_version.load(VersionKey(record.id, number, exists))
+
+
+async def _versions(context: RequestContext, record: TemplateRecord, number: str) -> list[str]:
+    """Return a template's versions. If a cached record lacks the version, read the template again."""
+    if number in record.versions or (uncached := context.loaders.uncached) is None:
+        return record.versions
+    again = await uncached.template.load(record.id)
+    if again is not None and number in again.versions:
+        await context.loaders.report_outdated(Tag.TEMPLATES)
+    return [] if again is None else again.versions
 
 
 async def validation(context: RequestContext, source: str) -> TemplateValidation:

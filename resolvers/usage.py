@@ -59,7 +59,7 @@ async def usage(
         raise BadUserInput("`to` is before `from`. Swap the dates.", reason=Reason.RANGE)
     if (last - first).days >= MAX_DAYS:
         raise BadUserInput(f"The period is too long. Request at most {MAX_DAYS} days at once.", reason=Reason.RANGE)
-    key = (await context.access.profile()).litellm_key
+    key = await context.access.own_key()
     if key is None:
         return None
     lines = await context.loaders.usage.load(UsageKey(key, first, last))

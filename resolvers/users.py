@@ -37,7 +37,7 @@ async def budget(user: Parent[Principal], info: Info) -> KeyInfo | None:  # noqa
 
 async def own_budget(context: RequestContext) -> KeyInfo | None:
     """Return the budget of the user's LiteLLM key, or ``None`` if the user has no key."""
-    key = (await context.access.profile()).litellm_key
+    key = await context.access.own_key()
     return None if key is None else await context.loaders.key_info.load(key)
 
 

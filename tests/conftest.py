@@ -76,9 +76,17 @@ def redis_url(shared_redis: RedisServer) -> str:
 
 
 @pytest.fixture
-async def stack() -> AsyncIterator[Stack]:
-    """Run a gateway and the services behind it, each on its own port."""
-    from tests.support.stack import embedded_stack, real_stack
+def patient_redis(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty Redis database, for gateways that wait for Redis on a busy machine."""
+    monkeypatch.setattr("clients.state.connection.COMMAND_SECONDS", 20)
+    return redis_url
 
-    async with real_stack() if REAL else embedded_stack() as running:
+
+@pytest.fixture
+async def stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
+    """Run a gateway and the services behind it, each on its own port."""
+    from tests.support.stack import any_stack
+
+    settings = {} if request.node.get_closest_marker("uncached") is None else {"cache": "off"}
+    async with any_stack(**settings) as running:
         yield running

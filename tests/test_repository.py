@@ -35,6 +35,11 @@ def test_no_file_names_a_machines_folder_or_a_package_registry() -> None:
     assert [name for name in FILES if re.search(words.encode(), (ROOT / name).read_bytes())] == []
 
 
+def test_no_file_has_an_unsolved_conflict() -> None:
+    marks = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)
+    assert [name for name in FILES if marks.search((ROOT / name).read_bytes())] == []
+
+
 def test_the_image_listens_even_if_the_env_file_has_an_empty_host() -> None:
     text = (ROOT / "Dockerfile").read_text()
     assert "HOST=" not in text

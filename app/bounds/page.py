@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from app.bounds import endpoints, inputs, signin, work
+from app.bounds import cached, endpoints, inputs, signin, work
 from app.bounds.bound import Bound
 from clients.codes import Reason
 
@@ -25,6 +25,7 @@ SECTIONS: dict[str, tuple[Bound, ...]] = {
     "Agents": inputs.AGENTS,
     "Streams": work.STREAMS,
     "Upstream calls": work.UPSTREAM_CALLS,
+    "Cache": cached.CACHE,
 }
 
 

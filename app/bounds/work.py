@@ -6,7 +6,7 @@ from clients.calls import AnswerSize, UpstreamLimits
 from clients.codes import ErrorCode, Reason
 from clients.decode import MAX_PAGE_RECORDS, MAX_RECORDS
 from clients.sse import MAX_EVENT_BYTES, MAX_EVENT_PARTS
-from clients.state.log_backend import LogLimits
+from clients.state.streams.backend import LogLimits
 from clients.transport import MAX_HEADER_BYTES, MAX_HEADERS
 from clients.wire import MAX_REFUSAL_BYTES
 from resolvers import idempotency
@@ -119,7 +119,7 @@ UPSTREAM_CALLS = (
         "bulkhead",
         "a replica's concurrent calls to one service",
         f"a further call queues, and can get {refused(ErrorCode.UPSTREAM_UNAVAILABLE, Reason.BULKHEAD_FULL)}",
-        f"{_UPSTREAM.max_concurrent:,} reads and {_UPSTREAM.max_model_calls:,} model calls; "
+        f"{_UPSTREAM.max_concurrent:,} reads; as many model calls as streams (`MAX_CONCURRENT_STREAMS`); "
         "a quarter of each number for one user",
     ),
     Bound(

@@ -22,6 +22,7 @@ from app.graphql.safe import is_safe
 from clients.ams import PublishedVersion
 from clients.codes import Reason
 from clients.letta.records import ConversationRecord, MemoryBlockRecord, RunRecord
+from resolvers.cache.changes import CHANGES
 from resolvers.context import RequestContext
 from resolvers.paging import Edge
 from resolvers.streams.events import Delivery, Started
@@ -31,7 +32,10 @@ from schema.outcomes import PayloadRecord, user_error_of
 
 
 class MutationExecutor(Executor):
-    """An executor that logs each root field of a mutation. The fields run one after the other."""
+    """An executor that logs each root field of a mutation, and drops the cached data that the field has changed.
+
+    The fields run one after the other.
+    """
 
     __slots__ = ("_act", "audit")
 
@@ -53,14 +57,16 @@ class MutationExecutor(Executor):
             return execute()
         self.context_value.has_replayed = False
         self._act = act_of(Event.MUTATION, self, parent_type.fields[node.name.value], node)
-        return self._logged(execute)
+        return self._logged(execute, node.name.value)
 
-    async def _logged(self, execute: Callable[[], Any]) -> Any:
+    async def _logged(self, execute: Callable[[], Any], mutation: str) -> Any:
         try:
             field = execute()
             return await field if isinstance(field, Awaitable) else field
         finally:
             self.audit.acted(self._act, self.context_value)
+            # also after an error or a disconnect, because the service may have carried out the mutation
+            await self.context_value.changed(*CHANGES[mutation])
 
     def complete_value(
         self,

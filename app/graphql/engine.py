@@ -145,6 +145,7 @@ class Engine:
 
         Undeclared variables are deleted, so that a subscription does not keep them in memory.
         """
+        context.reads_cache = operation.kind is OperationType.QUERY
         if variables:
             declared = {one.variable.name.value for one in operation.node.variable_definitions or ()}
             for name in variables.keys() - declared:
@@ -203,8 +204,9 @@ class Engine:
             result = Executed(None, [first, *others])
         finally:
             executor.close()
-        if started.reported is not None:
-            result.extensions = self._report(started.reported, context)
+        cost = {} if started.reported is None else self._report(started.reported, context)
+        stale = {} if (report := context.stale_report) is None else {"stale": report}
+        result.extensions = {**cost, **stale} or None
         return result
 
     def _result(self, result: Any, context: RequestContext) -> Result:

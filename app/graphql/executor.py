@@ -15,6 +15,7 @@ from app.graphql.answers import MAX_ERRORS, Answer, AnswerAborted, AnswerLimits,
 from app.graphql.introspection import with_schema
 from clients.codes import Reason
 from clients.errors import QueryTooComplex
+from resolvers.cache.stale import FIELD
 
 _SHORT_CHARS = 256
 """The size of a shorter ASCII string is its number of characters. Other strings are encoded to measure their size."""
@@ -128,6 +129,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         position_context: Any,
     ) -> Any:
         """Await a field's value, wait for the ``FieldPacer``, and complete the value."""
+        FIELD.set(path)
         try:
             resolved = await result
             if self._answer.must_wait:

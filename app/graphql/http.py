@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from email.message import Message
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs
 
 import msgspec
@@ -86,9 +86,10 @@ class GraphQLHttp:
     async def _serve(self, scope: Scope, receive: Receive, send: CountedSend, accepts: Accepts) -> None:
         if not accepts.media:
             raise _unacceptable(f"The Accept header must allow {RESPONSE_JSON}, {PLAIN_JSON} or {EVENT_STREAM}.")
-        principal = identity_of(scope).signed_in()
+        principal, slot = identity_of(scope).signed_in(), cast("Slot", scope["state"]["slot"])
         if principal is not None:
-            await send.count(self._gateway.resources.limits, principal.user_id, LimitKind.GENERAL)
+            limits = self._gateway.resources.limits
+            slot.versions = await send.count(limits, principal.user_id, LimitKind.GENERAL, tags=True)
         request = await self._request(scope, receive)
         if principal is not None:
             self._gateway.authenticator.check(principal)  # the body may have taken long
@@ -103,8 +104,7 @@ class GraphQLHttp:
         report = request.report_cost or header(scope, COST_HEADER) == "report"
         leave = Leave()
         context = self._gateway.context(principal, scope["state"]["request_id"], traceparent_of(scope), leave)
-        slot: Slot = scope["state"]["slot"]
-        context.on_long, slot.calls = slot.lengthen, context.calls
+        context.on_long, slot.calls, context.versions = slot.lengthen, context.calls, slot.versions
         if (framing := FRAMINGS.get(media)) is not None:
             if scope["state"].get("head"):  # HEAD executes nothing: a model call would cost money
                 await begin(send, framing.content_type)
@@ -117,13 +117,14 @@ class GraphQLHttp:
                 subscribes=operation.kind is OperationType.SUBSCRIPTION,
                 reconnects=scope["method"] == "GET",
                 resumed_after=header(scope, LAST_EVENT_ID) if media == EVENT_STREAM else None,
+                request_id=context.request_id,
             )
             context.resumed_after = form.resumed_after
             results = engine.results(operation, request.variables, context, report_cost=report)
             del request, context  # a subscription may run for hours
             drain = self._gateway.drain
             with drain.stream(), Departure(drain, leave), self._signed_in(principal, leave):
-                await unless_disconnected(receive, relay(send, results, form, leave))
+                await unless_disconnected(receive, relay(send, results, form, leave, drain))
             return
         with Departure(self._gateway.drain, leave):
             result = await unless_disconnected(

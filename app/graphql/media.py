@@ -26,10 +26,15 @@ MAX_ACCEPT_CHARS = 2048
 
 def accepted(accept: str | None) -> list[str]:
     """Return the supported media types that ``Accept`` allows, most preferred first (RFC 9110, 12.5.1)."""
+    return list(accepted_by(accept))
+
+
+def accepted_by(accept: str | None) -> tuple[str, ...]:
+    """Return the media types of ``accepted`` as a tuple, which needs no copy."""
     if not accept:
-        return [PLAIN_JSON]
+        return (PLAIN_JSON,)
     read = _supported if len(accept) <= _CACHED_CHARS else _supported.__wrapped__
-    return list(read(accept))
+    return read(accept)
 
 
 @lru_cache(maxsize=256)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, suppress
 from functools import partial
 from typing import Any
 
@@ -87,7 +87,8 @@ class Session:
             with Departure(self._gateway.drain, self._leave, partial(len, self._operations), self._detached):
                 closed = await self._over
             if closed is not None:
-                await self._close(closed)
+                with suppress(Disconnected):
+                    await self._close(closed)
         finally:
             self._held.close()
             if self._expiry is not None:
@@ -259,8 +260,8 @@ class Session:
     async def _slot(self, operation_id: str, principal: Principal, size: int) -> Slot | None:
         slot = None
         try:
-            await self._gateway.resources.limits.count(principal.user_id, LimitKind.GENERAL)
-            slot = self._gateway.slots.take(Owner(principal.user_id))
+            versions = await self._gateway.resources.limits.count(principal.user_id, LimitKind.GENERAL, tags=True)
+            slot = self._gateway.slots.take(Owner(principal.user_id), versions)
             slot.hold_body(size)
         except (RateLimited, Overloaded) as error:
             if slot is not None:
@@ -302,7 +303,7 @@ class Session:
         context = self._gateway.context(
             principal, self._request_id, traceparent_of(self._scope), self._leave, endpoint=Endpoint.WEBSOCKET
         )
-        context.on_long, slot.calls = slot.lengthen, context.calls
+        context.on_long, slot.calls, context.versions = slot.lengthen, context.calls, slot.versions
         results = self._gateway.engine.results(operation, request.variables, context, report_cost=request.report_cost)
         del request, context  # a subscription may run for hours
         if operation.kind is OperationType.SUBSCRIPTION:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from starlette.types import Send
 
 from app.asgi import begin, retry_after, write
+from app.drain import Drain, Stage, interruption, refusal
 from app.graphql.framing import Framing
 from app.graphql.results import Executed, Refused, Result
 from app.heartbeat import HeartbeatWriter
@@ -24,6 +26,7 @@ class ResponseForm:
         subscribes: whether the operation is a subscription.
         reconnects: whether the client repeats the request after each response, as ``EventSource`` does.
         resumed_after: the cursor with which the client has repeated the request.
+        request_id: the id in the error of an operation that the stopping gateway cancels.
     """
 
     framing: Framing
@@ -31,6 +34,7 @@ class ResponseForm:
     subscribes: bool
     reconnects: bool
     resumed_after: str | None
+    request_id: str
 
     def is_over(self, result: Result) -> bool:
         """Return whether a reconnected client has already received the stream's last event, which is ``result``."""
@@ -42,8 +46,14 @@ class ResponseForm:
             and not result.is_detached
         )
 
+    def cut(self) -> Refused:
+        """Return the last result of an operation that the stopping gateway cancels."""
+        return Refused.by(refusal() if self.reconnects else interruption(), self.request_id)
 
-async def relay(send: Send, results: AsyncGenerator[Result, None], form: ResponseForm, leave: Leave) -> None:
+
+async def relay(
+    send: Send, results: AsyncGenerator[Result, None], form: ResponseForm, leave: Leave, drain: Drain
+) -> None:
     """Send each result to the client as soon as the result arrives.
 
     If no result arrives within one heartbeat interval, the response begins with a heartbeat. If the operation is
@@ -51,9 +61,32 @@ async def relay(send: Send, results: AsyncGenerator[Result, None], form: Respons
 
     If a client reconnects after the end of a stream, the response has the status 204, which stops ``EventSource``
     (HTML, 9.2.3). A detached client that reconnects by itself receives no ``complete`` event.
+
+    In the stage ``CUTTING``, the operation is cancelled, and an error is its last result. ``Shield`` answers if the
+    response has not begun.
     """
-    framing = form.framing
-    body, completes = _Body(send, form), True
+    body, limit = _Body(send, form), asyncio.timeout(None)
+
+    def cut(stage: Stage) -> None:
+        if stage is Stage.CUTTING and body.begun:
+            limit.reschedule(0)
+
+    try:
+        async with limit:
+            with drain.watched(cut):
+                completes = await _copy(body, results, form)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        completes = not form.reconnects
+        await body.write(form.framing.result(form.cut()))
+    reason = leave.reason and leave.reason.name
+    await body.close(form.framing.end(reason, completes=completes))
+
+
+async def _copy(body: _Body, results: AsyncGenerator[Result, None], form: ResponseForm) -> bool:
+    """Send the results, and heartbeats. Return whether the client must not continue the operation by itself."""
+    framing, completes = form.framing, True
     async with aclosing(results), HeartbeatWriter(body.write, form.heartbeat, framing.heartbeat) as writer:
         async for result in results:
             if not body.begun and isinstance(result, Refused):
@@ -67,8 +100,7 @@ async def relay(send: Send, results: AsyncGenerator[Result, None], form: Respons
             del result  # only the encoded bytes stay in memory until the client reads them
             await writer.write(chunk)
             del chunk
-    reason = leave.reason and leave.reason.name
-    await body.close(framing.end(reason, completes=completes))
+    return completes
 
 
 class _Body:

@@ -1,8 +1,8 @@
 """Limits failed sign-ins by client address, so that guessed and forged tokens cost little.
 
 Requests without a token and tokens that are not valid have separate counters. So a client without a token, such as a
-scanner behind the same NAT, delays no sign-in. Each process counts alone: otherwise, clients without a token could fill
-Redis with counters (decision 0063).
+scanner behind the same NAT, delays no sign-in. Each process has its own counters: otherwise, clients without a token
+could fill Redis with counters (decision 0063).
 """
 
 from __future__ import annotations

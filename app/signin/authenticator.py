@@ -73,14 +73,12 @@ class Authenticator:
             RateLimited: the address has had too many failed sign-ins (``RATE_LIMIT_SIGN_IN``).
             UpstreamUnavailable, Overloaded: the issuer's keys are needed and cannot be fetched (``ISSUER``).
         """
-        digest = _SHA256.copy()
         try:
-            digest.update((authorization or "").encode())
-            principal = self._verified.get(key := digest.digest())
+            principal = self._verified.get(key := _digest(authorization or ""))
             if principal is None:
                 principal = await self._unknown(bearer(authorization), address)
                 self._verified.put(key, principal)
-            if principal.expires_at + LEEWAY_SECONDS <= time.time():
+            if _has_expired(principal):
                 raise token_expired()
         except UnicodeEncodeError as error:  # JSON can contain half of a surrogate pair
             await self._attempts.failed(address, refusal := invalid())
@@ -89,6 +87,14 @@ class Authenticator:
             await self._attempts.failed(address, error)
             raise
         return principal
+
+    def known(self, authorization: str) -> Principal | None:
+        """Return the user of a token that has been verified and is valid, or ``None`` for any other token."""
+        try:
+            principal = self._verified.get(_digest(authorization))
+        except UnicodeEncodeError:
+            return None
+        return principal if principal is not None and not _has_expired(principal) else None
 
     def check(self, principal: Principal) -> None:
         """Check whether a verified token is still valid.
@@ -101,6 +107,14 @@ class Authenticator:
             raise token_revoked()
         if self._keys is not None and principal.key_id and self._keys.known(principal.key_id) is None:
             raise invalid("the issuer has removed the token's key")
+
+    def is_current(self, principal: Principal) -> bool:
+        """Return whether a verified token is still valid: neither expired nor refused by ``check``."""
+        try:
+            self.check(principal)
+        except Unauthenticated:
+            return False
+        return not _has_expired(principal)
 
     def _evict_all(self, _: Collection[str]) -> None:
         self._verified = Lru(_CACHE_SIZE)
@@ -135,3 +149,14 @@ class Authenticator:
         if self._keys is None or algorithm not in PUBLIC_ALGORITHMS or not key_id:
             return None
         return self._keys.known(key_id) or await self._keys.fetched(key_id)
+
+
+def _digest(authorization: str) -> bytes:
+    """Return a token's digest. Raise UnicodeEncodeError for half of a surrogate pair."""
+    digest = _SHA256.copy()
+    digest.update(authorization.encode())
+    return digest.digest()
+
+
+def _has_expired(principal: Principal) -> bool:
+    return principal.expires_at + LEEWAY_SECONDS <= time.time()

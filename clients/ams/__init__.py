@@ -2,6 +2,7 @@
 
 from clients.ams.client import MAX_IDS_PER_CALL, Ams
 from clients.ams.records import (
+    Account,
     AgentFacts,
     AgentRow,
     Profile,
@@ -17,6 +18,7 @@ from clients.ams.records import (
 
 __all__ = [
     "MAX_IDS_PER_CALL",
+    "Account",
     "AgentFacts",
     "AgentRow",
     "Ams",

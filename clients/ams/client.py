@@ -14,16 +14,16 @@ import msgspec
 from clients.ams import refusals
 from clients.ams.health import reported_problem
 from clients.ams.records import (
+    Account,
     AgentFacts,
     Applied,
     Created,
-    Profile,
     PublishedVersion,
     TemplateRecord,
     TemplateValidation,
     TemplateVersionRecord,
     UpgradePlan,
-    decode_profile,
+    decode_account,
 )
 from clients.calls import AnswerSize, Call, CallScope, Translation, UpstreamRejected, query_params
 from clients.decode import Records
@@ -87,10 +87,10 @@ class Ams(ServiceClient):
         """Describe the problem that the last ``ping`` found. Returns ``None`` if AMS reported no problem."""
         return self._wrong
 
-    async def profile(self, scope: CallScope, user_id: str) -> Profile:
-        """Read a user's profile and agents. If AMS does not know the user, ``profile_exists`` is false."""
+    async def account(self, scope: CallScope, user_id: str) -> Account:
+        """Read a user's profile, agents and virtual key. If AMS does not know the user, ``profile_exists`` is false."""
         call = _of_user(user_id, Call("me", "/me", refused=refusals.of_profile))
-        return await self.parsed(scope, call, lambda body: decode_profile(body, user_id))
+        return await self.parsed(scope, call, lambda body: decode_account(body, user_id))
 
     async def agent_facts(self, scope: CallScope, user_id: str, ids: list[OwnedAgentId]) -> list[AgentFacts | None]:
         """Read the agents that have the given ids. The list contains ``None`` for an agent that AMS does not know."""

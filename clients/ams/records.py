@@ -20,7 +20,7 @@ class AgentRow(_AgentFields, kw_only=True):
     """AMS's record of an agent.
 
     ``template_id`` is the template's slug, and ``owner_id`` is the owner's ``sub`` claim. AMS does not send the owner
-    with each agent of ``GET /me``, so ``decode_profile`` sets the owner.
+    with each agent of ``GET /me``, so ``decode_account`` sets the owner.
     """
 
     agent_id: str
@@ -39,22 +39,28 @@ class _UserFields(msgspec.Struct, kw_only=True):
     id: str | None = None
     email: str | None = None
     name: str | None = None
-    litellm_key: str | None = None
     created_at: datetime | None = None
 
 
 class Profile(_UserFields, kw_only=True):
-    """A user's profile, decoded from AMS's answer to ``GET /me``.
-
-    ``litellm_key`` is the secret key that pays for the user's completions. The gateway sends the key only to LiteLLM.
-    """
+    """A user's profile and agents."""
 
     letta_agent_id: str | None = None
     profile_exists: bool = False
     agents: list[AgentRow] = []
 
+
+class Account(msgspec.Struct, kw_only=True):
+    """A user's profile and virtual key, decoded from AMS's answer to ``GET /me``.
+
+    ``litellm_key`` is the secret key that pays for the user's completions. The gateway sends the key only to LiteLLM.
+    """
+
+    profile: Profile
+    litellm_key: str | None = None
+
     def __repr__(self) -> str:
-        return f"Profile(id={self.id!r}, agents={len(self.agents)})"
+        return f"Account(id={self.profile.id!r}, agents={len(self.profile.agents)})"
 
 
 class TemplateRecord(msgspec.Struct, kw_only=True):
@@ -187,6 +193,7 @@ class Refusal(msgspec.Struct):
 
 
 class _WireProfile(_UserFields):
+    litellm_key: str | None = None
     letta_agent_id: str | msgspec.UnsetType | None = msgspec.UNSET
     profile_exists: bool | None = None
     agents: Records[AgentRow] | Annotated[dict[str, msgspec.Raw], msgspec.Meta(max_length=MAX_RECORDS)] | None = None
@@ -203,15 +210,16 @@ _PROFILE = msgspec.json.Decoder(_WireProfile)
 _OLD_ROW = msgspec.json.Decoder(_AgentFields)
 
 
-def decode_profile(body: bytes, user_id: str) -> Profile:
-    """Decode a user's profile from AMS's answer."""
+def decode_account(body: bytes, user_id: str) -> Account:
+    """Decode a user's profile and virtual key from AMS's answer."""
     wire = decode(Service.AMS, _PROFILE, body)
-    return Profile(
+    profile = Profile(
         **{name: getattr(wire, name) for name in _UserFields.__struct_fields__},
         letta_agent_id=wire.letta_agent_id or None,
         profile_exists=bool(wire.profile_exists),
         agents=_rows(wire, user_id),
     )
+    return Account(profile=profile, litellm_key=wire.litellm_key)
 
 
 def _rows(wire: _WireProfile, user_id: str) -> list[AgentRow]:

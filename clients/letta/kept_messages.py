@@ -2,7 +2,7 @@
 
 import msgspec
 
-from clients.letta.messages import CLASSES, MessageRecord, OpaqueMessage
+from clients.letta.messages import MESSAGE_CLASSES, MessageRecord
 from clients.owned import ConversationRef
 
 
@@ -11,20 +11,19 @@ class _Kept(msgspec.Struct, array_like=True):
     record: msgspec.Raw
 
 
-_KEPT = msgspec.msgpack.Decoder(_Kept)
-_KINDS: list[type[MessageRecord]] = [*CLASSES.values(), OpaqueMessage]
-_BY_NAME = {kind.__name__: kind for kind in _KINDS}
+_KEPT = msgspec.json.Decoder(_Kept)
+_BY_NAME = {kind.__name__: kind for kind in MESSAGE_CLASSES}
 
 
 def message_bytes(message: MessageRecord) -> bytes:
     """Encode a message without its conversation, so that another replica of the gateway can read the message."""
-    record = msgspec.msgpack.encode(msgspec.structs.replace(message, read_in=None))
-    return msgspec.msgpack.encode(_Kept(type(message).__name__, msgspec.Raw(record)))
+    record = msgspec.json.encode(msgspec.structs.replace(message, read_in=None))  # msgpack has no large integers
+    return msgspec.json.encode(_Kept(type(message).__name__, msgspec.Raw(record)))
 
 
 def message_of(kept: bytes, conversation: ConversationRef | None) -> MessageRecord:
     """Decode a message from ``message_bytes``. Raises KeyError if a newer version has encoded an unknown class."""
     found = _KEPT.decode(kept)
-    record = msgspec.msgpack.decode(found.record, type=_BY_NAME[found.kind])
+    record = msgspec.json.decode(found.record, type=_BY_NAME[found.kind])
     record.read_in = conversation
     return record

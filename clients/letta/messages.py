@@ -252,6 +252,8 @@ CLASSES: dict[str, type[MessageRecord]] = {
     "summary_message": EventMessage,
 }
 """The class of each type of message."""
+MESSAGE_CLASSES: tuple[type[MessageRecord], ...] = (*dict.fromkeys(CLASSES.values()), OpaqueMessage)
+"""The types of messages."""
 _ANY_OF = ("id", "message_type")
 """Every message has at least one of these fields."""
 _RAWS = msgspec.json.Decoder(Page[msgspec.Raw])

@@ -43,11 +43,11 @@ _SLACK_MILLISECONDS = 250
 EARLIER = 0.9
 """The part of an open breaker's time for which other replicas refuse calls.
 
-So another replica makes the first trial call, and finds out whether only the first replica cannot reach the service.
+So another replica makes the first trial call, and shows whether only the first replica cannot reach the service.
 """
 
 DOUBT_SECONDS = 60.0
-"""The time for which a replica is not believed that could not reach a service that others could reach, in seconds."""
+"""The time for which the replicas ignore a replica that could not reach a service which others reached, in seconds."""
 
 _SERVICE = BreakerKey(None, None)
 
@@ -99,7 +99,7 @@ class RedisBreakerNews:
         self._following = asyncio.create_task(self._follow())
 
     async def aclose(self) -> None:
-        """Stop to share changes."""
+        """Stop sharing changes."""
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait([self._following])
@@ -158,6 +158,7 @@ class _ServiceNews:
         self._breakers = breakers
         self._replica = replica
         self._wake = wake
+        self._longest = math.ceil(1000 * breakers.reset_seconds)
         self._open = OPEN_BREAKERS.key(service)
         self._channel = channel(redis.database, TOPIC)
         self._numbers = count(1)
@@ -166,7 +167,7 @@ class _ServiceNews:
         self._sent: dict[BreakerKey, int] = {}  # the numbers of the messages that this process has not received yet
         self._trials: dict[BreakerKey, str] = {}
         self._ended: dict[BreakerKey, str] = {}
-        self._opener = ""  # the replica that opened the breaker of the whole service
+        self._opener = ""  # the replica that has opened the breaker of the whole service last
         self._doubted: dict[str, float] = {}
 
     # What this process's breakers report
@@ -190,7 +191,7 @@ class _ServiceNews:
         self._trials[key] = self._replica + token
         keys = [self._open, _trial_key(self._service, key)]
         arguments: list[str | bytes | int]
-        arguments = [_name(key), _SLACK_MILLISECONDS, self._replica, token, BREAKER_TRIAL.milliseconds]
+        arguments = [_name(key), _SLACK_MILLISECONDS, self._replica, token, BREAKER_TRIAL.milliseconds, self._longest]
         try:
             answer = int(await self._redis.script(TRY, keys, arguments))
         except StateUnavailable:
@@ -241,10 +242,9 @@ class _ServiceNews:
             if left > 0 or not self._has_read:
                 self._apply(key, max(left, 0))
         self._has_read = True
-        now = time.monotonic()
         for key, seconds in self._breakers.opened().items():
-            if stored.get(key, 0) <= 0:
-                self._changes.setdefault(key, now + seconds)
+            if stored.get(key, 0) <= 0 and key not in self._changes:
+                self.changed(key, BreakerState.OPEN, seconds)
 
     def reconnected(self) -> None:
         """Do not wait for this process's messages, because messages before this connection may be lost."""
@@ -265,22 +265,21 @@ class _ServiceNews:
 
     def _learn(self, key: BreakerKey, milliseconds: int) -> None:
         state = BreakerState.CLOSED if milliseconds == _CLOSED else BreakerState.OPEN
-        self._breakers.hear(key, state, max(milliseconds, 0) / 1000)
+        self._breakers.apply(key, state, max(milliseconds, 0) / 1000)
         self.trial_ended(key)
 
     def _judge(self, replica: str, *, is_open: bool) -> bool:
-        """Return whether a replica is believed that has opened or closed the breaker of the whole service.
+        """Return whether to apply a replica's change of the breaker of the whole service.
 
-        If another replica closes the breaker, all replicas doubt the replica that opened the breaker. Perhaps only this
-        replica cannot reach the service. The doubt lasts while the replica opens the breaker again and again.
+        If another replica closes the breaker, all replicas ignore later changes of the replica that opened the breaker.
+        Perhaps only this replica cannot reach the service. Each time the replica opens the breaker, the time restarts.
         """
         now = time.monotonic()
         if is_open and self._doubted.get(replica, now) > now:
             self._doubted[replica] = now + DOUBT_SECONDS
             return False
         if is_open:
-            if replica == self._replica or self._breakers.service_state is not BreakerState.OPEN:
-                self._opener = replica
+            self._opener = replica or self._opener
         elif self._opener not in {"", replica}:
             self._doubted = {one: until for one, until in self._doubted.items() if until > now}
             self._doubted[self._opener] = now + DOUBT_SECONDS

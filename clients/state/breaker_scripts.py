@@ -31,7 +31,7 @@ TRY = Script(
     _NOW
     + """
 local open = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or now) - now
-if open > tonumber(ARGV[2]) then return open end
+if open > tonumber(ARGV[2]) and open <= tonumber(ARGV[6]) then return open end
 local holder = redis.call('GET', KEYS[2])
 if holder and string.sub(holder, 1, #ARGV[3]) ~= ARGV[3] then return -1 end
 redis.call('SET', KEYS[2], ARGV[3] .. ARGV[4], 'PX', ARGV[5])
@@ -40,7 +40,8 @@ return 0
 )
 """Begins a trial call, and returns 0.
 
-If the breaker is open, the script returns the milliseconds. If another replica makes a trial call, it returns -1.
+If the breaker is open, the script returns the milliseconds. If another replica makes a trial call, it returns -1. More
+milliseconds than ``ARGV[6]`` do not count, because they come from a server whose clock was ahead.
 """
 
 READ = Script(

@@ -22,6 +22,9 @@ class StateCause(StrEnum):
     """Redis refused the command for a different reason, or refused the password."""
 
 
+_OUTAGES = frozenset({StateCause.CONNECTION, StateCause.TIMEOUT, StateCause.READ_ONLY, StateCause.LOADING})
+
+
 class StateUnavailable(Exception):
     """Redis did not execute a command, or the gateway does not know whether Redis executed the command.
 
@@ -31,3 +34,8 @@ class StateUnavailable(Exception):
     def __init__(self, cause: StateCause, message: str = "") -> None:
         super().__init__(message or cause.value)
         self.cause = cause
+
+    @property
+    def is_outage(self) -> bool:
+        """Return whether Redis executes no commands at all, so that the gateway connects again."""
+        return self.cause in _OUTAGES

@@ -1,7 +1,7 @@
 """Idempotency keys that replicas share in Redis.
 
 A key has one record: in flight, then done or unknown. The replica that runs the action holds a lease and renews it. If
-the replica dies, the lease expires, and the outcome is unknown.
+the replica crashes, the lease expires, and the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _RENEWALS = 5
 """How often a replica renews a lease before the lease would expire."""
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
-"""The maximum size of an answer in Redis, in bytes. Only the replica that has a larger answer can repeat it."""
+"""The maximum size of an answer in Redis, in bytes. Only the replica that ran the action can repeat a larger answer."""
 
 OWNER_BYTES = 16 * 1024 * 1024
 """One owner's quota for answers in Redis, in bytes. Over the quota, the owner's oldest answers are evicted."""
@@ -195,7 +195,7 @@ class SharedKeys:
     Args:
         connection: the connection to Redis.
         retention: how long a record stays after the action, in seconds.
-        settle: how long the request of a dead replica may still reach a service, in seconds.
+        settle: how long the request of a crashed replica may still reach a service, in seconds.
         quota: one owner's quota for answers, in bytes.
         lease: how long a replica holds a key without renewing its lease, in milliseconds.
     """

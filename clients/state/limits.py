@@ -6,6 +6,7 @@ If Redis does not answer, the process continues with the counters that it knows 
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,9 @@ from msgspec.structs import replace
 
 from clients.limiter import Charge, Counter, MemoryLimiter, Verdict, check_possible, standings_of
 from clients.state.errors import StateUnavailable
-from clients.state.names import COUNTERS
+from clients.state.names import CACHE_TAGS, COUNTERS
 from clients.state.scripts import Script
+from clients.state.tags import READ_TAGS, TAGS_MILLISECONDS, versions_of
 
 if TYPE_CHECKING:  # redis-py is imported only if it is used
     from clients.state.connection import RedisConnection
@@ -81,15 +83,22 @@ local function take()
   return {allowed, now, counters, costs}
 end
 
-return take()
+local epoch = KEYS[2] and table.remove(ARGV)
+local answer = take()
+if epoch then answer[5] = cache_tags(KEYS[2], epoch, LIFE) end
+return answer
 """
-"""Like ``MemoryLimiter.take``. The hash ``KEYS[1]`` has a user's counters: window, its charges, the charges before."""
+"""Like ``MemoryLimiter.take``.
+
+The hash ``KEYS[1]`` has a user's counters: window, its charges, the charges before.
+
+``KEYS[2]`` is the key of the user's cache tags, whose versions are read in the same round trip."""
 
 
 class RedisLimiter:
     """A rate limiter that keeps counters in Redis.
 
-    The process remembers the counters that Redis has returned. If Redis does not answer, the process charges these
+    The process stores the counters that Redis has returned. If Redis does not answer, the process charges these
     counters by itself until Redis answers again. For such a charge, ``Standing.window`` is negative. So a refund does
     not reduce counters in Redis that the charge has not increased. If Redis refuses writes, Redis can still answer
     reads, whose results do not reduce the process's own counters.
@@ -100,7 +109,7 @@ class RedisLimiter:
 
     def __init__(self, redis: RedisConnection, clock: str = SERVER_CLOCK) -> None:
         self._redis = redis
-        self._script = Script(clock + _TAKE)
+        self._script = Script(clock + READ_TAGS + _TAKE.replace("LIFE", str(TAGS_MILLISECONDS)))
         self._ahead = time.time_ns() - time.monotonic_ns()
         self._known = MemoryLimiter(self._server_time)
 
@@ -109,23 +118,30 @@ class RedisLimiter:
         """The number of counters that this process knows."""
         return self._known.kept
 
-    async def take(self, user: str, charges: Sequence[Charge]) -> Verdict:
-        """Apply all charges to a user's budgets, or apply none of the charges."""
+    async def take(self, user: str, charges: Sequence[Charge], *, tags: bool = False) -> Verdict:
+        """Apply all charges to a user's budgets, or apply none of the charges.
+
+        If ``tags`` is true, also read the versions of the user's cache tags.
+        """
         check_possible(charges)
         if not charges:
             return Verdict(allowed=True, standings=(), charged=())
+        keys, arguments = [COUNTERS.key(user)], _arguments(charges)
+        if tags:
+            keys.append(CACHE_TAGS.key(user))
+            arguments.append(uuid.uuid4().hex)
         try:
-            answer = await self._redis.script(self._script, [COUNTERS.key(user)], _arguments(charges))
+            answer = await self._redis.script(self._script, keys, arguments)
         except StateUnavailable:
             return await self._take_alone(user, charges)
-        allowed, now, stored, charged = answer
+        allowed, now, stored, charged, *found = answer
         self._ahead = now * 1_000_000 - time.monotonic_ns()
         counters = [_counter(charge, one) for charge, one in zip(charges, stored, strict=True)]
         waits = [0 if allowed else counter.wait(charge, now) for charge, counter in zip(charges, counters, strict=True)]
         standings = standings_of(counters, charges, waits, now)
         for charge, counter, cost in zip(charges, counters, charged, strict=True):
             self._known.put(user, charge.budget, counter, is_charged=cost != 0)
-        return Verdict(bool(allowed), standings, tuple(charged))
+        return Verdict(bool(allowed), standings, tuple(charged), versions_of(found[0]) if found else None)
 
     async def _take_alone(self, user: str, charges: Sequence[Charge]) -> Verdict:
         verdict = await self._known.take(user, [_as_known(charge) for charge in charges])

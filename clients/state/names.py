@@ -70,13 +70,42 @@ PROBE = KeyKind(
     milliseconds=10_000,
 )
 
+CACHE_TAGS = KeyKind(
+    name="cache-tags",
+    type="hash",
+    tag="user id",
+    holds="the versions of the user's cache tags",
+    size="at most 250 bytes",
+    life="1 to 2 hours after the user's last operation",
+    milliseconds=7_200_000,
+)
+CACHE_RECORDS = KeyKind(
+    name="cache",
+    type="hash",
+    tag="user id",
+    holds="the user's [cached records](cache.md), without the virtual key",
+    size="at most 4 MiB",
+    life="10 minutes after the last record",
+    milliseconds=600_000,
+)
+CACHE_CLAIM = KeyKind(
+    name="cache-claim",
+    type="string",
+    tag="user id",
+    rest=":<digest of the record's name>",
+    holds="the name of a call that reads a record for all replicas",
+    size="32 bytes",
+    life="5 seconds, or until the call has ended",
+    milliseconds=5_000,
+)
+
 COUNTERS = KeyKind(
     name="limits",
     type="hash",
     tag="user id",
     holds="for each rate limit: the number of the minute, and what counts in this minute and in the minute before",
     size="at most 4 fields of 60 bytes",
-    life="at most 2 minutes after the last request that was counted",
+    life="at most 2 minutes after the last request that counted",
 )
 
 REVOKED = KeyKind(
@@ -114,7 +143,7 @@ KEYS = KeyKind(
     tag="user id",
     rest=":<SHA-256 of the mutation and the idempotency key>",
     holds="whether the mutation is in flight, done or unknown; the fingerprint of its input; its answer",
-    size="at most 4 MiB",
+    size="at most 4 MiB; larger answers are not stored",
     life="`STREAM_RETENTION_SECONDS` after the mutation",
 )
 
@@ -129,7 +158,8 @@ KEY_ANSWERS = KeyKind(
 )
 
 _STREAM_TAG = "digest of a user"
-_STREAM_RUNS = "15 minutes after the last renewal; the holder renews the stream. After the stream's end: "
+_RUNNING = "15 minutes, or twice `STREAM_RETENTION_SECONDS` if this is longer,"
+_STREAM_RUNS = f"{_RUNNING} after the holder's last renewal. After the stream's end: "
 _STREAM_ENDED = "`STREAM_RETENTION_SECONDS`, or 10 seconds if the stream is not retained"
 
 STREAM = KeyKind(
@@ -147,7 +177,7 @@ STREAM_LOG = KeyKind(
     tag=_STREAM_TAG,
     rest=":<stream id>",
     holds="a stream's events; an entry's id begins with the event's cursor",
-    size="at most 16 MiB of events (`docs/limits.md`); all streams of a user together at most 64 MiB",
+    size="at most 16 MiB of events (`docs/limits.md`); a user's streams together at most 1/8 of `STREAM_MEMORY_BYTES`",
     life=_STREAM_RUNS + _STREAM_ENDED,
 )
 STREAM_READERS = KeyKind(
@@ -174,7 +204,7 @@ STREAMS = KeyKind(
     tag=_STREAM_TAG,
     holds="the ids of a user's streams",
     size="at most 500 ids",
-    life="15 minutes, or twice `STREAM_RETENTION_SECONDS`, after the user's last new or renewed stream",
+    life=f"{_RUNNING} after the user's last new or renewed stream",
 )
 REPLICAS = KeyKind(
     name="replicas",
@@ -182,23 +212,31 @@ REPLICAS = KeyKind(
     tag="all",
     holds="the ids of replicas; the score is the time when the replica's heartbeat expires",
     size="60 bytes for each replica",
-    life="15 minutes after the last heartbeat",
+    life=f"{_RUNNING} after the last heartbeat",
+)
+STREAM_LOSS = KeyKind(
+    name="stream-loss",
+    type="string",
+    tag="all",
+    holds="`1`; shows that Redis has lost its data, so that keys can be missing",
+    size="1 byte",
+    life="`STREAM_RETENTION_SECONDS` after a replica has noticed the loss",
 )
 HELD_STREAMS = KeyKind(
     name="held-streams",
     type="set",
     tag="all",
     rest=":<replica id>",
-    holds="the running streams that a replica holds; without a replica: the streams that draining replicas released",
+    holds="the running streams that a replica holds; without a replica id: the streams that drains have released",
     size="about 100 bytes for each stream",
-    life="15 minutes after the replica's last heartbeat",
+    life=f"{_RUNNING} after the replica's last heartbeat",
 )
 STREAM_WAKE = KeyKind(
     name="stream-wake",
     type="stream",
     tag="all",
     rest=":<replica id>",
-    holds="ends the replica's blocking read, because the replica wants to read another stream",
+    holds="ends the replica's blocking read, so that the replica can read another stream too",
     size="one entry",
     life="60 seconds after the last use",
     milliseconds=60_000,

@@ -90,7 +90,7 @@ class RedisRevocations:
         self._following = asyncio.create_task(self._follow())
 
     async def aclose(self) -> None:
-        """Stop to share revocations."""
+        """Stop sharing revocations."""
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait([self._following])

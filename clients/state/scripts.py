@@ -4,7 +4,7 @@ import hashlib
 
 
 class Script:
-    """A Lua script. Redis knows the script by its SHA-1 digest, and forgets the script at a restart."""
+    """A Lua script. Redis identifies the script by its SHA-1 digest, and loses the script at a restart."""
 
     __slots__ = ("digest", "text")
 

@@ -8,6 +8,7 @@ import msgspec
 from clients.errors import GatewayError, Service, UpstreamFailure
 from clients.litellm import CompletionStream, Done, Piece, Unreadable
 from clients.outcome import is_unconfirmed
+from clients.state.cache import Tag
 from clients.usage import Usage
 from resolvers.context import RequestContext
 from resolvers.sources.billing import bill
@@ -111,6 +112,7 @@ class CompletionSource:
                             resources.metrics.event_unreadable("completion")
                             yield Raw(), piece.raw
                         case Done(finish=finish):
+                            await self._context.changed(Tag.SPEND)
                             yield _completed(finish, self.usage), piece.raw
                             return
                         case _:
@@ -140,6 +142,7 @@ class CompletionSource:
         finally:
             if self._reservation is not None:
                 await self._reservation.settle(self._used())
+            await self._context.changed(Tag.SPEND)
 
     def _used(self) -> int:
         """Return the tokens that the answer has used. If LiteLLM has not reported the tokens, estimate them."""

@@ -1,4 +1,4 @@
-"""Repeats calls to Letta that read a run, because the run continues while Letta is away."""
+"""Repeats calls to Letta that read a run, because the run continues while Letta is unavailable."""
 
 import asyncio
 import random
@@ -17,7 +17,7 @@ JITTER = 0.5
 
 
 MAX_WAIT_SECONDS = 15.0
-"""The longest ``retry_after_seconds`` for which the gateway waits. An open breaker usually asks for less."""
+"""The longest ``retry_after_seconds`` for which the gateway waits. An open breaker's wait is usually shorter."""
 
 
 async def pause(pauses: int, error: GatewayError | None = None) -> bool:

@@ -96,6 +96,7 @@ class LettaSource:
     async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
         """Send the message or resume the run, and yield the turn's events."""
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._context.changed_by_turn)
             stack.callback(self._stop_reading)
             followed = await self._found()
             timeouts = StreamTimeouts(self._context.resources.timeouts, Service.LETTA)
@@ -219,6 +220,7 @@ class LettaSource:
             message: UserMessage | None = await self._lost_message(self._sent)
         else:
             message = self._sent.record(self._conversation, self.run_id)
+        await self._context.changed_by_turn()
         return TurnStarted(run_id=self.run_id, user_message=message, resumable=resumable)
 
     async def _lost_message(self, turn: LostTurn) -> UserMessage | None:
@@ -261,6 +263,7 @@ class LettaSource:
         for _ in range(2):
             with suppress(GatewayError, TimeoutError):
                 return self._added(await self._stored())
+        await self._context.changed_by_turn()
         return []
 
     def _added(self, stored: list[MessageRecord]) -> list[Event]:
@@ -279,6 +282,7 @@ class LettaSource:
     async def _stored(self) -> list[MessageRecord]:
         async with asyncio.timeout(READ_BACK_SECONDS):
             newest = await self._newest()
+        await self._context.changed_by_turn()  # before a reader receives the messages
         sent = [message for message in newest if self._sent.otid and message.otid == self._sent.otid]
         self.run_id = self.run_id or next((message.run_id for message in sent if message.run_id), None)
         own = {id(message) for message in sent}

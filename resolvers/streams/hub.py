@@ -10,9 +10,9 @@ from collections.abc import AsyncGenerator
 
 from clients.bounded import Quotas
 from clients.codes import Reason
-from clients.errors import GatewayError, RateLimited, UpstreamUnavailable
+from clients.errors import GatewayError, Interrupted, RateLimited, UpstreamUnavailable
 from clients.origin import Owner
-from clients.state.stream_store import StreamStore
+from clients.state.streams.store import StreamStore
 from resolvers.streams.attaching import Attached, Starting, attaches
 from resolvers.streams.codec import EventCodec
 from resolvers.streams.events import Delivery, Event, OnDisconnect
@@ -34,9 +34,7 @@ _STREAM_ID = re.compile(r"stream:[0-9a-f-]{36}")
 class StreamHub:
     """Starts, finds and cancels streams.
 
-    By default, there are only this process's streams. After ``share``, other replicas know this process's streams, and
-    this process can read the streams of other replicas.
-
+    By default, there are only this process's streams. After ``share``, all replicas can read each other's streams.
     """
 
     def __init__(self, limits: StreamLimits, metrics: StreamMetrics) -> None:
@@ -249,11 +247,14 @@ class StreamHub:
         await stream.log.end()
 
     async def aclose(self) -> None:
-        """Cancel all streams at shutdown, except the streams that other replicas can continue."""
+        """Fail all streams at shutdown, except the streams that other replicas can continue."""
         self._pump.close()
         streams = self._registry.all()
         if self._sharing is not None:
             self._sharing.hand_over()
+        for stream in streams:
+            if stream.opened.done() and not stream.cancelled:
+                stream.failing = stream.failing or _stopped()
         pumps = [stream.pump for stream in streams if stream.pump is not None]
         for pump in pumps:
             pump.cancel()
@@ -272,7 +273,7 @@ class StreamHub:
             self._pump.stopped(stream)  # the source has ended, but readers have not received the end
 
     def reader_left(self, stream: Stream) -> None:
-        """Act as after the last reader in this process, because the last reader on another replica has left."""
+        """Act as after the last reader in this process, because the last reader on another replica has detached."""
         self._last_detached(stream)
 
     def run(self, stream: Stream) -> None:
@@ -320,12 +321,23 @@ class StreamHub:
                 stream.log.pack()
                 self._registry.packed(stream)
         elif stream.on_disconnect is OnDisconnect.CANCEL and stream.was_read and not stream.log.reader_may_return:
-            self._abandon(stream)
+            if self._sharing is None:
+                self.abandon(stream)
+            else:
+                self._sharing.abandon(stream)
         else:
-            stream.start_timer(self.limits.grace, self._abandon)
+            stream.start_timer(self.limits.grace, self.abandon)
 
-    def _abandon(self, stream: Stream) -> None:
+    def abandon(self, stream: Stream) -> None:
         """Cancel a stream without readers. A later request with the stream's key starts a new stream."""
         if stream.readers == 0 and not stream.elsewhere:
             stream.abandoned = not stream.cancelled
             self.cancel(stream)
+
+
+def _stopped() -> GatewayError:
+    """Return the error of a stream that the stopping process cuts off."""
+    return Interrupted(
+        "The gateway process that read the answer stopped, so the answer is incomplete. Request the answer again.",
+        reason=Reason.DRAINING,
+    )

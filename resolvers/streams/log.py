@@ -152,6 +152,11 @@ class StreamLog(ABC):
         return self.ended is not None
 
     @property
+    def is_whole(self) -> bool:
+        """Return whether readers can read the ``Ended`` event."""
+        return self.ended is not None
+
+    @property
     def is_kept_elsewhere(self) -> bool:
         """Return whether the complete log can also be read outside of this process."""
         return False
@@ -208,7 +213,7 @@ class StreamLog(ABC):
 
     async def more(self, position: int, leave: Leave | None = None) -> None:
         """Wait for an entry after a position, the log's end, or the reader's detachment."""
-        if self.length > position or self.ended is not None or (leave is not None and leave.reason is not None):
+        if self.length > position or self.is_whole or (leave is not None and leave.reason is not None):
             return
         await woken(self._grown, *([] if leave is None else [leave]))
 

@@ -14,12 +14,13 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from clients.codes import Reason
-from clients.errors import GatewayError, Service, UpstreamError, UpstreamTimeout
+from clients.errors import GatewayError, Service, UpstreamTimeout
 from clients.owned import ConversationRef
 from clients.state.errors import StateUnavailable
-from clients.state.log_follower import Following
-from clients.state.logs import Page, StreamRecord
-from clients.state.stream_store import StreamStore
+from clients.state.streams.follower import Following
+from clients.state.streams.records import Page, StreamRecord
+from clients.state.streams.redis_records import unreadable
+from clients.state.streams.store import StreamStore
 from resolvers.streams.codec import EventCodec
 from resolvers.streams.presence import Presence
 from resolvers.streams.registry import WEIGHED_BYTES, StreamRegistry
@@ -29,7 +30,13 @@ from resolvers.streams.stream import Stream
 from resolvers.streams.unavailable import unavailable
 
 FETCH_SECONDS = 5.0
-"""The maximum time for which a request waits until a mirror has the entries of its stream, in seconds."""
+"""The maximum time for which a request waits for the next entries of its stream, in seconds."""
+
+IDLE_SECONDS = 10.0
+"""The time for which a running stream that nobody reads stays in this process's memory, in seconds."""
+
+IDLE_BYTES = 32 * 1024 * 1024
+"""The maximum memory of all running streams that nobody reads, in bytes."""
 
 END_SECONDS = 10.0
 """The maximum time for which a request waits until another replica has cancelled a stream, in seconds."""
@@ -54,10 +61,14 @@ class Mirrors:
         self._presence = Presence(store)
         self._streams: WeakValueDictionary[str, Stream] = WeakValueDictionary()
         self._followed: dict[str, _Followed] = {}
+        self._idle = _Idle()
 
     def of(self, record: StreamRecord) -> Stream:
         """Return the mirror of a record's stream."""
         stream = self._streams.get(record.id)
+        if stream is not None and stream in self._idle and log_of(stream).holder != record.holder:
+            self._idle.take(stream)  # the next holder may have fewer entries
+            stream = None
         if stream is None:
             stream = self._mirror(record)
         self._renew(stream, record)
@@ -99,6 +110,7 @@ class Mirrors:
 
     def drop(self, stream: Stream) -> None:
         """Stop reading a stream from the store, because this process holds the stream now."""
+        self._idle.take(stream)
         self._presence.leave(stream)
         self._streams.pop(stream.id, None)
         if (followed := self._followed.pop(stream.id, None)) is not None:
@@ -107,26 +119,28 @@ class Mirrors:
     def detach(self, stream: Stream) -> None:
         """Stop following a stream after its last reader has detached."""
         self._presence.leave(stream)
-        self._unfollow(stream)
+        self._unfollow(stream, self._followed.get(stream.id))
 
     @contextmanager
     def following(self, stream: Stream) -> Iterator[None]:
         """Follow a stream during a ``with`` block, without a reader."""
-        self._follow(stream)
+        followed = self._follow(stream)
         try:
             yield
         finally:
-            self._unfollow(stream)
+            self._unfollow(stream, followed)
 
     async def aclose(self) -> None:
         """Stop following all streams."""
         for followed in list(self._followed.values()):
             followed.close()
         self._followed.clear()
+        self._idle.clear()
         await self._presence.aclose()
 
-    def _follow(self, stream: Stream) -> None:
+    def _follow(self, stream: Stream) -> _Followed | None:
         followed = self._followed.get(stream.id)
+        self._idle.take(stream)
         if followed is None and not log_of(stream).is_whole:
             self._registry.show(stream)
             log_of(stream).failure = None
@@ -135,11 +149,11 @@ class Mirrors:
             )
         if followed is not None:
             followed.users += 1
+        return followed
 
-    def _unfollow(self, stream: Stream) -> None:
-        followed = self._followed.get(stream.id)
-        if followed is None:
-            return
+    def _unfollow(self, stream: Stream, followed: _Followed | None) -> None:
+        if followed is None or self._followed.get(stream.id) is not followed:
+            return  # the stream was whole, or this process has held the stream in the meantime
         followed.users -= 1
         if followed.users:
             return
@@ -154,18 +168,24 @@ class Mirrors:
                 stream.start_timer(max(0.0, (stream.expires_at - now).total_seconds()), self._registry.remove)
         else:
             self._registry.remove(stream)
+            if log.failure is None:
+                self._idle.put(stream)
 
-    async def _fetch(self, stream_id: str) -> None:
-        """Wait until a mirror's log has the entries up to ``goal``. Raises UpstreamTimeout."""
+    async def _fetch(self, stream_id: str, position: int) -> None:
+        """Wait until a mirror's log has the entries up to a position, or all entries. Raises UpstreamTimeout."""
         stream = self._streams[stream_id]
         log = log_of(stream)
         with self.following(stream):
-            try:
-                async with asyncio.timeout(FETCH_SECONDS):
-                    await log.reached()
-            except TimeoutError as error:
-                message = "Redis did not send the stream's events in time. Retry the request."
-                raise UpstreamTimeout(message, reason=Reason.DEADLINE, service=Service.REDIS) from error
+            while not log.has(position) and log.failure is None:
+                length = log.length
+                try:
+                    async with asyncio.timeout(FETCH_SECONDS):
+                        await log.reached(position)
+                except TimeoutError as error:
+                    if log.length > length:
+                        continue
+                    message = "Redis did not send the stream's events in time. Retry the request."
+                    raise UpstreamTimeout(message, reason=Reason.DEADLINE, service=Service.REDIS) from error
 
     async def ended(self, stream: Stream) -> None:
         """Wait until a followed stream has ended. Raises UpstreamTimeout."""
@@ -186,6 +206,41 @@ class Mirrors:
             return 0
         self._renew(stream, record)
         return record.length
+
+
+class _Idle:
+    """Running streams that this process does not read at the moment.
+
+    A client that polls a stream's text then receives only the new entries from the store.
+    """
+
+    def __init__(self) -> None:
+        self._streams: dict[str, tuple[Stream, int]] = {}
+        self._bytes = 0
+
+    def put(self, stream: Stream) -> None:
+        """Keep a stream for ``IDLE_SECONDS``, or until newer streams need the memory."""
+        self.take(stream)
+        weight = stream.log.weight
+        self._streams[stream.id] = stream, weight
+        self._bytes += weight
+        stream.start_timer(IDLE_SECONDS, self.take)
+        while self._bytes > IDLE_BYTES:
+            self.take(next(iter(self._streams.values()))[0])
+
+    def take(self, stream: Stream) -> None:
+        """Stop keeping a stream."""
+        if (kept := self._streams.pop(stream.id, None)) is not None:
+            self._bytes -= kept[1]
+            kept[0].stop_timer()
+
+    def __contains__(self, stream: Stream) -> bool:
+        return stream.id in self._streams
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        for stream, _ in list(self._streams.values()):
+            self.take(stream)
 
 
 class _Followed:
@@ -249,12 +304,6 @@ class _Followed:
     def _fail(self, error: GatewayError) -> None:
         self.close()
         self._log.fail(error)
-
-
-def unreadable() -> UpstreamError:
-    """Return the error for a stream that a different version of the gateway wrote."""
-    message = "The gateway cannot read the stream, because a different version of the gateway runs the stream."
-    return UpstreamError(message, reason=Reason.DECODE, service=Service.REDIS)
 
 
 def log_of(stream: Stream) -> SharedLog:

@@ -8,19 +8,14 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from clients.state.errors import StateUnavailable
-from clients.state.logs import Opened, OverLimit, OverQuota, StreamRecord, Taken
-from clients.state.stream_store import StreamStore
+from clients.state.recovery import Recovery
+from clients.state.streams.records import Opened, OverLimit, OverQuota, StreamRecord, Taken
+from clients.state.streams.store import StreamStore
 from resolvers.streams.registry import over_quota, too_many
 from resolvers.streams.replicator import Held
 from resolvers.streams.shared_log import Copier, SharedLog
 from resolvers.streams.stored import new_stream, progress_bytes
 from resolvers.streams.stream import Stream, StreamRequest
-
-RECOVERY_SECONDS = 2.0
-"""How long after a failure of Redis a request with a key waits for Redis, in seconds.
-
-So a key stays unique while Redis restarts. During a longer outage, requests do not wait.
-"""
 
 
 class Opening:
@@ -57,9 +52,9 @@ class Opening:
         Raises:
             RateLimited: reason ``STREAMS`` or ``STREAM_MEMORY``.
         """
-        held = self._new(request, stream_id, earlier)
-        stream, answer = held.stream, None
-        new = new_stream(stream, progress_bytes(stream, held.recipe))
+        held, answer = self._new(request, stream_id, earlier), None
+        new = new_stream(held.stream, progress_bytes(held.stream, held.recipe))
+        recovery = Recovery(self._store.recovered)
         while answer is None:
             opening = asyncio.ensure_future(
                 self._store.open(new, max_running=limit, replacing=None if earlier is None else earlier.id)
@@ -71,14 +66,16 @@ class Opening:
                 self._undoing.add(task)
                 task.add_done_callback(self._undoing.discard)
                 raise
-            except StateUnavailable:
-                if request.key is None or not await self._store.recovered(RECOVERY_SECONDS):
+            except StateUnavailable as error:
+                if request.key is None or not await recovery.after(error):
                     return self._unstored(request, stream_id, earlier)
         match answer:
             case Opened(lease=lease):
+                if earlier is None and self._store.may_lack_keys:
+                    held = self._new(request, stream_id, None, may_repeat=True)
                 held.lease = lease
                 self._hold(held)
-                return stream
+                return held.stream
             case Taken(record):
                 return self._stream_of(record)
             case OverLimit():
@@ -86,17 +83,17 @@ class Opening:
             case OverQuota():
                 raise over_quota()
 
-    def _new(
-        self, request: StreamRequest, stream_id: str, earlier: Stream | None, since: datetime | None = None
-    ) -> Held:
+    def _new(self, request: StreamRequest, stream_id: str, earlier: Stream | None, *, may_repeat: bool = False) -> Held:
+        """Return a new stream. ``may_repeat``: whether the store may lack an earlier stream with the key."""
+        searches = may_repeat and request.key is not None and request.can_search
+        since = datetime.now(UTC) - self._retention if searches else None
         log = SharedLog(stream_id, self._store.replica, self._copier)
         stream = Stream.of(request, stream_id, log, earlier, since=since)
         return Held(stream, log, b"" if stream.source is None else stream.source.recipe())
 
     def _unstored(self, request: StreamRequest, stream_id: str, earlier: Stream | None) -> Stream:
-        """Return a new stream that only this process knows, although another replica may know the key."""
-        since = datetime.now(UTC) - self._retention if request.key is not None and request.can_search else None
-        held = self._new(request, stream_id, earlier, since)
+        """Return a new stream that only this process knows."""
+        held = self._new(request, stream_id, earlier, may_repeat=True)
         self._hold(held)
         return held.stream
 

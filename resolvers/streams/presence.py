@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from clients.origin import Owner
 from clients.state.errors import StateUnavailable
-from clients.state.stream_store import StreamStore
+from clients.state.streams.store import StreamStore
 from resolvers.streams.stream import Stream
 
 
@@ -32,7 +32,7 @@ class Presence:
             self._change(stream.id, stream.owner, may_return=stream.log.reader_may_return)
 
     async def aclose(self) -> None:
-        """Stop. The store forgets this process's registrations with the process's heartbeat."""
+        """Stop. This process's registrations expire with the process's heartbeat."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

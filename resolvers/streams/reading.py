@@ -27,7 +27,7 @@ async def read_events(
     Before ``leave`` detaches a reader, the reader receives the events that have arrived.
     """
     position = await log.position(after)
-    if log.ended is not None:
+    if log.is_whole:
         position = min(position, log.length - 1)
     clock = asyncio.get_running_loop().time
     away, sent = 0.0, clock() - coalesce
@@ -40,7 +40,7 @@ async def read_events(
             await log.more(position, leave)
             reason = None if leave is None else leave.reason
             rest = sent + coalesce - clock()
-            if reason is None and coalesce and rest > 0 and log.ended is None and not behind:
+            if reason is None and coalesce and rest > 0 and not log.is_whole and not behind:
                 await asyncio.sleep(rest)
             if coalesce > 0:
                 entries, position = await log.frame(position)

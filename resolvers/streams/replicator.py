@@ -12,11 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from clients.codes import Reason
+from clients.errors import GatewayError, UpstreamError
 from clients.state.errors import StateUnavailable
-from clients.state.logs import Append, Appended, AppendStatus, Lease
-from clients.state.stream_store import StreamStore
+from clients.state.streams.records import Append, Appended, AppendStatus, Lease
+from clients.state.streams.store import StreamStore
 from resolvers.streams.codec import EventCodec
 from resolvers.streams.events import Ended
+from resolvers.streams.registry import too_large
 from resolvers.streams.shared_log import SharedLog
 from resolvers.streams.stored import new_stream, outcome_bytes, progress_bytes
 from resolvers.streams.stream import Stream
@@ -24,8 +27,14 @@ from resolvers.streams.stream import Stream
 MOST_ENTRIES = 256
 """The maximum number of entries of one stream that are sent together."""
 
+MOST_BYTES = 256 * 1024
+"""The approximate maximum size of the entries of one stream that are sent together, in bytes."""
+
 BATCH_ENTRIES = 4096
 """The approximate maximum number of entries of all streams that are sent together."""
+
+BATCH_BYTES = 1024 * 1024
+"""The approximate maximum size of the entries that are sent together, in bytes. More would exceed Redis's timeout."""
 
 RETRY_SECONDS = 1.0
 """The time after which the replicator tries again to use the store, in seconds."""
@@ -44,7 +53,7 @@ class Held:
         reported: the run id and the number of headers that the store knows.
         is_finished: whether the store has the whole stream.
         is_missing: whether the store has lost the stream's record.
-        is_full: whether the store has no room for more entries, except the last.
+        is_full: whether the store gets no more entries, except the last.
     """
 
     stream: Stream
@@ -64,7 +73,7 @@ class Held:
     async def append(self, lease: Lease, codec: EventCodec) -> Append | None:
         """Return the stream's next entries, or ``None`` if the store has everything."""
         log, stream = self.log, self.stream
-        entries = await log.unstored(MOST_ENTRIES)
+        entries = await log.unstored(MOST_ENTRIES, MOST_BYTES)
         if self.is_full:
             entries = entries[-1:] if log.is_closed else []
         shares_raw = stream.key is not None and stream.keeps_raw
@@ -91,8 +100,8 @@ class Holder(Protocol):
     def lost(self, held: Held) -> None:
         """Another replica holds the stream now."""
 
-    def filled_quota(self, held: Held) -> None:
-        """The owner's streams fill the owner's share of the store."""
+    def refused(self, held: Held, error: GatewayError) -> None:
+        """The store does not get more entries of the stream, except the last."""
 
     def cancelled(self, held: Held) -> None:
         """A client of another replica has cancelled the stream."""
@@ -186,7 +195,7 @@ class Replicator:
                 await self._copy(helds)
             except StateUnavailable:
                 self._stop_waiting(helds)
-            except Exception as error:  # noqa: BLE001 - one bad entry must not stop the copies of all streams
+            except Exception as error:  # noqa: BLE001 - the readers must not wait for ever
                 self._holder.broke(error)
                 self._stop_waiting(helds)
             self._is_copying = False
@@ -206,18 +215,35 @@ class Replicator:
         if missing:
             await asyncio.gather(*map(self._restore, missing))
         appends: list[tuple[Held, Append]] = []
-        entries = 0
+        entries = size = 0
         for held in helds:
-            if entries > BATCH_ENTRIES:
+            if entries > BATCH_ENTRIES or size > BATCH_BYTES:
                 self.copy(held.stream.id)
-            elif held.lease is not None and (append := await held.append(held.lease, self._codec)) is not None:
+            elif (append := await self._next(held)) is not None:
                 appends.append((held, append))
                 entries += len(append.entries)
+                size += sum(map(len, append.entries))
         if not appends:
             return
         answers = await self._store.append([append for _, append in appends])
         for (held, append), answer in zip(appends, answers, strict=True):
             self._appended(held, append, answer)
+
+    async def _next(self, held: Held) -> Append | None:
+        """Return a stream's next entries, if there are any. End a stream whose entries cannot be encoded."""
+        if held.lease is None:
+            return None
+        try:
+            return await held.append(held.lease, self._codec)
+        except Exception as error:  # noqa: BLE001 - one bad event must not stop the copies of all streams
+            self._holder.broke(error)
+        if held.is_full:
+            self._held.pop(held.stream.id, None)
+            held.log.show(held.log.total)
+        else:
+            held.is_full = True
+            self._holder.refused(held, not_encoded())
+        return None
 
     def _appended(self, held: Held, append: Append, answer: Appended) -> None:
         log = held.log
@@ -241,7 +267,7 @@ class Replicator:
                 self.lose(held)
             case AppendStatus.OVER_QUOTA:
                 held.is_full = True
-                self._holder.filled_quota(held)
+                self._holder.refused(held, too_large())
         if answer.is_cancelled:
             self._holder.cancelled(held)
 
@@ -263,3 +289,12 @@ class Replicator:
         self._new.pop(held.stream.id, None)
         held.lease = None
         self._holder.lost(held)
+
+
+def not_encoded() -> UpstreamError:
+    """Return the error that ends a stream with an event that the gateway cannot store."""
+    message = (
+        "The answer has a value that the gateway cannot store in Redis, so the gateway ended the stream. Report the "
+        "error to the operator."
+    )
+    return UpstreamError(message, reason=Reason.DECODE, can_retry=False)

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 from clients.codes import Reason
-from clients.errors import BadUserInput, GatewayError
+from clients.errors import BadUserInput, GatewayError, UpstreamTimeout
 from resolvers.streams.events import Ended, Entry, Event
 from resolvers.streams.log import Leave
 from resolvers.streams.memory import MemoryLog
@@ -50,8 +52,8 @@ class SharedLog(MemoryLog):
         holder: the id of the replica that holds the stream.
         stored: the number of entries that the store has.
         goal: the number of entries that a mirror must have before the mirror can be read.
-        failure: why a mirror's readers cannot go on.
-        fetch: fetches a mirror's entries up to ``goal``.
+        failure: the error of a mirror that receives no more entries.
+        fetch: fetches a mirror's entries up to a position, or to the log's end.
         longest: returns the current number of the log's entries in the store, and updates ``holder``, for a mirror.
     """
 
@@ -75,7 +77,7 @@ class SharedLog(MemoryLog):
         self.copier = copier
         self.stored = self.goal = 0
         self.failure: GatewayError | None = None
-        self.fetch: Callable[[str], Awaitable[None]] | None = None
+        self.fetch: Callable[[str, int], Awaitable[None]] | None = None
         self.longest: Callable[[str], Awaitable[int]] | None = None
         self._waiting: deque[Unstored] = deque()
         self._waiting_size = self._waiting_raw = 0
@@ -102,17 +104,23 @@ class SharedLog(MemoryLog):
             self._waiting_raw -= len(raw)
             self._show(event, raw, mark)
 
-    async def unstored(self, most: int) -> list[Unstored]:
-        """Return the next entries that the store does not have, at most ``most``."""
+    async def unstored(self, most: int, most_bytes: int) -> list[Unstored]:
+        """Return the next entries that the store does not have: at most ``most``, and about ``most_bytes``."""
         found: list[Unstored] = []
+        for entry in self._unstored():
+            found.append(entry)
+            most_bytes -= entry.event.size + len(entry.raw)
+            if len(found) >= most or most_bytes <= 0:
+                break
+        return found
+
+    def _unstored(self) -> Iterator[Unstored]:
         position = self.stored
-        while position < self.length and len(found) < most:
+        while position < self.length:
             entries = self._entries.after(position)
-            found += [Unstored(entry.event, entry.raw, entry.mark) for entry in entries]
+            yield from (Unstored(entry.event, entry.raw, entry.mark) for entry in entries)
             position += len(entries)
-        if len(found) < most:
-            found += list(self._waiting)[max(0, self.stored - self.length) :]
-        return found[:most]
+        yield from islice(self._waiting, max(0, self.stored - self.length), None)
 
     @property
     def total(self) -> int:
@@ -147,14 +155,19 @@ class SharedLog(MemoryLog):
 
     def came(self, entry: Entry) -> None:
         """Add an entry that the store has sent. Ignore an entry that the mirror has already."""
-        if entry.seq == self.length + 1 and (self.ended is None or self.length < self.goal):
+        if entry.seq == self.length + 1 and not self._has_end:
+            self._has_end = type(entry.event) is Ended
             self._show(entry.event, entry.raw, entry.mark)
             self.stored = self.length
 
-    async def reached(self) -> None:
-        """Wait until the mirror has ``goal`` entries, or has failed."""
-        while self.length < self.goal and self.failure is None:
+    async def reached(self, position: int) -> None:
+        """Wait until the mirror has the entries up to a position, has all entries, or has failed."""
+        while not self.has(position) and self.failure is None:
             await woken(self._grown)
+
+    def has(self, position: int) -> bool:
+        """Return whether a mirror has the entries up to a position. If the stream has ended, the mirror needs all."""
+        return self.is_whole or (self.ended is None and self.length >= position)
 
     def fail(self, error: GatewayError) -> None:
         """Raise an error in all readers, because the mirror receives no more entries."""
@@ -163,8 +176,8 @@ class SharedLog(MemoryLog):
 
     @property
     def is_whole(self) -> bool:
-        """Return whether the log has all entries of a stream that has ended."""
-        return self.ended is not None and self.length >= self.goal and not self._waiting
+        """Return whether readers can read the ``Ended`` event. A mirror can know the end before it has the entry."""
+        return self._has_end and not self._waiting
 
     # What the log holds
 
@@ -197,8 +210,8 @@ class SharedLog(MemoryLog):
 
     async def filled(self) -> None:
         """Wait until a mirror has the entries that the log had when the stream was found."""
-        if self.length < self.goal and self.fetch is not None:
-            await self.fetch(self.stream_id)
+        if not self.has(self.goal) and self.fetch is not None:
+            await self.fetch(self.stream_id, self.goal)
         self._check()
 
     def cursor(self, position: int) -> str:
@@ -212,6 +225,7 @@ class SharedLog(MemoryLog):
         Raises:
             BadUserInput: reason ``CURSOR``. The reason is ``GAP`` if another replica holds the stream now, and the
                 store did not have the cursor's event.
+            UpstreamTimeout: the holder has not copied the cursor's event to the store.
         """
         await self.filled()
         if cursor is not None:
@@ -221,23 +235,30 @@ class SharedLog(MemoryLog):
             if holder and holder != _short(self.holder):
                 raise gap()
         if cursor is not None and cursor.isascii() and cursor.isdecimal() and len(cursor) < 16:
-            await self._reach(int(cursor))
+            await self._reach(int(cursor), is_sent=bool(holder))
         return await super().position(cursor)
 
-    async def _reach(self, position: int) -> None:
-        """Wait for entries that another replica may have sent to the reader already."""
+    async def _reach(self, position: int, *, is_sent: bool) -> None:
+        """Wait for entries that another replica may have sent to the reader already.
+
+        After an outage of the store, the holder has entries that the store does not have yet.
+        """
         if position <= self.length:
             return
         if self.longest is not None:
             self.goal = max(self.goal, await self.longest(self.stream_id))
             await self.filled()
+            if position > self.length and self.fetch is not None:
+                with suppress(*() if is_sent else (UpstreamTimeout,)):
+                    await self.fetch(self.stream_id, position)
+                self._check()
         elif position <= self.total:
             while self.length < position:
                 await woken(self._grown)
 
     async def more(self, position: int, leave: Leave | None = None) -> None:
         """Wait for an entry after a position, the log's end, or the reader's detachment."""
-        if self.length < self.goal:
+        if self.length <= position and not self.has(self.goal):
             await self.filled()
         self._check()
         await super().more(position, leave)
@@ -258,7 +279,7 @@ class SharedLog(MemoryLog):
     async def end(self) -> Ended:
         """Wait until the log ends. The wait does not slow the log's source."""
         with self.reading(sys.maxsize):
-            while self.ended is None or self.length < self.goal:
+            while self.ended is None or not self.has(self.goal):
                 await self.more(self.length)
         return self.ended
 
@@ -270,8 +291,8 @@ class SharedLog(MemoryLog):
 def gap() -> BadUserInput:
     """Return the error for a reader who has received events that were lost, or whose next events were lost."""
     return BadUserInput(
-        "Events of this stream were lost when Redis and a gateway process failed. Discard the text of the answer, and "
-        f"subscribe again with the cursor {OLDEST} as `after`.",
+        "Events of this stream were lost when Redis or a gateway process failed, or were evicted. Discard the text of "
+        f"the answer, and subscribe again with the cursor {OLDEST} as `after`.",
         reason=Reason.GAP,
         details={"oldestCursor": OLDEST},
     )

@@ -10,13 +10,13 @@ from typing import Protocol
 from clients.errors import GatewayError, NotFound, UpstreamError
 from clients.origin import Owner
 from clients.state.errors import StateUnavailable
-from clients.state.log_listeners import TurnNews
-from clients.state.logs import Lease, StreamRecord, StreamState
-from clients.state.stream_store import StreamStore
+from clients.state.streams.listeners import TurnNews
+from clients.state.streams.records import Lease, StreamRecord, StreamState
+from clients.state.streams.store import StreamStore
 from resolvers.streams.codec import EventCodec
 from resolvers.streams.mirrors import Mirrors
 from resolvers.streams.opening import Opening
-from resolvers.streams.registry import StreamRegistry, gone, too_large
+from resolvers.streams.registry import StreamRegistry, gone
 from resolvers.streams.replicator import Held, Replicator
 from resolvers.streams.shared_log import gap
 from resolvers.streams.stream import Stream
@@ -35,6 +35,9 @@ class Runner(Protocol):
 
     def reader_left(self, stream: Stream) -> None:
         """Act if the stream has no more readers."""
+
+    def abandon(self, stream: Stream) -> None:
+        """Cancel the stream if the stream has no more readers."""
 
     def run(self, stream: Stream) -> None:
         """Copy the source of a stream that another replica has begun."""
@@ -140,6 +143,20 @@ class Sharing:
                 raise gone()
             await self.mirrors.ended(stream)
 
+    def abandon(self, stream: Stream) -> None:
+        """Cancel a stream without readers, unless other replicas have readers of which the news has not arrived."""
+        if stream.id in self._helds:
+            self._spawn(self._abandon(stream))
+        else:
+            self._runner.abandon(stream)
+
+    async def _abandon(self, stream: Stream) -> None:
+        with suppress(StateUnavailable):
+            if await self._store.readers(stream.owner, stream.id):
+                self._store.report_readers(stream.id)
+                return
+        self._runner.abandon(stream)
+
     def known(self, known: Known) -> None:
         """Keep a list of an owner's streams up to date."""
         self._known.add(known)
@@ -195,6 +212,7 @@ class Sharing:
     def _continue(self, held: Held) -> None:
         self._hold(held)
         self._runner.run(held.stream)
+        self._store.report_readers(held.stream.id)  # the store may have reported them before this process held the log
 
     def missing(self, stream_id: str) -> None:
         """Copy a stream again, because the store has lost the stream."""
@@ -202,7 +220,7 @@ class Sharing:
             self._replicator.restore(held)
 
     def available(self) -> None:
-        """Copy what the store does not have, and read again what messages may have told."""
+        """Copy what the store does not have, and read again what lost messages may have reported."""
         self._replicator.resume(list(self._helds.values()))
         for known in list(self._known):
             self._spawn(known.refresh())
@@ -233,10 +251,10 @@ class Sharing:
         if stream.readers:
             self.mirrors.attach(stream)
 
-    def filled_quota(self, held: Held) -> None:
-        """Fail a stream for which the store has no room."""
+    def refused(self, held: Held, error: GatewayError) -> None:
+        """Fail a stream whose entries the store does not get."""
         held.log.drop()
-        self._runner.abort(held.stream, too_large())
+        self._runner.abort(held.stream, error)
 
     def cancelled(self, held: Held) -> None:
         """Cancel a stream for a client of another replica."""
@@ -262,7 +280,7 @@ class Sharing:
         return stream.is_mirrored or is_movable
 
     def hand_over(self) -> None:
-        """Give the streams that other replicas can continue away, because this process stops.
+        """Release the streams that other replicas can continue, because this process stops.
 
         The pumps of these streams must be cancelled before ``aclose``.
         """

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from clients.owned import ConversationRef
-from clients.state.logs import NewStream, StreamRecord, StreamState
+from clients.state.streams.records import NewStream, StreamRecord, StreamState
 from resolvers.streams.codec import EventCodec
 from resolvers.streams.events import Ended, OnDisconnect, StreamFailure
 from resolvers.streams.log import StreamLog

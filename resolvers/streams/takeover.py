@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeAlias
 
-from clients.errors import GatewayError, UpstreamError
+from clients.errors import GatewayError
 from clients.state.errors import StateUnavailable
-from clients.state.logs import Opened, StreamRecord
-from clients.state.stream_store import StreamStore
+from clients.state.streams.records import Opened, StreamRecord
+from clients.state.streams.store import StreamStore
 from clients.usage import Usage
 from resolvers.streams.events import Entry, Event, Started
 from resolvers.streams.log import StreamLog
@@ -80,11 +80,12 @@ class Takeover:
     async def _take_over(self, record: StreamRecord) -> None:
         async with self._slots:
             try:
-                self._mirrors.of(record)
+                stream = self._mirrors.of(record)
+                await stream.log.filled()
                 opened = await self._store.take_over(record)
                 if opened is not None:
                     await self._continue(opened)
-            except (StateUnavailable, UpstreamError):
+            except (StateUnavailable, GatewayError):
                 return  # the store reports the stream again; a replica with the stream's version can read the stream
             except Exception as error:  # noqa: BLE001 - one stream must not stop the others
                 self._report(error)

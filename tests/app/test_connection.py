@@ -228,6 +228,7 @@ async def test_headers_that_the_gateway_parses_are_bounded_over_all_lines(site: 
         (b"CONNECT x:443 HTTP/1.1\r\nHost: x:443\r\n", 400),
         (b"GET / HTTP/1.0\r\n", 200),
         (b"GET / HTTP/1.1\r\nHost:\r\n", 200),
+        (b"GET / HTTP/1.1\r\nHost: x \t\r\n", 200),  # not a part of the value (RFC 9110, 5.5)
         (b"GET / HTTP/1.1\r\nHost: [::1]:8000\r\n", 200),
         (b"GET / HTTP/1.1\r\nHost: xn--mnchen-3ya.example:1\r\n", 200),
     ],

@@ -59,7 +59,7 @@ def test_a_sockets_readers_are_detached_together() -> None:
     assert told == [Stage.DRAINING, Stage.CUTTING]
 
 
-def test_a_connection_without_operations_is_told_at_once() -> None:
+def test_a_connection_without_operations_is_reported_at_once() -> None:
     drain, told = Drain(), list[Stage]()
     with Departure(drain, Leave(), lambda: 0, told.append):
         drain.advance(Stage.DRAINING)

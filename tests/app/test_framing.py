@@ -26,13 +26,13 @@ def test_an_event_has_its_cursor_as_id() -> None:
         (RateLimited("m", retry_after_seconds=40.0), 40_000, 40_000 + LONGEST - SHORTEST),
     ],
 )
-def test_a_refusal_says_when_to_reconnect(error: GatewayError, shortest: int, longest: int) -> None:
+def test_a_refusal_has_the_time_until_the_next_attempt(error: GatewayError, shortest: int, longest: int) -> None:
     [event] = parsed(EVENTS.result(Refused.by(error, "r")).decode())
     assert event.id is None
     assert shortest <= (event.retry or 0) <= longest
 
 
-def test_a_detached_reader_is_told_when_to_reconnect() -> None:
+def test_a_detached_reader_gets_the_time_until_the_next_attempt() -> None:
     delays = {parsed(EVENTS.result(Executed({}, cursor="7", is_detached=True)).decode())[0].retry for _ in range(50)}
     assert len(delays) > 10
     assert all(SHORTEST <= (delay or 0) <= LONGEST for delay in delays)

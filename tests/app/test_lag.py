@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import time
 
 import pytest
 
-from app.lag import LoopWatch
+from app.lag import INTERVAL_SECONDS, LoopWatch
 
 
 class Recorded:
@@ -71,3 +72,18 @@ async def test_every_tick_is_reported() -> None:
         await seen.ticked.wait()
     assert [held for held, _ in told] == [held for _, held in seen.ticks]
     assert told[0][1] >= told[0][0]
+
+
+@pytest.mark.timeout(10)
+async def test_a_loop_that_never_waits_is_busy_even_if_others_have_the_processor() -> None:
+    for sleeps, ticks, is_busy in (
+        (lambda: 0, 20, True),
+        (lambda: 0, 1, False),
+        (itertools.count().__next__, 20, False),
+    ):
+        watch = LoopWatch(Recorded(), cpu=lambda: 0.0, sleeps=sleeps)
+        busy = asyncio.Queue[float]()
+        watch.follow(lambda held, used, busy=busy: busy.put_nowait(used))  # type: ignore[misc]
+        with watch.running():
+            seen = [await busy.get() for _ in range(ticks)]
+        assert (seen[-1] >= INTERVAL_SECONDS) is is_busy

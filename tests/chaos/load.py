@@ -47,6 +47,7 @@ class Load:
         self._page = page
         self._answers = answers
         self._chance = random.Random(13)
+        self._headers = {user: headers(user) for user in (ADA, GRACE)}
         self._acts: list[Callable[[httpx.AsyncClient, str], Awaitable[None]]] = [
             self._query, self._invalid, self._mutation, self._message,
             self._v1, self._v1_stream, self._sse, self._socket,
@@ -72,7 +73,7 @@ class Load:
             try:
                 async with (
                     asyncio.timeout(20),
-                    http_client.client(base_url=self.url, headers=headers(user), timeout=20) as client,
+                    http_client.client(base_url=self.url, headers=self._headers[user], timeout=20) as client,
                 ):
                     await act(client, user)
             except (httpx.HTTPError, OSError, ConnectionClosed, WebSocketException, TimeoutError) as error:
@@ -184,7 +185,7 @@ class Load:
     async def _subscribe(self, user: str, query: str, variables: dict[str, Any]) -> None:
         async with asyncio.timeout(3), connecting(self.url) as connection:
             socket = GraphQLSocket(connection)
-            await socket.tell(type="connection_init", payload=headers(user))
+            await socket.tell(type="connection_init", payload=self._headers[user])
             await socket.hear()
             await socket.subscribe(query, variables)
             for _ in range(self._chance.randrange(60)):

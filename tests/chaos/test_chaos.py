@@ -11,7 +11,7 @@ from tests.chaos import mutations, soak, streams
 pytestmark = [pytest.mark.needs_redis, pytest.mark.timeout(240)]
 
 
-async def test_readers_of_streams_do_not_notice_killed_gateways(tmp_path: Path) -> None:
+async def test_readers_lose_no_events_if_gateways_are_killed(tmp_path: Path) -> None:
     result = await streams.run(tmp_path, streams=20, tokens=100, delay=0.02, seconds=10, every=2.5)
     assert result.is_exact, result.lines()
     assert result.kills >= 2

@@ -37,7 +37,7 @@ async def test_only_mutations_carry_an_idempotency_key() -> None:
     body = {"agent": {"id": AGENT}, "validation": {"valid": True}, "template_id": "t", "version": "1.0.0"}
     body |= {"profile_exists": False, "agents": [], "templates": [], "plan": [], "applied": True}
     ams, seen, _ = ams_answering(200, body)
-    await ams.profile(scope(), "u")
+    await ams.account(scope(), "u")
     await ams.agent_facts(scope(), "u", [AGENT])
     await ams.templates(scope(), "u", ["t"])
     await ams.template_page(scope(), "u", limit=1, after=None, search=None)
@@ -222,5 +222,5 @@ def test_a_plan_of_steps_in_another_form() -> None:
 
 async def test_agents_by_id_of_an_older_deployment() -> None:
     ams, _, _ = ams_answering(200, {"agents": {AGENT: {"name": "n", "template_id": "t", "version": "1.0.0"}}})
-    [row] = (await ams.profile(scope(), "u")).agents
+    [row] = (await ams.account(scope(), "u")).profile.agents
     assert row == AgentRow(agent_id=AGENT, owner_id="u", template_id="t", version="1.0.0")

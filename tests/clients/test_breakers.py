@@ -283,25 +283,25 @@ def test_a_change_is_shared_with_its_key_and_its_seconds(world: World) -> None:
 def test_a_state_of_another_process_is_applied_and_not_shared_again(world: World, key: BreakerKey) -> None:
     news = News()
     world.breakers.share(news)
-    world.breakers.hear(key, BreakerState.OPEN, 3.0)
+    world.breakers.apply(key, BreakerState.OPEN, 3.0)
     assert not world.admits()
     assert world.admits("b", "q") is (key != SERVICE)
     assert news.changes == []
     world.now += 3
     assert world.admits()
-    world.breakers.hear(key, BreakerState.OPEN, 1000.0)
+    world.breakers.apply(key, BreakerState.OPEN, 1000.0)
     assert not world.admits()
     world.now += RESET
     assert world.admits(), "a long time is limited to the reset time"
-    world.breakers.hear(key, BreakerState.CLOSED)
+    world.breakers.apply(key, BreakerState.CLOSED)
     permits = [world.enter() for _ in range(3)]
     assert not any(permit.trials() for permit in permits)
     assert {state for _, state, _ in news.changes} == {"half-open"}
 
 
 def test_a_closed_state_of_another_process_makes_no_breaker(world: World) -> None:
-    world.breakers.hear(OF_CALLER, BreakerState.CLOSED)
-    world.breakers.hear(OF_CALLER, BreakerState.HALF_OPEN)
+    world.breakers.apply(OF_CALLER, BreakerState.CLOSED)
+    world.breakers.apply(OF_CALLER, BreakerState.HALF_OPEN)
     assert (len(world.breakers), world.changes) == (0, [])
 
 
@@ -415,6 +415,16 @@ def test_breakers_of_unused_parts_expire(world: World) -> None:
     world.now += RESET + WINDOW + 1
     assert world.breakers.parts() == []
     assert len(world.breakers) == 0
+
+
+def test_a_breaker_does_not_expire_during_its_trial_call(world: World) -> None:
+    world.calls(5, Verdict.FAILED)
+    world.now += RESET
+    trial = world.enter()
+    world.now += WINDOW + 1
+    assert [part.state for part in world.breakers.parts()] == [BreakerState.HALF_OPEN]
+    trial.report(Verdict.FAILED)
+    assert not world.admits()
 
 
 @pytest.mark.bound("breaker-parts")

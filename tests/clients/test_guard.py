@@ -140,7 +140,7 @@ async def test_one_caller_has_a_share_of_the_slots(model_work: bool) -> None:
 
 
 async def test_calls_of_letta_have_slots_of_their_own() -> None:
-    upstream, wire, _ = upstream_with(forever, max_concurrent=1, max_model_calls=1, max_letta_calls=1)
+    upstream, wire, _ = upstream_with(forever, max_concurrent=1, max_model_calls=1)
     model = Call("chat.completions", "/", model_work=True)
     tasks = [asyncio.create_task(ask(upstream)), asyncio.create_task(upstream.request(scope(), model))]
     await made(wire, 2)

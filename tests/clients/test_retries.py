@@ -71,14 +71,14 @@ async def test_a_call_is_repeated_if_nothing_can_happen_twice(
 
 
 @pytest.mark.parametrize("act", [answering(400), answering(404), answering(501), answering(302), answering(304)])
-async def test_an_answer_that_would_be_the_same_is_not_asked_for_again(act: Act) -> None:
+async def test_a_call_whose_answer_would_be_the_same_is_not_repeated(act: Act) -> None:
     upstream, wire, _ = upstream_with(act)
     with pytest.raises(Exception):  # noqa: B017, PT011 - each answer has its own error
         await ask(upstream)
     assert wire.calls == 1
 
 
-async def test_an_unreadable_or_too_large_answer_is_not_asked_for_again() -> None:
+async def test_a_call_with_an_unreadable_or_too_large_answer_is_not_repeated() -> None:
     for parts_ in ({"content": b"x" * 2000}, {"content": b"x", "headers": {"content-encoding": "br"}}):
         upstream, wire, _ = upstream_with(answering(**parts_), max_bytes=100)
         await raised(UpstreamError, ask(upstream))

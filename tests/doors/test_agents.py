@@ -392,6 +392,7 @@ async def test_invalid_filters_are_refused(
     assert stack.calls("letta") == []
 
 
+@pytest.mark.uncached
 async def test_a_profile_is_read_in_each_of_its_shapes(stack: Stack) -> None:
     agent_id = await stack.make_agent(name="First")
     user = stack.platform.state.users[ADA]

@@ -185,6 +185,7 @@ async def test_a_cursor_of_another_users_list_is_answered_like_an_unknown_one(
     cursors = cursors_in(hers["data"])
     assert cursors, hers
     for door in doors_of(row.ask):
+        await stack.graphql("{ viewer { name } }", user=GRACE)  # both requests read her profile from the cache
         (answer, made), (unknown, made_for_unknown) = [
             await counted(stack, door, row.ask, {"id": lists[GRACE][owner], "c": one}, stack.token(GRACE))
             for one in (cursors[0], ownership.unknown_cursor(cursors[0]))

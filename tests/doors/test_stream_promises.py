@@ -77,14 +77,16 @@ def beats_in(door: str, body: bytes) -> int:
 
 @pytest.mark.parametrize("door", [door for door in FOUR if door != "websocket"])
 async def test_03_heartbeats_come_from_the_start_and_between_events(impatient: Stack, door: str) -> None:
-    async with raw_body(impatient, door, "tokens=2 first=0.25 delay=0.25") as pieces:
+    async with raw_body(impatient, door, "tokens=3 first=0.25 delay=0.25") as pieces:
         bodies = [b""]
         async for piece in pieces:
-            if b"tok" in piece and len(bodies) < 3:
+            if b"tok" in piece and len(bodies) < 4:
                 bodies.append(b"")
             bodies[-1] += piece
-    assert [beats_in(door, body) >= 1 for body in bodies[:2]] == [True, True]
-    assert b"tok1" in b"".join(bodies)
+    first, *between = [beats_in(door, body) for body in bodies[:3]]
+    assert first
+    assert any(between)  # on a busy machine, two tokens can arrive together
+    assert b"tok2" in b"".join(bodies)
 
 
 async def test_03_a_websocket_has_pings_and_a_deadline_for_pongs(adapter: str) -> None:
@@ -107,7 +109,7 @@ async def test_03_a_websocket_has_pings_and_a_deadline_for_pongs(adapter: str) -
 
 
 @at_each
-async def test_04_leaving_cancels_the_upstream_call(promised: Stack, door: str) -> None:
+async def test_04_a_disconnect_cancels_the_upstream_call(promised: Stack, door: str) -> None:
     before = await promised.model_stats()
     async with started(promised, door, "tokens=200 delay=0.05") as events:
         await until_text(events)
@@ -115,7 +117,7 @@ async def test_04_leaving_cancels_the_upstream_call(promised: Stack, door: str) 
 
 
 @at_each
-async def test_04_leaving_before_the_first_token_cancels_the_upstream_call(promised: Stack, door: str) -> None:
+async def test_04_a_disconnect_before_the_first_token_cancels_the_upstream_call(promised: Stack, door: str) -> None:
     before = await promised.model_stats()
     reading = asyncio.create_task(all_of(started(promised, door, "tokens=3 first=30")))
 
@@ -157,7 +159,7 @@ async def timed(adapter: str) -> AsyncIterator[dict[str, Stack]]:
 
 
 @at_each
-async def test_05_each_clock_has_its_reason(timed: dict[str, Stack], door: str) -> None:
+async def test_05_each_timeout_has_its_reason(timed: dict[str, Stack], door: str) -> None:
     async def reason(clock: str) -> str:
         try:
             heard = await all_of(started(timed[clock], door, CLOCKS[clock][1]))

@@ -231,7 +231,7 @@ async def _closed(socket: GraphQLSocket, heard: list[Any]) -> int:
 
 
 @at_each
-async def test_13_readers_of_a_stopping_gateway_are_told(adapter: str, door: str) -> None:
+async def test_13_readers_of_a_stopping_gateway_are_detached(adapter: str, door: str) -> None:
     async with stack_on(adapter) as stack, started(stack, door, "tokens=5000 delay=0.02") as reading:
         heard = await until_text(reading)
         stack.drain.advance(Stage.DRAINING)

@@ -4,6 +4,8 @@ import re
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from app.embedded.faults import Fault
 from app.embedded.people import ADA
 from tests.support import things
@@ -138,6 +140,7 @@ async def test_the_number_of_calls_for_each_mutation_of_an_agent(stack: Stack) -
     assert await cost(gone, {"agentId": agent_id}) == {"ams GET /me": 1, "ams DELETE /agents/": 1, **by_ams}
 
 
+@pytest.mark.uncached
 async def test_the_calls_for_a_filtered_list_do_not_depend_on_its_fields(stack: Stack) -> None:
     names = [f"helper {number}" for number in range(120)]
     for name in names:

@@ -198,7 +198,7 @@ async def test_a_replay_that_lacks_frames_is_not_read(lossy: tuple[Stack, Lossy]
 
 
 @in_one_loop
-async def test_a_turn_fails_if_letta_stays_away(lossy: tuple[Stack, Lossy]) -> None:
+async def test_a_turn_fails_if_letta_stays_unavailable(lossy: tuple[Stack, Lossy]) -> None:
     stack, proxy = lossy
     agent_id = await stack.make_agent()
     proxy.lose(SEND_PATH, cut_after(4))
@@ -233,7 +233,7 @@ async def test_a_turn_that_was_cancelled_meanwhile_ends_cancelled(lossy: tuple[S
 
 
 @pytest.mark.parametrize("breaks", [True, False])
-async def test_a_letta_that_only_keeps_alive_after_a_break_has_lost_the_run(
+async def test_a_turn_fails_if_letta_sends_only_keep_alive_frames_after_a_break(
     breaks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.embedded.letta.runs.PING_SECONDS", 0.02)

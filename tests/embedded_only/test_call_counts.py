@@ -12,6 +12,8 @@ from tests.support import things
 from tests.support.documents import CREATE_CONVERSATION, DASHBOARD
 from tests.support.stack import Stack
 
+pytestmark = pytest.mark.uncached
+
 
 async def test_the_number_of_calls_for_the_dashboard(stack: Stack) -> None:
     agents = len(stack.platform.state.users[ADA].rows)

@@ -23,6 +23,7 @@ def test_every_kind_of_node_is_in_the_table_of_calls() -> None:
     assert nodes - messages - {"Stream"} == callcases.NODES.keys() - messages
 
 
+@pytest.mark.uncached
 async def test_fifty_agents_with_messages_need_one_call_per_agent(stack: Stack) -> None:
     stack.platform.state.users[ADA].rows.clear()
     ids = [await stack.make_agent(name=f"agent {number}") for number in range(50)]

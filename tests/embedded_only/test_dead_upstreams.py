@@ -275,7 +275,8 @@ async def test_refused_calls_open_no_breaker(stack: Stack) -> None:
 
 @pytest.mark.parametrize(("slow_seconds", "opens"), [(0.001, True), (0, False)])
 async def test_slow_answers_open_a_breaker(slow_seconds: float, opens: bool) -> None:
-    async with embedded_stack(breaker_slow_seconds=slow_seconds, breaker_calls=6, breaker_reset_seconds=60) as stack:
+    settings: dict[str, Any] = {"breaker_calls": 6, "breaker_reset_seconds": 60, "cache": "off"}
+    async with embedded_stack(breaker_slow_seconds=slow_seconds, **settings) as stack:
         stack.platform.faults["ams"] = Fault(latency=0.002)
         for _ in range(6):
             assert await refusal_of(stack) == {}

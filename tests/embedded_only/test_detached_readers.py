@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,18 @@ from tests.support.draining import (
     signed_in,
     tell,
 )
+from tests.support.following import conversations
+from tests.support.held_model import HeldModel
 from tests.support.process import serving
 from tests.support.sse import parsed
+from tests.support.stack import embedded_stack
+from tests.support.streaming import expected, text_of
+from tests.support.two_gateways import process_of
 
 FOLLOW = "subscription($id: ID!) { new: conversation(id: $id) { __typename cursor } }"
 SEND = """mutation($i: SendMessageInput!) { sendMessage(input: $i) { errors { message } } }"""
+ADDED = ["MessageAdded"] * 2
+"""The messages of a turn: the user's and the agent's."""
 GRACE = 50
 """A grace period that no test reaches, in seconds."""
 
@@ -42,26 +50,65 @@ def follow(conversation_id: str, document: str = FOLLOW) -> dict[str, Any]:
     return {"query": document, "variables": {"id": conversation_id}}
 
 
+def text_for(tokens: int) -> str:
+    return f"[[tokens={tokens} delay=0]]"
+
+
 async def conversation_of(gateway: Any) -> str:
     return str((await first_agent(gateway))["conversations"]["nodes"][0]["id"])
 
 
-async def test_fifty_readers_of_each_endpoint_are_told_before_the_process_ends(tmp_path: Path) -> None:
-    text = "[[tokens=5000 delay=0.3]]"
-    settings = {"SHUTDOWN_GRACE_SECONDS": "1", "MAX_STREAMS_PER_USER": "200"}
-    async with serving(tmp_path, settings) as gateway:
-        doors = (SocketReader, SseReader, MultipartReader, OpenAiReader)
-        readers: list[Reader] = [door(gateway, text) for door in doors for _ in range(50)]
-        async with reading(*readers) as tasks:
-            gateway.process.send_signal(signal.SIGTERM)
+def _kinds(events: list[dict[str, Any]]) -> list[str]:
+    """Return the kinds of all events that are not deltas."""
+    return [event["__typename"] for event in events if event["__typename"] != "TextDelta"]
+
+
+@pytest.mark.needs_redis
+@pytest.mark.timeout(120)
+async def test_fifty_readers_of_each_endpoint_are_detached_and_continue_turns_at_another_replica(
+    monkeypatch: pytest.MonkeyPatch, redis_url: str, tmp_path: Path
+) -> None:
+    """At each GraphQL endpoint, half of the streams are turns. At ``/v1``, half of the streams end during the drain."""
+    model, grace = HeldModel(monkeypatch), 3
+    settings = {"redis_url": redis_url, "max_streams_per_user": 300, "shutdown_grace_seconds": grace}
+    async with embedded_stack(rate_limit_llm=0, rate_limit_general=0) as stack, AsyncExitStack() as processes:
+        [(_, first), (_, second)] = [
+            await processes.enter_async_context(process_of(stack, tmp_path, **settings)) for _ in range(2)
+        ]
+        doors = (SocketReader, SseReader, MultipartReader)
+        conversation_ids = await conversations(stack, await stack.make_agent(), 75)
+        model.allow(3)
+        turns: list[Reader] = [
+            door(first, text_for(9), to=one) for door, one in zip(doors * 25, conversation_ids, strict=True)
+        ]
+        completions: list[Reader] = [door(first, text_for(9)) for door in (*doors, OpenAiReader) for _ in range(25)]
+        ending = [OpenAiReader(first, text_for(4)) for _ in range(25)]
+        log = asyncio.create_task(ended(first, signal.SIGTERM))
+        async with reading(*turns, *completions, *ending) as tasks:
+            first.process.send_signal(signal.SIGTERM)
             began = time.monotonic()
+            await asyncio.wait(tasks[: len(turns)], return_when=asyncio.FIRST_COMPLETED)  # the process drains
+            model.allow(4)
             await asyncio.gather(*tasks)
-            log = await ended(gateway, signal.SIGTERM)
-            assert time.monotonic() - began < 1 + SLACK
-    for reader in readers:
+            lines = await log
+            assert time.monotonic() - began < grace + SLACK
+            resumed = [reader.resumed(second, "tok4") for reader in turns]
+            model.allow(5)
+            async with reading(*resumed) as rest:
+                model.allow(9)
+                await asyncio.gather(*rest)
+        second.process.send_signal(signal.SIGTERM)
+        lines += await ended(second, signal.SIGTERM)
+        assert (stack.platform.state.stats.total, stack.platform.state.stats.inflight) == (200, 0)
+    for reader in turns + completions:
         reader.check_detached()
-    assert announced(log) == "Stopping: waiting up to 1 s for 200 streams. Press Ctrl-C again to stop now."
-    assert not [line for line in log if line["level"] == "error" or "exception" in line]
+    assert all(reader.heard.rstrip().endswith("data: [DONE]") and "tok3" in reader.heard for reader in ending)
+    for before, after in zip(turns, resumed, strict=True):
+        events = [*before.events()[:-1], *after.events()]
+        assert text_of(events) == expected(9)
+        assert (events[-1]["outcome"], _kinds(events)) == ("COMPLETED", ["StreamStarted", *ADDED, "StreamEnded"])
+    assert announced(lines) == f"Stopping: waiting up to {grace} s for 200 streams. Press Ctrl-C again to stop now."
+    assert not [line for line in lines if line["level"] == "error" or "exception" in line]
 
 
 async def test_a_follower_without_events_is_detached_at_once_with_a_valid_cursor(tmp_path: Path) -> None:
@@ -121,7 +168,8 @@ async def test_a_follower_is_detached_after_the_turn_that_it_reads(tmp_path: Pat
         async with asyncio.timeout(2 + SLACK):
             messages, code = await rest_of(socket)
             await ended(gateway, signal.SIGTERM)
-    events = [one["payload"]["data"]["new"]["__typename"] for one in messages if one["type"] == "next"]
+    followed = [one for one in messages if one["type"] == "next" and one["id"] == "1"]
+    events = [one["payload"]["data"]["new"]["__typename"] for one in followed]
     assert events[-2:] == ["StreamEnded", "ReaderDetached"]
     assert messages[-2] == {"id": "1", "type": "complete"}
     assert code == 1001

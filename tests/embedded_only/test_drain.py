@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from app.drain import Stage
 from app.embedded import http_client
 from app.embedded.faults import Fault
 from app.embedded.server import EmbeddedPlatform
@@ -44,8 +46,11 @@ from tests.support.draining import (
     signed_in,
     tell,
 )
+from tests.support.forks import ROOT
 from tests.support.process import Gateway, running, serving
-from tests.support.stack import until
+from tests.support.rawsocket import raw_socket, text
+from tests.support.sse import parsed
+from tests.support.stack import embedded_stack, until
 from tests.support.websocket import PROTOCOL
 
 COMPLETE = """mutation($t: String!, $k: String!) {
@@ -58,6 +63,7 @@ def mutation(text: str) -> dict[str, Any]:
 
 
 SSE = {"accept": "text/event-stream"}
+FOLLOW = {"query": "subscription($id: ID!) { conversation(id: $id) { __typename } }"}
 
 
 @asynccontextmanager
@@ -110,9 +116,9 @@ async def test_streams_that_end_within_the_grace_are_complete(tmp_path: Path) ->
             gateway.process.send_signal(signal.SIGINT)
             heard = await asyncio.gather(*tasks)
             log = await ended(gateway, signal.SIGINT)
-    for text, door in zip(heard, READERS, strict=True):
-        assert "tok39" in text, door
-        assert ("[DONE]" in text) if issubclass(door, OpenAiReader) else ("COMPLETED" in text), door
+    for got, door in zip(heard, READERS, strict=True):
+        assert "tok39" in got, door
+        assert ("[DONE]" in got) if issubclass(door, OpenAiReader) else ("COMPLETED" in got), door
     assert "5 streams" in announced(log)
 
 
@@ -183,7 +189,8 @@ async def test_a_draining_gateway_refuses_requests_and_answers_probes(tmp_path: 
         assert messages[-2:] == [{"id": "old", "type": "complete"}, {"type": "ping", "payload": {"reason": "DRAINING"}}]
         assert messages[-3]["payload"]["data"]["completion"]["outcome"] == "COMPLETED"
         assert code == 1001
-        await ended(gateway, signal.SIGTERM)
+        log = await ended(gateway, signal.SIGTERM)
+    assert not [line for line in log if line["level"] == "error"]
 
 
 async def test_requests_in_flight_are_answered_within_the_grace(tmp_path: Path) -> None:
@@ -226,6 +233,34 @@ async def test_requests_in_flight_after_the_grace_are_refused_and_cancelled(tmp_
     for errors in (at_graphql.json()["errors"], error["payload"]):
         assert errors[0]["extensions"]["reason"] == "DRAINING"
         assert errors[0]["extensions"]["retryable"] is False
+
+
+async def test_an_event_stream_that_has_begun_ends_with_an_error_after_the_grace(tmp_path: Path) -> None:
+    """The heartbeats have begun the answers, so a status cannot tell the client that the gateway stops."""
+    settings = {"SHUTDOWN_GRACE_SECONDS": "0.5", "STREAM_HEARTBEAT_SECONDS": "0.05"}
+    async with beside(tmp_path, **settings) as (gateway, platform), client(gateway) as http:
+        conversation_id = (await first_agent(gateway))["conversations"]["nodes"][0]["id"]
+        for service in ("litellm", "letta"):
+            platform.faults[service] = Fault(hang=True)
+        variables = json.dumps({"id": conversation_id})
+        async with AsyncExitStack() as stack:
+            asked_for = (("POST", {"json": mutation("hi")}), ("GET", {"params": {**FOLLOW, "variables": variables}}))
+            opened = [http.stream(method, "/graphql", headers=SSE, **given) for method, given in asked_for]
+            pieces = [(await stack.enter_async_context(one)).aiter_text() for one in opened]
+            heard = [await anext(one) for one in pieces]
+            gateway.process.send_signal(signal.SIGTERM)
+            for number, rest in enumerate(pieces):
+                heard[number] += "".join([piece async for piece in rest])
+        log = await ended(gateway, signal.SIGTERM)
+    mutated, followed = (parsed(text.replace(":\n", "").replace(": DRAINING\n", "")) for text in heard)
+    assert [event.name for event in mutated] == ["next", "complete"]
+    assert [event.name for event in followed] == ["next"], "EventSource reconnects"
+    for event, retryable in ((mutated[0], False), (followed[0], True)):
+        facts = json.loads(event.data)["errors"][0]["extensions"]
+        assert (facts["reason"], facts["retryable"]) == ("DRAINING", retryable)
+        assert "requestId" in facts
+    assert (followed[0].retry or 0) < 10_000
+    assert not [line for line in log if line["level"] == "error" or "exception" in line]
 
 
 async def test_a_mutation_that_waits_for_a_turn_is_answered_before_the_grace_ends(tmp_path: Path) -> None:
@@ -296,6 +331,21 @@ async def test_a_client_that_neither_reads_nor_writes_does_not_delay_the_end(kin
     assert not [line for line in log if "exception" in line]
 
 
+async def test_a_client_that_leaves_while_its_socket_is_closed_causes_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with embedded_stack(stream_coalesce_milliseconds=0) as stack:
+        address = ("127.0.0.1", httpx.URL(stack.url).port or 0)
+        async with raw_socket(address, receive_buffer=4096) as narrow:
+            await narrow.sign_in(stack.token())
+            narrow.pause_reading()
+            await narrow.send(text(id="1", type="subscribe", payload=much()))
+            await received_all(stack.client)
+            stack.drain.advance(Stage.CUTTING)
+        await until(lambda: not stack.drain.connections)
+    assert not caplog.records
+
+
 def head(gateway: Gateway, method: str, *fields: str) -> bytes:
     lines = [f"{method} /graphql HTTP/1.1", "host: x", f"authorization: Bearer {gateway.token}", *fields, "", ""]
     return "\r\n".join(lines).encode()
@@ -305,7 +355,8 @@ async def stuck_sse(gateway: Gateway, reader: asyncio.StreamReader, writer: asyn
     body = json.dumps(much()).encode()
     fields = ("content-type: application/json", "accept: text/event-stream", f"content-length: {len(body)}")
     writer.write(head(gateway, "POST", *fields) + body)
-    await received_all(gateway)
+    async with client(gateway) as http:
+        await received_all(http)
 
 
 async def stuck_socket(gateway: Gateway, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -316,7 +367,8 @@ async def stuck_socket(gateway: Gateway, reader: asyncio.StreamReader, writer: a
     await reader.readuntil(b"\r\n\r\n")
     writer.write(frame({"type": "connection_init", "payload": {"authorization": f"Bearer {gateway.token}"}}))
     writer.write(frame({"id": "1", "type": "subscribe", "payload": much()}))
-    await received_all(gateway)
+    async with client(gateway) as http:
+        await received_all(http)
 
 
 def much() -> dict[str, Any]:
@@ -325,15 +377,13 @@ def much() -> dict[str, Any]:
     return asked("[[tokens=5000 delay=0]]") | {"query": SUBSCRIPTION.replace("{ text }", f"{{ {fields} }}")}
 
 
-async def received_all(gateway: Gateway) -> None:
+async def received_all(http: httpx.AsyncClient) -> None:
     """Wait until the gateway has the whole answer, which the client does not read."""
-    async with client(gateway) as http:
 
-        async def completed() -> bool:
-            metrics = (await http.get("/metrics")).text
-            return 'agentgraph_streams_total{kind="completion",outcome="completed"}' in metrics
+    async def completed() -> bool:
+        return 'agentgraph_streams_total{kind="completion",outcome="completed"}' in (await http.get("/metrics")).text
 
-        await until(completed, 30)
+    await until(completed, 30)
 
 
 async def stuck_upload(gateway: Gateway, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -357,6 +407,23 @@ async def test_a_signal_during_the_start_ends_the_process(how: signal.Signals, t
             gateway.process.send_signal(how)
         async with asyncio.timeout(10):
             await ended(gateway, how)
+
+
+async def test_sigterm_ends_the_process_while_it_imports_modules_even_if_the_default_action_does_nothing(
+    tmp_path: Path,
+) -> None:
+    """Linux ignores SIGTERM for the first process of a container, unless the process has a handler."""
+    command = f"trap '' TERM; exec {sys.executable} -m app serve --memory"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PORT": "0"}
+    process = await asyncio.create_subprocess_shell(
+        command, cwd=tmp_path, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output = asyncio.create_task(process.communicate())
+    while not output.done():
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        await asyncio.wait([output], timeout=0.02)
+    assert (output.result()[0], process.returncode) == (b"", -signal.SIGTERM)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)

@@ -19,7 +19,7 @@ from tests.support.canaries import Canaries
 from tests.support.documents import COMPLETION, INSERT_PASSAGE, SEND_MESSAGE, UPDATE_MEMORY_BLOCK
 from tests.support.doors import events
 from tests.support.kept import texts_in
-from tests.support.stack import ADA, Stack, embedded_stack, opened_socket, until
+from tests.support.stack import ADA, GRACE, Stack, embedded_stack, opened_socket, until
 from tests.support.streaming import completion, message_input
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -97,8 +97,8 @@ async def test_a_crash_keeps_and_logs_no_value(stack: Stack, monkeypatch: pytest
         raise KeyError(f"no {secret} in {held}")
 
     with monkeypatch.context() as crashing:
-        crashing.setattr(Ams, "profile", crash)
-        answer = await stack.graphql(f"{{ viewer {{ {alias}: agents(first: 1) {{ totalCount }} }} }}")
+        crashing.setattr(Ams, "account", crash)
+        answer = await stack.graphql(f"{{ viewer {{ {alias}: agents(first: 1) {{ totalCount }} }} }}", user=GRACE)
     assert answer["errors"][0]["extensions"]["code"] == "INTERNAL_ERROR"
     canaries.leak("reply", answer["errors"][0]["message"])
     canaries.leak("log", stack.log.getvalue()[before:])

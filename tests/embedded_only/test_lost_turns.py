@@ -283,7 +283,7 @@ async def test_a_turn_whose_bound_cannot_be_enforced_is_cancelled(monkeypatch: p
 
 
 @in_one_loop
-async def test_a_turn_is_continued_after_letta_was_away(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_turn_is_continued_after_letta_was_unavailable(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resolvers.sources.patience.PAUSES", (0.02,) * 50)
     async with lossy_proxy() as proxy, replica(stack, letta_base_url=proxy.url) as resources:
         proxy.target = stack.servers["letta"].url

@@ -448,7 +448,7 @@ async def test_a_read_is_repeated_once_after_a_dropped_idle_connection() -> None
         calls.append(f"{method} {path}")
         return Scripted(raw=b"", close=True) if len(calls) == 2 else said(ME)
 
-    async with behind("ams", answer) as stack:
+    async with behind("ams", answer, cache="off") as stack:
         for _ in range(2):
             assert await error_of(stack) == {}
         assert calls == ["GET /me"] * 3

@@ -64,7 +64,7 @@ async def test_a_refusal_for_cost_has_the_form_of_its_endpoint() -> None:
 
 @pytest.mark.bound("operation-calls")
 async def test_an_operation_makes_at_most_the_bound_of_calls() -> None:
-    async with embedded_stack(max_upstream_calls=4) as stack:
+    async with embedded_stack(max_upstream_calls=4, cache="off") as stack:
         agent_id = await stack.make_agent()
         stack.platform.state.calls.clear()
 

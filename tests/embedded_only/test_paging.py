@@ -63,6 +63,7 @@ async def conversation(stack: Stack) -> tuple[Agent, str]:
     return stack.platform.state.agents[agent_id], scope
 
 
+@pytest.mark.uncached
 @pytest.mark.parametrize("remembered", [True, False])
 @pytest.mark.parametrize("forward", [True, False])
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))

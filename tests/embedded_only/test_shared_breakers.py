@@ -51,7 +51,7 @@ def calls(stack: Stack) -> int:
     return len(stack.calls("litellm"))
 
 
-async def test_a_replica_refuses_calls_to_a_service_that_another_replica_found_dead(redis_url: str) -> None:
+async def test_a_replica_refuses_calls_to_a_service_that_another_replica_found_down(redis_url: str) -> None:
     async with embedded_stack(redis_url=redis_url, **LONG) as stack, replica_of(stack) as other:
         await stack.servers["litellm"].stop()
         await find_dead(stack)
@@ -93,6 +93,9 @@ async def test_one_of_all_replicas_makes_the_trial_call_and_all_recover(redis_ur
         stack.platform.faults["litellm"] = Fault(latency=0.2, path=MODELS)
         for gateway in (stack, other):
             await until(partial(has, gateway, "half-open"))
+            metrics = (await gateway.client.get("/metrics")).text
+            assert 'agentgraph_breaker{agentgraph_breaker="half-open",service="litellm"} 1.0' in metrics
+            assert 'agentgraph_breaker{agentgraph_breaker="open",service="litellm"} 0.0' in metrics
         outcomes = Counter(await asyncio.gather(*(outcome(gateway) for gateway in [stack, other] * 5)))
         assert outcomes == {"ok": 1, "breaker_open": 9}
         stack.platform.faults.clear()
@@ -101,7 +104,7 @@ async def test_one_of_all_replicas_makes_the_trial_call_and_all_recover(redis_ur
             assert await outcome(gateway) == "ok"
 
 
-async def test_each_replica_is_alone_while_redis_is_dead_and_then_they_share_again() -> None:
+async def test_breakers_are_separate_while_redis_is_down_and_shared_again_afterwards() -> None:
     with redis_server() as redis:
         async with embedded_stack(redis_url=redis.url(), **LONG) as stack, replica_of(stack) as other:
             assert await outcome(other) == "ok"

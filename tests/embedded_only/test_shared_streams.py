@@ -6,35 +6,26 @@ import asyncio
 import signal
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
+from contextlib import aclosing
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
-from app.embedded import http_client
+from clients.state.connection import RedisConnection
+from clients.state.names import STREAM_LOSS
+from clients.state.streams.store import StreamStore
 from tests.support.documents import COMPLETION, MESSAGE, STREAM
-from tests.support.doors import Refused, events
-from tests.support.process import Gateway, serving
+from tests.support.doors import events
 from tests.support.redis_server import redis_server
-from tests.support.stack import Stack, embedded_stack, until
+from tests.support.stack import embedded_stack, until
+from tests.support.state import Seen
 from tests.support.streaming import completion, expected, message_input, text_of
-from tests.support.two_gateways import begun, rest, two_replicas
+from tests.support.two_gateways import begun, process_of, rest, two_replicas
 
 pytestmark = [pytest.mark.needs_redis, pytest.mark.timeout(60)]
-
-SHARED_STATE = "{ platform { sharedState { status } } }"
-TEXT = "query($id: ID!) { stream(id: $id) { status text } }"
-CANCEL = "mutation($i: CancelStreamInput!) { cancelStream(input: $i) { stream { status } errors { message } } }"
-
-
-@asynccontextmanager
-async def process_of(stack: Stack, folder: Path) -> AsyncIterator[tuple[Stack, Gateway]]:
-    """Run a gateway in a process, for the stack's services."""
-    settings = {name.upper(): str(value) for name, value in stack.given.items()}
-    async with serving(folder, settings) as gateway, http_client.client(base_url=gateway.url, timeout=30) as client:
-        yield replace(stack, url=gateway.url, client=client), gateway
 
 
 async def read_until(reading: AsyncIterator[dict[str, Any]], tokens: int) -> list[dict[str, Any]]:
@@ -59,6 +50,8 @@ async def test_a_killed_process_is_replaced_in_the_middle_of_an_answer(redis_url
         turn = message_input(agent_id, "tokens=200 delay=0.02")
         answer = completion(stack, "tokens=500 delay=0.02", onDisconnect="CONTINUE")
         variables = {"i": turn, "k": str(uuid.uuid4())}
+        sent = {"i": message_input(await stack.make_agent(), "tokens=3 delay=0"), "k": str(uuid.uuid4())}
+        assert text_of([event async for event in events(killed, "event stream", MESSAGE, sent)]) == expected(3)
         before = (await stack.model_stats())["total"]
         reading = events(killed, "websocket", MESSAGE, variables)
         heard = [await anext(reading)]
@@ -79,12 +72,27 @@ async def test_a_killed_process_is_replaced_in_the_middle_of_an_answer(redis_url
         assert (ended[-1]["outcome"], ended[-1]["error"]["reason"]) == ("FAILED", "OWNER_LOST")
         assert text_of(ended).count("tok") >= 5
         assert expected(500).startswith(text_of(ended))
-        assert (await stack.model_stats())["total"] == before + 2
+        await has_lost_its_data(redis_url)
+        repeated = [event async for event in events(stack, "event stream", MESSAGE, sent)]
+        assert repeated[-1]["outcome"] == "COMPLETED"
+        assert (await stack.model_stats())["total"] == before + 2, "the message was sent again"
+
+
+async def has_lost_its_data(redis_url: str) -> None:
+    """Empty a Redis database, and wait until a replica has noticed."""
+    redis = RedisConnection(redis_url, None, Seen())
+    await redis.command("FLUSHDB")
+
+    async def is_noticed() -> bool:
+        return bool(await redis.command("EXISTS", STREAM_LOSS.key("all")))
+
+    await until(is_noticed)
+    await redis.aclose()
 
 
 async def test_a_stopping_process_gives_its_turns_away_at_once(redis_url: str, tmp_path: Path) -> None:
     async with embedded_stack(redis_url=redis_url) as stack, process_of(stack, tmp_path) as (stopping, gateway):
-        turn = message_input(await stack.make_agent(), "tokens=150 delay=0.02")
+        turn = message_input(await stack.make_agent(), "tokens=75 delay=0.02")
         async with begun(stopping, MESSAGE, turn) as (stream_id, reading):
             heard = await read_until(reading, 10)
             gateway.process.send_signal(signal.SIGTERM)
@@ -97,68 +105,42 @@ async def test_a_stopping_process_gives_its_turns_away_at_once(redis_url: str, t
             heard += await read_until(resumed, 1)
             assert clock() - stopped < 1.5
             heard += await rest(resumed)
-        assert text_of(heard) == expected(150)
+        assert text_of(heard) == expected(75)
         assert heard[-1]["outcome"] == "COMPLETED"
+
+
+async def test_a_completion_that_a_stopping_process_cuts_off_has_failed_for_readers_elsewhere(
+    redis_url: str, tmp_path: Path
+) -> None:
+    settings = {"redis_url": redis_url, "shutdown_grace_seconds": 0.5}
+    async with embedded_stack(**settings) as stack, process_of(stack, tmp_path) as (stopping, gateway):
+        answer = completion(stack, "tokens=500 delay=0.02")
+        async with begun(stopping, COMPLETION, answer) as (stream_id, reading):
+            elsewhere = asyncio.ensure_future(rest(events(stack, "event stream", STREAM, {"id": stream_id})))
+            await read_until(reading, 5)
+            gateway.process.send_signal(signal.SIGTERM)
+            await rest(reading)
+        *_, ended = heard = await elsewhere
+        assert (ended["outcome"], ended["error"]["reason"]) == ("FAILED", "DRAINING")
+        assert text_of(heard).count("tok") >= 5
 
 
 RUNS = "query($id: ID!) { agent(id: $id) { runs(first: 1) { nodes { stream { status } } } } }"
 
 
-async def test_live_readers_do_not_notice_that_redis_stops(tmp_path: Path) -> None:
-    with redis_server() as redis:
-        async with two_replicas(redis.url()) as (first, second):
-            agent_id = await first.make_agent()
-            given = completion(first, "tokens=60 delay=0.02", onDisconnect="CONTINUE")
-            async with begun(first, COMPLETION, given) as (stream_id, reading):
-                heard = await read_until(reading, 5)
-                redis.stop()
-                heard += await read_until(reading, 20)
-                with pytest.raises(Refused) as refused:
-                    await anext(events(second, "websocket", STREAM, {"id": stream_id}))
-                assert refused.value.code == "UPSTREAM_UNAVAILABLE"
-                assert refused.value.extensions["retryable"] is True
-                assert refused.value.extensions["service"] == "redis"
-                variables = {"i": completion(first, "tokens=3 delay=0"), "k": "new"}
-                started = [event async for event in events(first, "event stream", COMPLETION, variables)]
-                assert text_of(started) == expected(3)
-                sent = {"i": message_input(agent_id, "tokens=3 delay=0"), "k": "sent"}
-                assert text_of([event async for event in events(first, "event stream", MESSAGE, sent)]) == expected(3)
-                runs = await first.graphql(RUNS, {"id": agent_id})
-                assert runs["data"]["agent"]["runs"]["nodes"] == [{"stream": {"status": "COMPLETED"}}]
-                unknown = await second.graphql(RUNS, {"id": agent_id})
-                assert unknown["errors"][0]["extensions"]["code"] == "UPSTREAM_UNAVAILABLE"
-                cursor = heard[-1]["cursor"]
-                redis.start()
-                heard += await rest(reading)
-            assert text_of(heard) == expected(60)
-            for read_id, tokens in ((stream_id, 60), (started[0]["stream"]["id"], 3)):
-
-                async def is_known(read_id: str = read_id) -> bool:
-                    return (await second.graphql(TEXT, {"id": read_id}))["data"]["stream"] is not None
-
-                await until(is_known, 10)
-                copied = await second.graphql(TEXT, {"id": read_id})
-                assert copied["data"]["stream"] == {"status": "COMPLETED", "text": expected(tokens)}
-            left = await rest(events(second, "websocket", STREAM, {"id": stream_id, "after": cursor}))
-            assert expected(60).endswith(text_of(left))
-            assert left[-1]["outcome"] == "COMPLETED"
-            replayed = [event async for event in events(second, "websocket", COMPLETION, variables)]
-            assert replayed[0]["stream"]["id"] == started[0]["stream"]["id"]
-
-
-async def test_streams_are_stored_again_after_redis_was_emptied(tmp_path: Path) -> None:
-    with redis_server() as redis:
-        async with two_replicas(redis.url()) as (first, second):
-            given = completion(first, "tokens=60 delay=0.02", onDisconnect="CONTINUE")
-            async with begun(first, COMPLETION, given) as (stream_id, reading):
-                elsewhere = events(second, "websocket", STREAM, {"id": stream_id})
-                far = await read_until(elsewhere, 5)
-                redis.run("FLUSHALL")
-                far += await rest(elsewhere)
-                near = await rest(reading)
-            assert text_of(near) == text_of(far) == expected(60)
-            resumed = await rest(events(second, "websocket", STREAM, {"id": stream_id, "after": far[3]["cursor"]}))
-            assert text_of(far[:4]) + text_of(resumed) == expected(60)
+async def test_the_streams_of_a_list_of_runs_are_read_from_redis_once(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_replicas(redis_url) as (first, second):
+        agent_id = await first.make_agent()
+        for _ in range(3):
+            sent = {"i": message_input(agent_id, "tokens=1 delay=0"), "k": str(uuid.uuid4())}
+            assert [event async for event in events(first, "event stream", MESSAGE, sent)][-1]["outcome"] == "COMPLETED"
+        reads = AsyncMock(wraps=StreamStore.of)
+        monkeypatch.setattr(StreamStore, "of", partialmethod(reads))
+        runs = await second.graphql(RUNS.replace("first: 1", "first: 3"), {"id": agent_id})
+        assert runs["data"]["agent"]["runs"]["nodes"] == [{"stream": {"status": "COMPLETED"}}] * 3
+        assert reads.await_count == 1
 
 
 async def test_a_hanging_redis_delays_a_reader_once(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ async def test_equal_reads_of_usage_are_deduplicated(stack: Stack) -> None:
     assert len(stack.calls("litellm")) == 1
 
 
+@pytest.mark.uncached
 async def test_details_of_models_are_read_only_if_requested(stack: Stack) -> None:
     await stack.graphql("{ models { name supports { tools vision } } }")
     assert stack.calls("litellm") == ["GET /model_group/info"]

@@ -18,6 +18,7 @@ from resolvers.sources.completions import CompletionSource
 from resolvers.streams.memory import MemoryLog
 from resolvers.streams.timeouts import Timeouts
 from resolvers.tokens import Need, Tally
+from tests.support.cached import changes_nothing
 
 LIMIT = 1000
 NEED = Need(10, 100)
@@ -60,7 +61,12 @@ def source_of(limit: int, **litellm: Any) -> tuple[CompletionSource, RateLimits]
     )
     user = SimpleNamespace(user_id="ada")
     context: Any = SimpleNamespace(
-        resources=resources, model_scope=lambda: None, origin=Origin.USER, principal=user, scope=None
+        resources=resources,
+        model_scope=lambda: None,
+        origin=Origin.USER,
+        principal=user,
+        scope=None,
+        changed=changes_nothing,
     )
     context.renewed = lambda: context
     body = b'{"model":"m","messages":[]}'

@@ -37,6 +37,7 @@ from resolvers.streams.events import (
 from resolvers.streams.merging import joined_calls, merged
 from resolvers.streams.timeouts import Timeouts
 from resolvers.tokens import Need
+from tests.support.cached import changes_nothing
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
 READ_USAGE = Usage(prompt_tokens=7, completion_tokens=5, total_tokens=12)
@@ -88,7 +89,13 @@ async def heard(*body: bytes | Any, wants_usage: bool = True) -> Heard:
     litellm = SimpleNamespace(stream=stream)
     resources = SimpleNamespace(metrics=found, timeouts=timeouts, litellm=litellm, limits=limits, platform_key=None)
     user = SimpleNamespace(user_id="ada")
-    context = SimpleNamespace(resources=resources, model_scope=lambda: None, origin=Origin.USER, principal=user)
+    context = SimpleNamespace(
+        resources=resources,
+        model_scope=lambda: None,
+        origin=Origin.USER,
+        principal=user,
+        changed=changes_nothing,
+    )
     source = CompletionSource(context, "key", b"", Need(1), wants_usage=wants_usage)  # type: ignore[arg-type]
     try:
         async for event, raw in source.events():

@@ -33,6 +33,27 @@ async def test_a_source_searches_if_another_replica_may_know_the_key(can_search:
         await eventually(lambda: hubs.world.keys)
 
 
+async def test_a_source_searches_after_the_store_has_lost_its_keys() -> None:
+    seen: list[Stream | None] = []
+
+    def source(earlier: Stream | None) -> ScriptedSource:
+        seen.append(earlier)
+        return finished()
+
+    async with shared_hubs() as hubs:
+        hub = await hubs.hub("a")
+        async with starting(hub.streams, finished(), source=source, key="before", can_search=True):
+            assert seen == [None]
+        hubs.world.flush()
+        await hub.store.beat()
+        later = await hubs.hub("b")
+        async with starting(later.streams, finished(), source=source, key="after", can_search=True) as stream:
+            assert await stream.log.end() is COMPLETED
+        attempt = seen[-1]
+        assert attempt is not None
+        assert attempt.first_began < datetime.now(UTC) - timedelta(seconds=299)
+
+
 async def test_a_request_with_a_key_waits_for_a_short_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     async with shared_hubs() as hubs:
         here, there = await hubs.hub("a"), await hubs.hub("b")

@@ -124,10 +124,10 @@ OTHERS = [
     "await loaders.run_usage.load(record.id)",
     "FollowedRun(run_id=record.id, background=True)",
 ]
-WITHOUT_OWNER = {"ping", "check_key", "profile", "note", "create_agent", "deletes_no_agents"}
+WITHOUT_OWNER = {"ping", "account", "check_key", "note", "create_agent", "deletes_no_agents"}
 WITHOUT_OWNER |= {"templates", "template_page", "template_version", "validate_template", "publish_template"}
-LOADED_WITHOUT_OWNER = {"profile", "agents_found", "template", "template_version", "models", "model_details"}
-LOADED_WITHOUT_OWNER |= {"key_info", "usage"}
+LOADED_WITHOUT_OWNER = {"account", "profile", "agents_found", "template", "template_version", "models", "model_details"}
+LOADED_WITHOUT_OWNER |= {"key_info", "usage", "streams"}
 HOLE = re.compile(r"{([\w|]+)}")
 
 

@@ -181,7 +181,7 @@ async def test_a_shutdown_does_not_wait_for_the_accounting() -> None:
     source.may_end.clear()
     async with starting(streams, source) as stream:
         await streams.aclose()
-        assert (await end_of(stream)).outcome is StreamOutcome.CANCELLED
+        assert (await end_of(stream)).outcome is StreamOutcome.FAILED
     assert (source.closed, source.settled) == (1, [])
 
 

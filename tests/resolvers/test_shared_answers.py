@@ -144,7 +144,7 @@ async def test_another_replica_searches_for_an_unknown_outcome(replicas: list[Id
     assert timedelta(0) < datetime.now(UTC) - since[0] < timedelta(minutes=2)
 
 
-async def test_the_outcome_of_a_dead_replica_is_unknown(redis_url: str) -> None:
+async def test_the_outcome_of_a_crashed_replica_is_unknown(redis_url: str) -> None:
     async with AsyncExitStack() as stack:
         dead = await shared(redis_url, stack, lease=100)
         other = await shared(redis_url, stack, lease=100)
@@ -220,7 +220,7 @@ async def test_without_redis_each_replica_acts_and_stores_the_outcome_later() ->
         act = Acting()
         await done(first, act, key="warm")
         redis.kill()
-        with patch.object(shared_answers, "RECOVERY_SECONDS", 0.0):
+        with patch("clients.state.recovery.RECOVERY_SECONDS", 0.0):
             assert (await done(first, act)).number == 2
         assert not await other.knows("ada", "k")
         redis.start()

@@ -15,9 +15,10 @@ from clients.errors import (
     NotFound,
     RateLimited,
     UpstreamError,
+    UpstreamTimeout,
     UpstreamUnavailable,
 )
-from clients.state.logs import StreamState
+from clients.state.streams.records import StreamState
 from resolvers.streams.events import Ended, OnDisconnect, Started, StreamOutcome, StreamStatus, TextDelta
 from resolvers.streams.stream import Stream
 from tests.support.scripted_streams import (
@@ -169,6 +170,43 @@ async def test_events_that_a_lost_holder_did_not_store_are_a_gap() -> None:
         assert text_in(await holder.read(await holder.found(stream.id), "0")) == spoken(5)
 
 
+async def test_a_reader_waits_for_events_that_the_holder_has_not_stored_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resolvers.streams.replicator.RETRY_SECONDS", 0.05)
+    async with shared_hubs() as hubs, AsyncExitStack() as stack:
+        holder, other = await hubs.hub("aaaaaaaa1"), await hubs.hub("b")
+        source = Spoken(Started(), *words(2))
+        stream = await begun(holder, source, stack)
+        await eventually(lambda: stream.log.length == 3)
+        there = await other.found(stream.id)
+        hubs.world.crashed.add("aaaaaaaa1")
+        source.say(*words(1, 2))
+        await eventually(lambda: stream.last_cursor == "4~aaaaaaaa")
+        resumed = asyncio.create_task(other.read(there, "4~aaaaaaaa"))
+        untagged = asyncio.create_task(other.read(there, "4"))
+        await eventually(lambda: there.readers == 2)
+        hubs.world.crashed.clear()
+        source.say(*words(2, 3), COMPLETED)
+        assert text_in(await resumed) == text_in(await untagged) == spoken(2, 3)
+
+
+async def test_a_cursor_of_an_event_that_is_never_stored_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resolvers.streams.mirrors.FETCH_SECONDS", 0.05)
+    async with shared_hubs() as hubs, AsyncExitStack() as stack:
+        holder, other = await hubs.hub("aaaaaaaa1"), await hubs.hub("b")
+        source = Spoken(Started(), *words(2))
+        stream = await begun(holder, source, stack)
+        await eventually(lambda: stream.log.length == 3)
+        there = await other.found(stream.id)
+        with refuses(UpstreamTimeout, "DEADLINE"):
+            await other.read(there, "9~aaaaaaaa")
+        with refuses(BadUserInput, "CURSOR"):
+            await other.read(there, "9")
+        source.say(COMPLETED)
+        await eventually(lambda: stream.log.ended is not None)
+        with refuses(BadUserInput, "CURSOR"):
+            await other.read(there, "9~aaaaaaaa")
+
+
 async def test_a_lost_completion_has_an_unknown_outcome() -> None:
     async with shared_hubs(LEASE) as hubs, AsyncExitStack() as stack:
         holder, other, third = [await hubs.hub(name) for name in "abc"]
@@ -198,7 +236,7 @@ async def test_a_process_that_stops_gives_its_resumable_streams_away() -> None:
         await eventually(lambda: other.continued)
         other.continued[0].say(*words(1, 2), COMPLETED)
         assert text_in(await reader) == spoken(3)
-        assert (await other.found(lost.id)).status is StreamStatus.CANCELLED
+        assert (await other.found(lost.id)).status is StreamStatus.FAILED
 
 
 async def test_two_replicas_start_one_stream_with_a_key() -> None:
@@ -275,6 +313,25 @@ async def test_the_readers_of_all_replicas_count() -> None:
         await stack.aclose()
         await eventually(lambda: source.closed)
         assert stream.abandoned
+
+
+async def test_a_reader_elsewhere_counts_before_the_news_arrives() -> None:
+    async with shared_hubs() as hubs, AsyncExitStack() as stack:
+        holder, other = await hubs.hub("a"), await hubs.hub("b")
+        source = Spoken(Started())
+        async with AsyncExitStack() as first:
+            stream = await begun(holder, source, first, on_disconnect=OnDisconnect.CANCEL)
+            await eventually(lambda: stream.log.length == 1)
+            there = await other.found(stream.id)
+            hubs.news.is_lost = True
+            await stack.enter_async_context(other.streams.attached(there))
+            await eventually(lambda: hubs.world.streams[USER, stream.id].readers == {"b"})
+        hubs.news.is_lost = False
+        source.say(*words(1))
+        await eventually(lambda: there.log.length == 2 and stream.elsewhere == 1)
+        assert not stream.cancelled
+        await stack.aclose()
+        await eventually(lambda: source.closed)
 
 
 async def test_a_reader_elsewhere_that_may_return_has_the_grace_period() -> None:

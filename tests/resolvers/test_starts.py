@@ -16,6 +16,7 @@ from resolvers.context import RequestContext
 from resolvers.limits import LimitKind, RateLimits
 from resolvers.starts import need, reserve, reserved
 from resolvers.tokens import Need
+from tests.support.cached import changes_nothing
 from tests.support.scripted_streams import refuses
 
 LIMIT = 1000
@@ -29,7 +30,7 @@ class Ignored:
 def signed_in(origin: Origin = Origin.USER, limit: int = LIMIT) -> tuple[RequestContext, RateLimits]:
     limits = RateLimits(MemoryLimiter(lambda: 0), {LimitKind.TOKENS: limit}, Ignored())
     user, resources = SimpleNamespace(user_id="ada"), SimpleNamespace(limits=limits)
-    context = SimpleNamespace(principal=user, resources=resources, origin=origin)
+    context = SimpleNamespace(principal=user, resources=resources, origin=origin, changed=changes_nothing)
     return cast("RequestContext", context), limits
 
 

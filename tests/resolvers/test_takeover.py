@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -37,6 +39,43 @@ async def test_a_stream_of_another_version_is_left_to_other_replicas() -> None:
         await eventually(lambda: other.continued)
         assert stored.holder == "a"
         assert hubs.world.streams[USER, known.id].holder == "b"
+
+
+async def test_a_stream_with_entries_of_another_version_is_left_to_other_replicas() -> None:
+    async with shared_hubs(LEASE) as hubs, AsyncExitStack() as stack:
+        holder, other = await hubs.hub("a"), await hubs.hub("b")
+        novel = await stack.enter_async_context(starting(holder.streams, Spoken(Started(), *words(1))))
+        known = await stack.enter_async_context(starting(holder.streams, Spoken(Started())))
+        await eventually(lambda: (novel.log.length, known.log.length) == (2, 1))
+        stored = hubs.world.streams[USER, novel.id]
+        stored.entries[1] = b"\xc1"
+        hubs.world.crashed.add("a")
+        await eventually(lambda: other.continued)
+        assert stored.holder == "a"
+        assert hubs.world.streams[USER, known.id].holder == "b"
+
+
+async def test_readers_on_a_third_replica_keep_a_stream_that_was_taken_over() -> None:
+    async with shared_hubs(LEASE) as hubs, AsyncExitStack() as stack:
+        holder, third, taker = [await hubs.hub(name) for name in "acb"]
+        source = Spoken(Started(), *words(1))
+        starts = starting(holder.streams, source, on_disconnect=OnDisconnect.CONTINUE)
+        stream = await stack.enter_async_context(starts)
+        await eventually(lambda: stream.log.length == 2)
+        reading = asyncio.create_task(third.read(await third.found(stream.id)))
+        await eventually(lambda: stream.elsewhere == 1)
+        third.backend.take_over = AsyncMock(return_value=None)  # type: ignore[method-assign]
+        taker.backend.sends.clear()
+        hubs.world.crashed.add("a")
+        await eventually(lambda: taker.backend.held_back)
+        await asyncio.sleep(0.01)
+        taker.backend.sends.set()
+        await eventually(lambda: taker.continued)
+        here = await taker.found(stream.id)
+        await eventually(lambda: here.elsewhere == 1)
+        assert here.timer is None, "the stream would be cancelled after the grace period"
+        taker.continued[0].say(*words(1, 1), COMPLETED)
+        assert text_in(await reading) == spoken(2)
 
 
 @pytest.mark.parametrize("on_disconnect", OnDisconnect)

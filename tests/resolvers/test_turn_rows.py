@@ -39,6 +39,7 @@ MESSAGES: list[dict[str, Any]] = [
     {"message_type": "tool_call_message", "tool_call": {"name": "f", "arguments": "{}", "tool_call_id": "c"}},
     {"message_type": "tool_call_message", "tool_calls": [{"name": "f", "arguments": "{}", "tool_call_id": "c"}]},
     {"message_type": "tool_return_message", "tool_return": {"a": [1, None]}, "status": "success", "tool_call_id": "c"},
+    {"message_type": "tool_return_message", "tool_return": {"a": 10**30}, "status": "success", "tool_call_id": "c"},
     {"message_type": "approval_request_message", "tool_call": {"name": "f", "arguments": "{}", "tool_call_id": "c"}},
     {"message_type": "approval_response_message", "approve": True, "approvals": []},
     {"message_type": "event_message", "event_type": "summary", "summary": "s"},

@@ -1,7 +1,8 @@
 """Count the upstream calls of each field and print ``docs/calls.md``: ``python -m tests.support.calltable``.
 
 Each document runs on two objects of a type and on four objects, both with the field and without it. The differences
-give the batched calls and the calls for each object. A mutation or subscription selects its whole payload.
+give the batched calls and the calls for each object. A mutation or subscription selects its whole payload. Without the
+cache, all calls are counted. With the cache, only the last of three runs is counted.
 """
 
 from __future__ import annotations
@@ -14,23 +15,30 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Iterator
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphql import GraphQLInterfaceType, GraphQLObjectType, get_named_type, is_leaf_type
 
 from tests.support.agentfiles import as_admin
+from tests.support.cached import clocked
 from tests.support.callcases import ARGUMENTS, BY_ID, DONE, FEW, MORE, NODES, OUTCOMES, PARENT_TYPES, ParentType
 from tests.support.schema import SCHEMA
 from tests.support.stack import Stack, embedded_stack, opened_socket, until
 
 PLATFORMS = 4
 """The number of gateways that run at the same time."""
+WARM_RUNS = 3
+"""How often a document runs until its answer is from the cache. The second run can find that a record is outdated."""
+
 UUID = re.compile(r"(?<=/)[a-z]+-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 HEAD = """# Upstream calls of each field
 
 The table lists the upstream calls that each field adds to an operation. The calls were counted on a running gateway. The column
 *once* has calls that are made once, however many objects have the field. Fields without upstream calls are not listed.
+
+These numbers are for an empty [cache](cache.md). The column *warm* has the kinds of calls that remain if the
+records are in the cache and fresh. Mutations and subscriptions do not read from the cache.
 
 - The gateway makes equal calls of one operation only once, so a call that another field has made is not added. The gateway does
   not read an object again after a list has returned the object.
@@ -43,8 +51,8 @@ The table lists the upstream calls that each field adds to an operation. The cal
 - When the client disconnects, the gateway cancels the calls.
 - The gateway repeats some failed calls, which are not in the table ([which](operating.md#retries)).
 
-| field | once | for each object |
-|---|---|---|
+| field | once | for each object | warm |
+|---|---|---|---|
 """  # noqa: E501 - a page
 
 
@@ -66,9 +74,14 @@ def fields() -> Iterator[tuple[str, str, Any]]:
 
 
 class Counting:
-    """A running gateway whose embedded services have objects of one type."""
+    """A running gateway whose embedded services have objects of one type.
 
-    def __init__(self, parent: ParentType, stack: Stack, thing: str, count: int) -> None:
+    If ``is_warm`` is true, the gateway has answered each document before.
+    """
+
+    def __init__(self, parent: ParentType, stack: Stack, thing: str, count: int, *, is_warm: bool = False) -> None:
+        self._is_warm = is_warm
+        self._base: Counter[str] | None = None
         self._parent = parent
         self._stack = stack
         self._thing = thing
@@ -77,9 +90,10 @@ class Counting:
     async def calls(self, asked: str, thing: str | None = None) -> Counter[str]:
         """Run the document with the selection on each object, and count the upstream calls."""
         document = self._parent.document.replace("%s", "__typename " + asked).replace("$n", str(self._count))
-        self._stack.platform.state.calls.clear()
-        answer = await self._stack.graphql(document.replace("$id", thing or self._thing))
-        assert "errors" not in answer, (document, answer)
+        for _ in range(WARM_RUNS if self._is_warm else 1):
+            self._stack.platform.state.calls.clear()
+            answer = await self._stack.graphql(document.replace("$id", thing or self._thing))
+            assert "errors" not in answer, (document, answer)
         return Counter(_call(made) for made in self._stack.platform.state.calls)
 
     async def added(self, kind: str, name: str, field: Any) -> Counter[str]:
@@ -89,11 +103,20 @@ class Counting:
         leaf = is_leaf_type(get_named_type(field.type))
         asked = name + (f"({given})" if given else "") + ("" if leaf else " { __typename }")
         with_it = await self.calls(asked, thing)
-        with_it.subtract(await self.calls("", thing))
+        if thing is not None or self._base is None:
+            self._base = await self.calls("", thing)
+        with_it.subtract(self._base)
         return Counter({call: times for call, times in with_it.items() if times})
 
 
-_Row = tuple[str, str]
+class _Row(NamedTuple):
+    """A field's row: its name, the columns that list its calls, and the set of its calls."""
+
+    name: str
+    columns: str
+    calls: set[str]
+
+
 NAMES = {"ams": "AMS", "letta": "Letta", "litellm": "LiteLLM"}
 
 
@@ -106,7 +129,7 @@ def _call(made: dict[str, Any]) -> str:
 
 async def counted_by_id(kind: str, count: int) -> Counter[str]:
     """Count the calls that read objects by id. Assert that ``node``, ``nodes`` and ``_entities`` make equal calls."""
-    async with embedded_stack() as stack:
+    async with embedded_stack(cache="off") as stack:
         ids = [json.dumps(await NODES[kind](stack)) for _ in range(count)]
         found = [await _calls(stack, "{ " + form + " }") for form in _forms(kind, ids)]
     assert all(one == found[0] for one in found), (kind, found)
@@ -125,7 +148,7 @@ def _forms(kind: str, ids: list[str]) -> list[str]:
 async def counted_done(root: GraphQLObjectType, name: str) -> Counter[str]:
     """Run a mutation or subscription with its whole payload to its end, and count the calls."""
     given, make = DONE[f"{root.name}.{name}"]
-    async with embedded_stack() as stack:
+    async with embedded_stack(cache="off") as stack:
         given = given.replace("$id", json.dumps(await make(stack)))
         document = f"{root.name.lower()} {{ {name}({given}) {{ {_whole(root.fields[name].type)} }} }}"
         return await _calls(stack, document)
@@ -164,15 +187,37 @@ async def _quiet(stack: Stack) -> bool:
 async def counted(kind: str, count: int, of_kind: list[tuple[str, Any]]) -> dict[str, Counter[str]]:
     """Count the calls that each field of a type adds on ``count`` objects."""
     parent = PARENT_TYPES[kind]
-    async with embedded_stack() as stack:
+    async with embedded_stack(cache="off") as stack:
         counting = Counting(parent, stack, await parent.make(stack, count), count)
         return {name: await counting.added(kind, name, field) for name, field in of_kind}
 
 
+async def remaining(names: set[str]) -> dict[str, set[str]]:
+    """Return the calls that each field adds if the records are in the cache. ``names`` are the fields with calls."""
+    found: dict[str, set[str]] = {}
+    with clocked():  # the records stay fresh on a slow machine, too
+        async with embedded_stack(cache="on") as stack:
+            for kind, of_kind in by_kind():
+                wanted = [(name, field) for name, field in of_kind if f"`{kind}.{name}`" in names]
+                parent = PARENT_TYPES[kind]
+                counting = Counting(parent, stack, await parent.make(stack, FEW) if wanted else "", FEW, is_warm=True)
+                found |= {f"`{kind}.{name}`": set(await counting.added(kind, name, field)) for name, field in wanted}
+            for kind, make in NODES.items():
+                [form, *_] = _forms(kind, [json.dumps(await make(stack))])
+                for _ in range(WARM_RUNS):
+                    found[f"`Query.node` of `{kind}`"] = set(await _calls(stack, "{ " + form + " }"))
+    return found
+
+
+def by_kind() -> list[tuple[str, list[tuple[str, Any]]]]:
+    """Return the fields of each type."""
+    ordered = groupby(sorted(fields(), key=lambda one: one[0]), key=lambda one: one[0])
+    return [(kind, [(name, field) for _, name, field in of_kind]) for kind, of_kind in ordered]
+
+
 async def table() -> str:
     """Return the text of ``docs/calls.md``."""
-    by_kind = groupby(sorted(fields(), key=lambda one: one[0]), key=lambda one: one[0])
-    works = [_of_kind(kind, [(name, field) for _, name, field in of_kind]) for kind, of_kind in by_kind]
+    works = [_of_kind(kind, of_kind) for kind, of_kind in by_kind()]
     works += [_by_id(kind) for kind in NODES]
     roots = [root for root in (SCHEMA.mutation_type, SCHEMA.subscription_type) if root is not None]
     works += [_done(root, name) for root in roots for name in root.fields if name != "conversation"]
@@ -182,11 +227,11 @@ async def table() -> str:
         async with some:
             return await work
 
+    rows = [row for found in await asyncio.gather(*map(counted_rows, works)) for row in found if row.calls]
+    warm = await remaining({row.name for row in rows})
     by_calls = defaultdict[str, list[str]](list)
-    for rows in await asyncio.gather(*map(counted_rows, works)):
-        for name, calls in rows:
-            by_calls[calls].append(name)
-    by_calls.pop("|  |  |", None)
+    for row in rows:
+        by_calls[f"{row.columns} {_remaining(row, warm.get(row.name, row.calls))} |"].append(row.name)
     return HEAD + "".join(sorted(f"| {', '.join(sorted(names))} {calls}\n" for calls, names in by_calls.items()))
 
 
@@ -208,7 +253,7 @@ async def _done(root: GraphQLObjectType, name: str) -> list[_Row]:
 
 
 def _row(name: str, few: Counter[str], more: Counter[str]) -> _Row:
-    """Return a field's name, and the two columns that list its calls."""
+    """Return a field's row, with the two columns that list its calls."""
     batched, repeated = [], []
     for call in sorted(few | more):
         each, rest = divmod(more[call] - few[call], MORE - FEW)
@@ -216,7 +261,13 @@ def _row(name: str, few: Counter[str], more: Counter[str]) -> _Row:
         assert (rest, each >= 0, once >= 0) == (0, True, True), f"{name}: {call} {few[call]}, then {more[call]}"
         batched += [f"{_times(once)}{call}"] if once else []
         repeated += [f"{_times(each)}{call}"] if each else []
-    return name, f"| {', '.join(batched)} | {', '.join(repeated)} |"
+    return _Row(name, f"| {', '.join(batched)} | {', '.join(repeated)} |", set(few | more))
+
+
+def _remaining(row: _Row, warm: set[str]) -> str:
+    """Return the column that lists the calls that remain."""
+    assert warm <= row.calls, (row, warm)
+    return "the same" if warm == row.calls else ", ".join(sorted(warm)) or "none"
 
 
 def _times(number: int) -> str:

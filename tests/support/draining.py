@@ -6,8 +6,8 @@ import asyncio
 import json
 import signal
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx
@@ -20,6 +20,7 @@ from app.embedded.people import ADA
 from app.rest.secrets import agent_secret
 from tests.support.process import Gateway
 from tests.support.settings import settings_of
+from tests.support.sse import parsed
 from tests.support.stack import until
 from tests.support.websocket import PROTOCOL
 
@@ -27,18 +28,28 @@ SLACK = 4.0
 """How much longer an operation can take on a busy machine, in seconds."""
 
 LONG = "[[tokens=5000 delay=0.02]]"
-SUBSCRIPTION = """subscription($k: ID!, $t: String!) {
-  completion(streamKey: $k, input: {model: "gpt-4o-mini", messages: [{role: USER, content: $t}]}) {
+EVENTS = """{
     __typename cursor
+    ... on StreamStarted { stream { id } }
     ... on TextDelta { text }
     ... on ReaderDetached { reason }
     ... on StreamEnded { outcome }
-  }
-}"""
+  }"""
+SUBSCRIPTION = """subscription($k: ID!, $t: String!) {
+  completion(streamKey: $k, input: {model: "gpt-4o-mini", messages: [{role: USER, content: $t}]}) EVENTS
+}""".replace("EVENTS", EVENTS)
+SEND = """subscription($k: ID!, $t: String!, $to: ID!) {
+  message(streamKey: $k, input: {to: {conversationId: $to}, content: [{text: $t}]}) EVENTS
+}""".replace("EVENTS", EVENTS)
+RESUME = f"subscription($id: ID!, $after: String) {{ stream(id: $id, after: $after) {EVENTS} }}"
 
 
 def asked(text: str) -> dict[str, Any]:
     return {"query": SUBSCRIPTION, "variables": {"k": uuid.uuid4().hex, "t": text}}
+
+
+def sent(conversation_id: str, text: str) -> dict[str, Any]:
+    return {"query": SEND, "variables": {"k": uuid.uuid4().hex, "t": text, "to": conversation_id}}
 
 
 def chat(text: str, *, stream: bool = True) -> dict[str, Any]:
@@ -75,11 +86,20 @@ async def rest_of(socket: ClientConnection) -> tuple[list[dict[str, Any]], int]:
 
 
 class Reader:
-    """A client that reads a stream. ``began`` is set when tokens have come."""
+    """A client that reads a stream.
 
-    def __init__(self, gateway: Gateway, text: str) -> None:
+    ``began`` is set when the word ``begins`` has come. ``to`` is the conversation of a turn; without ``to``, the
+    operation is a completion.
+    """
+
+    resumes = False
+    """Whether this client continues what a different client has read."""
+
+    def __init__(self, gateway: Gateway, text: str, *, to: str | None = None, begins: str = "tok1") -> None:
         self.gateway = gateway
         self.text = text
+        self.payload = asked(text) if to is None else sent(to, text)
+        self.begins = begins
         self.began = asyncio.Event()
         self.heard = ""
 
@@ -89,8 +109,23 @@ class Reader:
 
     def hear(self, piece: str) -> None:
         self.heard += piece
-        if "tok1" in self.heard:
+        if self.begins in self.heard:
             self.began.set()
+
+    def resumed(self, gateway: Gateway, begins: str) -> Reader:
+        """Return a client that continues at a different gateway, after the last cursor."""
+        reader = type(self)(gateway, self.text, begins=begins)
+        variables = {"id": self.events()[0]["stream"]["id"], "after": self.events()[-1]["cursor"]}
+        reader.payload, reader.resumes = {"query": RESUME, "variables": variables}, True
+        return reader
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the events that have come at a GraphQL endpoint."""
+        return [next(iter(payload["data"].values())) for payload in self.payloads()]
+
+    def payloads(self) -> Iterator[dict[str, Any]]:
+        """Return the results that have come at a GraphQL endpoint."""
+        raise NotImplementedError
 
     async def post(self, path: str, body: dict[str, Any], **headers: str) -> str:
         """Read the answer in chunks. A client of httpx takes ten times as long."""
@@ -115,20 +150,27 @@ class Reader:
 
 
 class SocketReader(Reader):
+    """A WebSocket, which the client closes after the operation if ``resumes``."""
+
     async def read(self) -> str:
+        self.messages: list[dict[str, Any]] = []
         async with signed_in(self.gateway) as socket:
-            await tell(socket, id="1", type="subscribe", payload=asked(self.text))
-            while "tok1" not in self.heard:
-                self.hear(str(await socket.recv()))
-            messages, self.code = await rest_of(socket)
-        self.messages = messages
-        self.heard += json.dumps(messages)
+            await tell(socket, id="1", type="subscribe", payload=self.payload)
+            with suppress(ConnectionClosed):
+                while not (self.resumes and '"complete"' in self.heard):
+                    message = str(await socket.recv())
+                    self.messages.append(json.loads(message))
+                    self.hear(message)
+            self.code = socket.close_code
         return self.heard
 
+    def payloads(self) -> Iterator[dict[str, Any]]:
+        return (message["payload"] for message in self.messages if message["type"] == "next")
+
     def check_detached(self) -> None:
-        detached, complete, ping = self.messages[-3:]
-        assert detached["payload"]["data"]["completion"]["reason"] == "DRAINING"
-        assert int(detached["payload"]["data"]["completion"]["cursor"]) > 1
+        _, complete, ping = self.messages[-3:]
+        assert self.events()[-1]["reason"] == "DRAINING"
+        assert int(self.events()[-1]["cursor"]) > 1
         assert complete == {"id": "1", "type": "complete"}
         assert ping == {"type": "ping", "payload": {"reason": "DRAINING"}}
         assert self.code == 1001
@@ -136,17 +178,26 @@ class SocketReader(Reader):
 
 class SseReader(Reader):
     async def read(self) -> str:
-        return await self.post("/graphql", asked(self.text), accept="text/event-stream")
+        return await self.post("/graphql", self.payload, accept="text/event-stream")
+
+    def payloads(self) -> Iterator[dict[str, Any]]:
+        return (json.loads(event.data) for event in parsed(self.heard) if event.name == "next")
 
     def check_detached(self) -> None:
-        *_, last, end = self.heard.removesuffix("\n\n").split("\n\n")
-        assert ('"reason":"DRAINING"' in last, end.endswith("event: complete\ndata:")) == (True, True)
+        *_, last, end = parsed(self.heard)
+        assert '"reason":"DRAINING"' in last.data
+        assert 1000 <= (last.retry or 0) <= 3000
+        assert (end.name, end.data) == ("complete", "")
 
 
 class MultipartReader(Reader):
     async def read(self) -> str:
         accept = 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0,application/json'
-        return await self.post("/graphql", asked(self.text), accept=accept)
+        return await self.post("/graphql", self.payload, accept=accept)
+
+    def payloads(self) -> Iterator[dict[str, Any]]:
+        parts = [part.partition("\r\n\r\n")[2] for part in self.heard.split("\r\n--graphql")]
+        return (message["payload"] for part in parts if part and (message := json.loads(part)))
 
     def check_detached(self) -> None:
         *_, last, end = self.heard.split("\r\n--graphql")

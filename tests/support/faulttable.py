@@ -100,7 +100,9 @@ CellKey = tuple[str, str, str]
 async def _faulty_stack(service: str, settings: dict[str, Any]) -> AsyncIterator[tuple[Stack, FaultyService]]:
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(faulty_service())
-        running = await stack.enter_async_context(embedded_stack(**{f"{service}_base_url": proxy.url}, **settings))
+        running = await stack.enter_async_context(
+            embedded_stack(cache="off", **{f"{service}_base_url": proxy.url}, **settings)
+        )
         proxy.target = running.servers[service].url
         await running.own_key()
         yield running, proxy
@@ -266,7 +268,7 @@ async def _keys(fault: str, issuer: Issuer, patience: float) -> dict[CellKey, Ro
         proxy.target, proxy.patience = issuer.url, patience
         settings: dict[str, Any] = {"supabase_url": proxy.url, "supabase_jwt_issuer": issuer.issuer}
         settings["connect_timeout_seconds"] = 0.2 * patience
-        stack = await exits.enter_async_context(embedded_stack(**APART, **settings))
+        stack = await exits.enter_async_context(embedded_stack(cache="off", **APART, **settings))
         await stack.own_key()
         keys = Keys(stack, proxy, issuer)
         await keys.wait_until(available=True)

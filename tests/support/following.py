@@ -72,3 +72,10 @@ def following(
     stack: Stack, door: str, conversation_id: str, after: str | None = None, **options: Any
 ) -> aclosing[AsyncGenerator[dict[str, Any], None]]:
     return aclosing(events(stack, door, FOLLOW, {"id": conversation_id, "after": after}, **options))
+
+
+async def conversations(stack: Stack, agent_id: str, count: int) -> list[str]:
+    """Create an agent's conversations directly in Letta."""
+    async with stack.letta() as letta:
+        made = [await letta.post("/v1/conversations/", params={"agent_id": agent_id}, json={}) for _ in range(count)]
+    return [str(one.raise_for_status().json()["id"]) for one in made]

@@ -35,9 +35,9 @@ class ClockedLimiter:
         self.limiter = RedisLimiter(connection, _STORED_CLOCK)
         self._clock = clock
 
-    async def take(self, user: str, charges: Sequence[Charge]) -> Verdict:
+    async def take(self, user: str, charges: Sequence[Charge], *, tags: bool = False) -> Verdict:
         told = self._connection.submit("SET", "clock", self._clock.now)
-        verdict = await self.limiter.take(user, charges)
+        verdict = await self.limiter.take(user, charges, tags=tags)
         await told
         return verdict
 

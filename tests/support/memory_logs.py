@@ -13,7 +13,7 @@ import msgspec
 
 from clients.origin import Owner
 from clients.state.errors import StateCause, StateUnavailable
-from clients.state.log_backend import (
+from clients.state.streams.backend import (
     ENTRY_BYTES,
     LINGER_SECONDS,
     QUOTA_STEP,
@@ -24,7 +24,7 @@ from clients.state.log_backend import (
     LogLimits,
     Place,
 )
-from clients.state.logs import (
+from clients.state.streams.records import (
     Append,
     Appended,
     AppendStatus,
@@ -91,6 +91,7 @@ class MemoryWorld:
         self.streams: dict[tuple[Owner, str], _Stored] = {}
         self.keys: dict[tuple[Owner, str], str] = {}
         self.alive: dict[str, float] = {}
+        self.lost_until = 0.0
         self.is_down = False
         self.crashed: set[str] = set()
         self.listeners: list[Callable[[], None]] = []
@@ -241,11 +242,6 @@ class MemoryLogs:
         self._world.check(self.replica)
         return [one.record() for one in self._world.listed(owner)]
 
-    async def free(self, owner: Owner, key: str, stream_id: str) -> None:
-        self._world.check(self.replica)
-        if self._world.keys.get((owner, key)) == stream_id:
-            del self._world.keys[owner, key]
-
     async def remove(self, lease: Lease) -> None:
         self._world.check(self.replica)
         one = self._world.streams.get((lease.owner, lease.stream_id))
@@ -267,6 +263,8 @@ class MemoryLogs:
         if one.token != lease.token:
             status = AppendStatus.FENCED if one.token > lease.token else AppendStatus.MISSING
             return Appended(status, count, cancelled)
+        if one.state is StreamState.EVICTED:
+            return Appended(AppendStatus.STORED, append.after + len(append.entries), cancelled)
         if not one.is_running:
             return Appended(AppendStatus.STORED, count, cancelled)
         if count < append.after:
@@ -343,15 +341,18 @@ class MemoryLogs:
             return None
         return one.opened()
 
-    async def beat(self) -> Beat:
+    async def beat(self, *, again: bool) -> Beat:
         world = self._world
         world.check(self.replica)
         now = world.clock()
         before = world.alive.get(self.replica)
+        if before is None and again:
+            world.lost_until = now + self.limits.retention
         world.alive[self.replica] = now + self.limits.lease
         living = frozenset(one for one, until in world.alive.items() if until > now)
         dead = frozenset(world.alive) - living
-        return Beat(now * 1000, None if before is None else before * 1000, living, dead, len(await self.listed()))
+        expired_at, listed = None if before is None else before * 1000, len(await self.listed())
+        return Beat(now * 1000, expired_at, living, dead, listed, world.lost_until > now)
 
     async def listed(self) -> list[tuple[Owner, str]]:
         return [key for key, one in self._world.streams.items() if one.holder == self.replica and one.is_running]

@@ -94,6 +94,12 @@ class RawSocket:
         connection = self.writer.transport.get_extra_info("socket")
         return bool(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE)
 
+    def pause_reading(self) -> None:
+        """Leave what the server sends unread; asyncio would read ahead."""
+        transport = self.writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+
     async def sign_in(self, token: str) -> None:
         await self.send(text(type="connection_init", payload={"authorization": f"Bearer {token}"}))
         assert (await self.message())["type"] == "connection_ack"

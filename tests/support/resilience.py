@@ -30,6 +30,9 @@ The tables list the answer that a client gets if an upstream call fails. A test 
 compares the answer with the table. In every case, the answer arrives before the request's deadline, and contains no text of the
 service.
 
+The tables apply if the cache has no record. Otherwise, a query gets [an older record](cache.md#stale-records) instead of an error, unless
+the service answers with 429 or a redirect.
+
 | fault | what the service does |
 |---|---|
 | refused | refuses the connection |
@@ -45,7 +48,7 @@ service.
 | wrong type | sends HTML with the status 200 |
 | wrong shape | sends JSON, or a stream's event, without the expected fields |
 | redirect | answers with a redirect |
-| drip | sends the answer so slowly that the time is not enough |
+| drip | sends the answer so slowly that the timeout ends first |
 
 The columns have these meanings:
 
@@ -65,15 +68,15 @@ The columns have these meanings:
   - *unknown*: the client gets `OUTCOME_UNKNOWN`, and nothing is sent.
 
 The tables are for closed breakers ([when a breaker opens](operating.md#when-an-upstream-fails)), and for faults that last. If a
-fault is short, a retry of the gateway can succeed, and the client notices nothing.
+fault is short, a retry of the gateway can succeed, and the client gets no error.
 """  # noqa: E501 - a page
 
 _NOTES = {
     "ams": "AMS recognizes a repeated `createAgent` by the idempotency key, so a repetition creates no second agent.",
     "letta": "`/v1` does not call Letta.",
     "litellm": (
-        "The gateway cannot ask LiteLLM about an earlier call. If LiteLLM may have carried out a call, the gateway\n"
-        "makes no second call under the same key."
+        "The gateway cannot query the result of an earlier call to LiteLLM. If LiteLLM may have carried out a call,\n"
+        "the gateway makes no second call under the same key."
     ),
     "supabase": (
         "The gateway reads Supabase's keys in the background. Tokens whose key is known stay valid during each fault.\n"

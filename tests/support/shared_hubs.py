@@ -10,10 +10,10 @@ from typing import Any
 from clients.codes import Reason
 from clients.errors import Interrupted
 from clients.origin import Owner
-from clients.state.log_backend import LogLimits
-from clients.state.logs import Append, Appended
 from clients.state.news import MemoryNews
-from clients.state.stream_store import StreamStore
+from clients.state.streams.backend import LogLimits, Place
+from clients.state.streams.records import Append, Appended, Page
+from clients.state.streams.store import StreamStore
 from resolvers.streams.codec import EventCodec
 from resolvers.streams.events import (
     Delivery,
@@ -56,16 +56,28 @@ class Spoken(ScriptedSource):
 
 
 class CountedLogs(MemoryLogs):
-    """A store in memory that counts appends, and can hold appends back."""
+    """A store in memory that counts entries, and can hold appends (``gate``) and followers (``sends``) back.
+
+    ``largest`` is the size of the largest call with appends, in bytes.
+    """
 
     def __init__(self, world: MemoryWorld, name: str) -> None:
         super().__init__(world, name)
-        self.appended = 0
-        self.gate = asyncio.Event()
+        self.appended = self.held_back = self.largest = self.sent = 0
+        self.gate, self.sends = asyncio.Event(), asyncio.Event()
         self.gate.set()
+        self.sends.set()
+
+    async def next_pages(self, places: Sequence[Place], count: int) -> list[tuple[Place, Page]]:
+        self.held_back += not self.sends.is_set()
+        await self.sends.wait()
+        pages = await super().next_pages(places, count)
+        self.sent += sum(len(page.entries) for _, page in pages)
+        return pages
 
     async def append(self, appends: Sequence[Append], *, renews: bool = False) -> list[Appended]:
         self.appended += sum(len(one.entries) for one in appends)
+        self.largest = max(self.largest, sum(len(entry) for one in appends for entry in one.entries))
         await self.gate.wait()
         return await super().append(appends, renews=renews)
 
@@ -104,18 +116,28 @@ class SharedHub:
         return await self.streams.get(stream_id, owner)
 
 
+class LostNews(MemoryNews):
+    """News that can be lost."""
+
+    is_lost = False
+
+    def publish(self, topic: str, message: bytes) -> None:
+        if not self.is_lost:
+            super().publish(topic, message)
+
+
 class Hubs:
     """Hubs that share a store."""
 
     def __init__(self, stack: AsyncExitStack, lease: float) -> None:
         self.world = MemoryWorld(LogLimits(lease=lease))
-        self._news = MemoryNews()
+        self.news = LostNews()
         self._stack = stack
         self._hubs: list[SharedHub] = []
 
     async def hub(self, name: str, **limits: Any) -> SharedHub:
         """Return a new hub, after its first heartbeat."""
-        hub = SharedHub(self.world, self._news, name, limits)
+        hub = SharedHub(self.world, self.news, name, limits)
         self._stack.push_async_callback(hub.store.aclose)
         self._stack.push_async_callback(hub.streams.aclose)
         await eventually(lambda: hub.store.is_checked)

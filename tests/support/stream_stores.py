@@ -11,13 +11,13 @@ from typing import Protocol, TypeAlias
 
 from clients.origin import Owner
 from clients.state.connection import RedisConnection
-from clients.state.log_backend import LogBackend, LogLimits
-from clients.state.log_listeners import TurnNews
-from clients.state.logs import Append, Appended, AppendStatus, Lease, NewStream, Opened, Page, StreamRecord
 from clients.state.news import MemoryNews, News, Subscriber
-from clients.state.redis_logs import RedisLogs
 from clients.state.redis_news import RedisNews
-from clients.state.stream_store import StreamStore
+from clients.state.streams.backend import LogBackend, LogLimits
+from clients.state.streams.listeners import TurnNews
+from clients.state.streams.records import Append, Appended, AppendStatus, Lease, NewStream, Opened, Page, StreamRecord
+from clients.state.streams.redis_backend import RedisLogs
+from clients.state.streams.store import StreamStore
 from tests.support.memory_logs import MemoryWorld
 from tests.support.stack import until
 from tests.support.state import Seen
@@ -42,6 +42,7 @@ class Heard:
         self.losses: list[str] = []
         self.orphans: dict[str, StreamRecord] = {}
         self.recoveries = 0
+        self.errors: list[Exception] = []
 
     def turn_opened(self, news: TurnNews) -> None:
         self.turns.append(news)
@@ -60,6 +61,9 @@ class Heard:
 
     def missing(self, stream_id: str) -> None:
         self.losses.append(stream_id)
+
+    def broke(self, error: Exception) -> None:
+        self.errors.append(error)
 
     def available(self) -> None:
         self.recoveries += 1

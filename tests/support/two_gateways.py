@@ -5,10 +5,22 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from app.embedded import http_client
 from tests.support.doors import events
+from tests.support.process import Gateway, serving
 from tests.support.stack import Stack, any_stack, replica_of
+
+
+@asynccontextmanager
+async def process_of(stack: Stack, folder: Path, **settings: Any) -> AsyncIterator[tuple[Stack, Gateway]]:
+    """Run a gateway in a process for the stack's services, with the settings of ``stack`` except ``settings``."""
+    given = {name.upper(): str(value) for name, value in {**stack.given, **settings}.items()}
+    async with serving(folder, given) as gateway, http_client.client(base_url=gateway.url, timeout=30) as client:
+        yield replace(stack, url=gateway.url, client=client), gateway
 
 
 class Replicas(NamedTuple):

@@ -111,6 +111,10 @@ def _is_heard(near: Replica, far: Replica) -> bool:
     return far.has_heard(f"greeting of {id(near)}")
 
 
+def _is_refused(one: Replica) -> bool:
+    return one.breakers.service_state is not BreakerState.CLOSED
+
+
 async def test_a_service_that_one_replica_cannot_reach_is_refused_by_the_other(redis_url: str) -> None:
     async with replicas(redis_url) as (one, other):
         one.fail()
@@ -119,10 +123,10 @@ async def test_a_service_that_one_replica_cannot_reach_is_refused_by_the_other(r
         assert one.breakers.service_wait > other.breakers.service_wait == pytest.approx(RESET * EARLIER, abs=2)
 
 
-async def test_a_replica_that_alone_cannot_reach_a_service_is_not_believed_again(redis_url: str) -> None:
+async def test_changes_of_a_replica_whose_own_network_fails_are_ignored(redis_url: str) -> None:
     async with replicas(redis_url, reset=0.05) as (sick, healthy):
         sick.fail()
-        await until(lambda: healthy.breakers.service_state is not BreakerState.CLOSED)
+        await until(partial(_is_refused, healthy))
         await until(healthy.admits)
         (await healthy.trial()).report(Verdict.OK)
         await until(lambda: sick.breakers.service_state is BreakerState.CLOSED)
@@ -133,6 +137,53 @@ async def test_a_replica_that_alone_cannot_reach_a_service_is_not_believed_again
         assert healthy.breakers.service_state is BreakerState.CLOSED
         async with replica(redis_url) as new:
             assert new.breakers.service_state is BreakerState.CLOSED
+
+
+async def test_a_doubted_replica_is_not_believed_after_it_has_connected_again(redis_url: str) -> None:
+    async with replica(redis_url) as sick, replica(redis_url, reset=0.05) as healthy:
+        await until(partial(_is_heard, healthy, sick))
+        await until(partial(_is_heard, sick, healthy))
+        sick.fail()
+        await until(partial(_is_refused, healthy))
+        await sick.connection.command("DEL", OPEN)  # otherwise, the trial call would have to wait
+        await until(healthy.admits)
+        (await healthy.trial()).report(Verdict.OK)
+        await until(lambda: sick.breakers.service_state is BreakerState.CLOSED)
+        sick.fail()
+        await sick.connection.command("CLIENT", "KILL", "TYPE", "pubsub")
+        await until(partial(_is_heard, healthy, sick))
+        sick.open(BreakerKey("later", None))
+        await until(lambda: healthy.has_heard("later"))
+        assert sick.breakers.service_state is BreakerState.OPEN
+        async with replica(redis_url) as new:
+            assert new.breakers.service_state is BreakerState.CLOSED
+
+
+async def test_all_doubt_the_replica_that_has_opened_last(redis_url: str) -> None:
+    async with replica(redis_url) as first, replicas(redis_url, reset=0.05) as (last, third):
+        await until(partial(_is_heard, first, third))
+        await until(partial(_is_heard, third, first))
+        first.fail()
+        for verdict, one in ((Verdict.UNREACHABLE, last), (Verdict.OK, third)):
+            await until(partial(_is_refused, one))
+            await first.connection.command("DEL", OPEN)  # otherwise, the trial call would have to wait
+            await until(one.admits)
+            (await one.trial()).report(verdict)
+            one.open(BreakerKey(verdict.name, None))
+            await until(partial(first.has_heard, verdict.name))
+            await until(partial(third.has_heard, verdict.name))
+        await until(lambda: first.breakers.service_state is BreakerState.CLOSED)
+        first.fail()
+        await until(partial(_is_refused, last))
+
+
+async def test_a_breaker_that_another_clock_has_stored_does_not_stop_the_trial_calls(redis_url: str) -> None:
+    async with replica(redis_url, reset=0.05) as one:
+        one.open()
+        await until(lambda: one.connection.command("EXISTS", OPEN))
+        await one.connection.command("ZADD", OPEN, "1e15", msgspec.json.encode(PART))
+        await until(one.admits)
+        (await one.trial()).report(Verdict.OK)
 
 
 @pytest.mark.parametrize("key", [PART, OF_CALLER])
@@ -148,10 +199,10 @@ async def test_both_replicas_open_and_close_the_breaker_of_a_part(redis_url: str
 
 
 @pytest.mark.parametrize("verdict", [Verdict.OK, Verdict.UNREACHABLE])
-async def test_one_replica_makes_the_trial_call_and_both_learn_its_outcome(redis_url: str, verdict: Verdict) -> None:
+async def test_one_replica_makes_the_trial_call_and_both_apply_its_outcome(redis_url: str, verdict: Verdict) -> None:
     async with replicas(redis_url) as (one, other):
         for each in (one, other):
-            each.breakers.hear(SERVICE, BreakerState.OPEN, 0.0)
+            each.breakers.apply(SERVICE, BreakerState.OPEN, 0.0)
         trial = await one.trial()
         with pytest.raises(BreakerRefused) as refused:
             await other.trial()
@@ -178,7 +229,7 @@ async def test_a_trial_call_without_an_outcome_is_left_to_the_other_replica(redi
         assert not await other.may_try(), "the end of a trial call does not end the next one"
 
 
-async def test_the_trial_call_of_a_replica_that_died_ends_after_five_seconds(redis_url: str) -> None:
+async def test_the_trial_call_of_a_crashed_replica_ends_after_five_seconds(redis_url: str) -> None:
     async with replica(redis_url) as other:
         other.open(PART, 0.0)
         async with replica(redis_url) as one:
@@ -202,7 +253,7 @@ async def test_a_new_replica_begins_with_the_open_breakers_and_with_a_trial_call
             assert new.breakers.enter("q", "b", "q").trials() == [BreakerKey("q", None)]
 
 
-async def test_a_process_that_missed_a_message_learns_before_its_trial_call(redis_url: str) -> None:
+async def test_a_process_that_missed_a_message_reads_the_state_before_its_trial_call(redis_url: str) -> None:
     async with replica(redis_url, is_deaf=True) as deaf, replica(redis_url) as one:
         deaf.open(PART, 0.0)
         one.open(PART)
@@ -293,7 +344,7 @@ async def test_messages_and_members_of_other_versions_are_ignored(redis_url: str
         await news.aclose()
 
 
-async def test_without_redis_each_replica_is_alone_and_afterwards_all_know_the_open_breakers() -> None:
+async def test_breakers_are_separate_without_redis_and_shared_again_afterwards() -> None:
     with redis_server() as redis:
         async with replicas(redis.url()) as (one, other):
             redis.kill()
@@ -324,7 +375,7 @@ async def test_a_hanging_redis_delays_a_trial_call_by_its_timeout() -> None:
             redis.resume()
 
 
-async def test_a_full_redis_leaves_each_replica_alone_until_it_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_breakers_are_separate_while_redis_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(breaker_news, "RETRY_SECONDS", 0.02)
     with redis_server() as redis:
         async with replicas(redis.url()) as (one, other):

@@ -97,7 +97,7 @@ async def test_a_hanging_redis_costs_the_timeout_once() -> None:
     assert seen.failures[0] is StateCause.TIMEOUT
 
 
-async def test_listeners_hear_of_an_outage_and_its_end() -> None:
+async def test_listeners_are_called_when_an_outage_begins_and_ends() -> None:
     heard: list[bool] = []
     with redis_server() as redis:
         async with connected(redis.url()) as connection:

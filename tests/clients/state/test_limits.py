@@ -9,9 +9,11 @@ from collections.abc import Iterator
 import pytest
 
 from clients.limiter import Budget, Charge, Limiter, Standing
+from clients.state.cache import Tag
 from clients.state.connection import COMMAND_SECONDS
 from clients.state.limits import RedisLimiter
-from clients.state.names import COUNTERS
+from clients.state.names import CACHE_TAGS, COUNTERS
+from clients.state.redis_cache import RedisCacheStore
 from tests.support.limiters import MINUTE, Clock, budget, redis_limiter
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.stack import until
@@ -187,3 +189,21 @@ async def test_a_process_forgets_counters_that_no_longer_count(redis_url: str) -
         for _ in range(100):
             await opened.take("stays", [Charge(budget(1000))])
         assert opened.limiter.kept == 1
+
+
+async def test_the_versions_of_cache_tags_are_read_with_the_charges(redis_url: str) -> None:
+    async with connected(redis_url) as connection:
+        limiter, cache = RedisLimiter(connection), RedisCacheStore(connection)
+        for _ in range(2):
+            verdict = await limiter.take("ada", [Charge(budget(1))], tags=True)
+            assert verdict.tags == await cache.versions("ada"), "also if the charge is refused"
+        await cache.drop("ada", [Tag.AGENTS])
+        verdict = await limiter.take("ada", [Charge(budget(5, "llm")), Charge(budget(5))], tags=True)
+        assert verdict.tags == await cache.versions("ada")
+        assert (await limiter.take("ada", [Charge(budget(5))])).tags is None
+        await connection.command("DEL", CACHE_TAGS.key("ada"))
+        lost = (await limiter.take("ada", [Charge(budget(5))], tags=True)).tags
+        assert lost is not None
+        assert lost == await cache.versions("ada")
+        assert verdict.tags is not None
+        assert lost.epoch != verdict.tags.epoch

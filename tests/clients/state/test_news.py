@@ -74,7 +74,7 @@ async def test_databases_do_not_share_news(shared_redis: RedisServer) -> None:
         assert (near.heard, far.heard) == ([b"mine"], [b"yours"])
 
 
-async def test_a_subscriber_is_told_of_each_new_connection() -> None:
+async def test_a_subscriber_is_called_after_each_connection() -> None:
     with redis_server() as redis:
         async with listening(redis.url()) as news:
             ears = Ears()
@@ -94,7 +94,7 @@ async def test_a_subscriber_is_told_of_each_new_connection() -> None:
             assert b"lost" not in ears.heard
 
 
-async def test_a_user_who_may_not_subscribe_is_reported_and_hears_news_later(shared_redis: RedisServer) -> None:
+async def test_a_missing_permission_to_subscribe_is_reported_and_news_arrive_later(shared_redis: RedisServer) -> None:
     """A user of an ACL has no channels by default."""
     shared_redis.run("ACL", "SETUSER", "deaf", "on", ">pw", "~*", "+@all")
     async with connected(shared_redis.url().replace("//", "//deaf:pw@")) as connection:

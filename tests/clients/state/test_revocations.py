@@ -66,7 +66,7 @@ async def test_a_revocation_ends_a_sessions_connections_at_each_replica(redis_ur
         assert not other.sessions.is_revoked("b")
 
 
-async def test_a_replica_knows_earlier_revocations_when_it_opens(redis_url: str) -> None:
+async def test_a_new_replica_reads_earlier_revocations(redis_url: str) -> None:
     async with replica(redis_url) as one:
         await one.revoke("a", "b")
         left = await one.connection.command("PTTL", KEY)

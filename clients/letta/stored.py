@@ -1,0 +1,47 @@
+"""Encodes pages of messages for the cache."""
+
+from typing import Any
+
+import msgspec
+
+from clients.decode import UNREADABLE
+from clients.letta.messages import MESSAGE_CLASSES, MessageRecord
+from clients.owned import ConversationRef
+from clients.stored import Stored, Unreadable
+
+_PAGE = msgspec.json.Decoder(list[tuple[str, msgspec.Raw]])
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {cls.__name__: msgspec.json.Decoder(cls) for cls in MESSAGE_CLASSES}
+_SHAPE = Stored[Any](None, types=MESSAGE_CLASSES)
+
+
+class StoredMessages(Stored[list[MessageRecord]]):
+    """Encodes a page of a conversation's messages. The encoded page does not name the conversation."""
+
+    def __init__(self, conversation: ConversationRef) -> None:
+        super().__init__(None)
+        self._conversation = conversation
+
+    @property
+    def shape(self) -> str:
+        """The digest of the messages' types."""
+        return _SHAPE.shape
+
+    def encoded(self, value: list[MessageRecord]) -> bytes:
+        """Encode a page."""
+        return msgspec.json.encode([(type(one).__name__, one) for one in value], enc_hook=_omitted)
+
+    def decoded(self, data: bytes) -> list[MessageRecord]:
+        """Decode a page. Raises Unreadable."""
+        try:
+            page = [_DECODERS[name].decode(raw) for name, raw in _PAGE.decode(data)]
+        except (*UNREADABLE, KeyError) as error:
+            raise Unreadable from error
+        for record in page:
+            record.read_in = self._conversation
+        return page
+
+
+def _omitted(value: object) -> None:
+    """Encode a message's conversation as null."""
+    if not isinstance(value, ConversationRef):
+        raise TypeError(f"a {type(value).__name__} in a message")

@@ -1,0 +1,1 @@
+"""Stores streams that all replicas can read, continue and cancel."""
