@@ -37,7 +37,7 @@ Writing a log line takes longer than refusing a request.
 
 
 class Known(NamedTuple):
-    """What is known about a refused request. It is also true for equal requests over the same connection."""
+    """A refused request's sender, and the form of the answer. Equal requests over the same connection share it."""
 
     identity: Identity
     form: Form

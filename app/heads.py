@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from http import HTTPStatus
 
 from app.asgi import NO_SNIFF
@@ -87,10 +88,15 @@ def check_head(headers: Headers, *, version: str, size: int) -> None:
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) != 1 and (hosts or version == "1.1"):
         raise HeadRefused(400, "The request must have exactly one Host header.")
-    if hosts and _HOST.fullmatch(hosts[0]) is None:
+    if hosts and not _is_host(hosts[0]):
         raise HeadRefused(400, "The Host header must be a host name or address, with an optional port.")
     if size > MAX_READ_HEADER_BYTES:
         _check_lengths(headers)
+
+
+@lru_cache(64)  # clients send few different hosts
+def _is_host(value: bytes) -> bool:
+    return _HOST.fullmatch(value) is not None
 
 
 def _check_lengths(headers: Headers) -> None:

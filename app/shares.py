@@ -29,8 +29,9 @@ class Shares:
     ) -> None:
         self.total = total
         self.per_owner = min(per_owner, total)
-        self._unit = unit
         self._reason = reason
+        self._own_limit = f"You have reached your limit of {self.per_owner:,} {unit}. Retry later."
+        self._limit = f"The gateway has reached its limit of {total:,} {unit}. Retry later."
         self.taken = 0
         self._held: Counter[str] = Counter()
 
@@ -56,12 +57,9 @@ class Shares:
     def refusal(self, owner: str, count: int = 1) -> RateLimited | Overloaded | None:
         """Return the error that ``take`` would raise, or ``None``."""
         if self.held_by(owner) + count > self.per_owner:
-            limit = f"{self.per_owner:,} {self._unit}"
-            message = f"You have reached your limit of {limit}. Retry later."
-            return RateLimited(message, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
+            return RateLimited(self._own_limit, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
         if self.taken + count > self.total:
-            message = f"The gateway has reached its limit of {self.total:,} {self._unit}. Retry later."
-            return Overloaded(message, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
+            return Overloaded(self._limit, reason=self._reason, retry_after_seconds=RETRY_SECONDS)
         return None
 
     def give(self, owner: str, count: int = 1) -> None:

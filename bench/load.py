@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import cast
 
 import httptools
@@ -145,14 +146,14 @@ async def at_pace(port: int, requests: Sequence[Request], per_second: float, sec
     return answers
 
 
-async def at_once(port: int, request: Request, clients: int, seconds: float) -> list[Answered]:
-    """Keep a number of requests in progress, each sent after an answer (a closed loop)."""
-    pool, answers = Pool(port), list[Answered]()
+async def at_once(port: int, requests: Sequence[Request], clients: int, seconds: float) -> list[Answered]:
+    """Keep a number of requests in progress, round-robin. Each is sent after an answer (a closed loop)."""
+    pool, answers, turns = Pool(port), list[Answered](), cycle(requests)
     start = time.perf_counter()
 
     async def client() -> None:
         while (due := time.perf_counter() - start) < seconds:
-            status = await pool.ask(request)
+            status = await pool.ask(next(turns))
             answers.append(Answered(due, time.perf_counter() - start - due, status))
 
     await asyncio.gather(*(client() for _ in range(clients)))

@@ -60,7 +60,7 @@ class Calm:
 async def run(options: Options) -> Table:
     """Measure the capacity, send ten times as much, and measure the capacity again."""
     async with upstreams() as behind, gateway(behind) as served:
-        await apart(at_once, served.port, dashboard(), CLIENTS, 3.0)
+        await apart(at_once, served.port, [dashboard()], CLIENTS, 3.0)
         before = await _calm(served)
         table = await _overloaded(served, before.capacity, options.seconds)
         await asyncio.sleep(AFTER_SECONDS)
@@ -83,7 +83,7 @@ async def run(options: Options) -> Table:
 async def _calm(served: Running) -> Calm:
     return Calm(
         *await asyncio.gather(
-            apart(at_once, served.port, dashboard(), CLIENTS, CALM_SECONDS),
+            apart(at_once, served.port, [dashboard()], CLIENTS, CALM_SECONDS),
             apart(at_pace, served.port, [Request.get("/ping")], PINGS_PER_SECOND, CALM_SECONDS),
         )
     )

@@ -20,6 +20,7 @@ SECONDS = 4.0
 SHORT_SECONDS = 1.5
 CLIENTS = 8
 SLOTS = 2000
+DIFFERENT = 997
 WAITING = 480
 """Requests in the queue. Each is refused after a second."""
 
@@ -45,22 +46,24 @@ async def run(options: Options) -> Table:
 
 
 async def _round(behind: Running, seen: dict[str, list[float]]) -> None:
-    kept, closed = _viewer(ADA), _viewer(ADA, "connection: close\r\n")
+    kept, closed = [_viewer(ADA)], [_viewer(ADA, "connection: close\r\n")]
+    different = [_viewer(ADA, f"x-number: {number:04}\r\n") for number in range(DIFFERENT)]
     ping = Request.get("/ping")
     async with _full_share(behind) as served:
-        for name, request, status in (
-            ("/ping, connection kept", ping, 200),
-            ("/ping, new connection", Request(ping.raw.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")), 200),
+        for name, requests, status in (
+            ("/ping, connection kept", [ping], 200),
+            ("/ping, new connection", [Request(ping.raw.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))], 200),
             ("refused at once (429), connection kept", kept, 429),
+            ("refused at once (429), different requests", different, 429),
             ("refused at once (429), new connection", closed, 429),
         ):
-            seen.setdefault(name, []).append(await _cost(served, request, CLIENTS, status))
+            seen.setdefault(name, []).append(await _cost(served, requests, CLIENTS, status))
     async with _full_gateway(behind) as served:
-        for name, request in (
+        for name, requests in (
             ("refused after a second in the queue (503), connection kept", kept),
             ("refused after a second in the queue (503), new connection", closed),
         ):
-            seen.setdefault(name, []).append(await _cost(served, request, WAITING, 503))
+            seen.setdefault(name, []).append(await _cost(served, requests, WAITING, 503))
 
 
 def _viewer(user_id: str, fields: str = "") -> Request:
@@ -68,7 +71,7 @@ def _viewer(user_id: str, fields: str = "") -> Request:
     return Request(whole.raw.replace(b"\r\n\r\n", f"\r\n{fields}\r\n".encode(), 1))
 
 
-async def _cost(served: Running, request: Request, clients: int, status: int) -> float:
+async def _cost(served: Running, requests: list[Request], clients: int, status: int) -> float:
     """Return the CPU time of an answer, in milliseconds, without that of the idle process.
 
     A short load and a long one open the same number of connections. The difference has no cost of new connections.
@@ -79,7 +82,7 @@ async def _cost(served: Running, request: Request, clients: int, status: int) ->
     spent, answered = [], []
     for seconds in (SHORT_SECONDS, SHORT_SECONDS + SECONDS):
         before = cpu_seconds(served.pid)
-        answers = await apart(at_once, served.port, request, clients, seconds)
+        answers = await apart(at_once, served.port, requests, clients, seconds)
         spent.append(cpu_seconds(served.pid) - before - idle * seconds)
         answered.append(len(answers))
         if others := {one.status for one in answers} - {status}:
