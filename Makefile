@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RIG_DIR ?= ../shared/rig
+PEERS_DIR ?= ../shared/peers
+ROUNDS ?= 5
 WORKERS ?= 4
 APART := --ignore tests/attacks --ignore tests/fuzz --ignore tests/chaos
 PAGES := app/pages/graphiql
@@ -22,7 +24,7 @@ MAKEFLAGS += --jobs=5
 # Keep Python's bytecode for later processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test style types imports test-attacks test-real fuzz fuzz-briefly test-chaos chaos soak bench pages demo screenshots released lock generated clean
+.PHONY: help run test style types imports test-attacks test-real fuzz fuzz-briefly test-chaos chaos soak bench profile costs pages demo screenshots released lock generated clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -69,8 +71,15 @@ chaos: $(VENV)/.test ## Kill gateways and Redis under load, and count lost and d
 soak: $(VENV)/.test ## Send mixed load with random faults for ten minutes (SOAK_SECONDS), and compare the process's resources
 	$(BIN)/python -m tests.chaos.soak
 
-bench: $(VENV)/.test ## Measure load shedding, the CPU time of requests and sign-in (SCENARIO selects one, BASE is the revision to compare with)
-	$(BIN)/python -m bench $(SCENARIO) $(if $(BASE),--base $(BASE))
+bench: $(VENV)/.test ## Measure the gateway side by side with its peers (SCENARIO, ROUNDS, JSON=1, SAVE=1; docs/performance.md)
+	@PEERS_DIR="$(PEERS_DIR)" $(BIN)/python -m bench $(SCENARIO) --rounds $(ROUNDS) $(if $(BASE),--base $(BASE)) \
+		$(if $(JSON),--json) $(if $(SAVE),--save)
+
+profile: $(VENV)/.test ## Write a flame graph of the gateway under the load of SCENARIO to .bench/profiles
+	@PEERS_DIR="$(PEERS_DIR)" $(BIN)/python -m bench $(SCENARIO) --rounds 1 --profile
+
+costs: $(VENV)/.test ## Count again what requests cost: upstream calls, Redis round trips and instructions
+	$(BIN)/python -m tests.support.costs
 
 pages: $(PAGES)/dist/.built ## Build GraphiQL and /docs, if npm is installed
 
@@ -103,7 +112,7 @@ lock: ## Lock the dependencies again
 		--custom-compile-command 'make lock' pyproject.toml --group build --group dev -o requirements-dev.lock
 
 clean: ## Remove everything that was set up
-	rm -rf $(VENV) $(VENV)-lock tests/node/node_modules $(PAGES)/node_modules $(PAGES)/dist \
+	rm -rf $(VENV) $(VENV)-lock .bench tests/node/node_modules $(PAGES)/node_modules $(PAGES)/dist \
 		tests/node/cache/relay/__generated__ $(CHAT)/node_modules $(CHAT)/dist $(CHAT)/src/gql .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # To create pip in the environment takes four seconds, so the interpreter's pip installs uv, unless it is missing or old.

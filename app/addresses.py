@@ -1,15 +1,19 @@
-"""Validates URLs and hosts in settings. Error messages never contain a password."""
+"""Validates URLs, hosts and addresses in settings. Error messages never contain a password."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from ipaddress import ip_address, ip_network
 from urllib.parse import SplitResult, urlsplit
 
 _API = re.compile(r"/v1(/(agents|models|chat|completions|embeddings|health|runs|messages)(/.*)?)?$", re.IGNORECASE)
 _PAGE = re.compile(r"/(ui|docs|redoc|health|chat/completions)$", re.IGNORECASE)
 _OWN = re.compile(r"/(v1(/(chat|models|embeddings)(/.*)?)?|graphql|api/v1(/agents(/.*)?)?)$", re.IGNORECASE)
 _SUPABASE_API = re.compile(r"/(auth|rest|functions|storage|realtime)/v1(/.*)?$", re.IGNORECASE)
+ALL_PROXIES = "*"
+"""The value of ``FORWARDED_ALLOW_IPS`` that trusts all proxies."""
+
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
 
 
@@ -137,3 +141,17 @@ def host(value: str | None) -> str | None:
     if _HOST.fullmatch(bare) is None or ".." in bare:
         raise ValueError("must be a host name or an IP address, without a scheme. Set the port with PORT")
     return bare
+
+
+def proxies(value: str) -> str:
+    """Validate ``FORWARDED_ALLOW_IPS``. Raises ValueError: uvicorn would ignore what is no address."""
+    texts = [text.strip() for text in value.split(",") if text.strip()]
+    if ALL_PROXIES in texts and len(texts) > 1:
+        raise ValueError("* trusts all proxies, so write either * or addresses")
+    for text in texts if texts != [ALL_PROXIES] else ():
+        try:
+            ip_network(text) if "/" in text else ip_address(text)
+        except ValueError as error:
+            problem = "has host bits set" if "host bits" in str(error) else "is no IP address and no network"
+            raise ValueError(f"{text[:80]!r} {problem}. Write addresses or networks, such as 10.0.0.0/8") from None
+    return ",".join(texts)

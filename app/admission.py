@@ -7,27 +7,23 @@ and all other middleware, so that refusals stay cheap under overload.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
 
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.asgi import header
+from app.connections.prepared import Form, PreparedRefusals, form_of
 from app.endpoints import Endpoints
 from app.gateway import Gateway
 from app.identity import Identity, identified, identify, identity_of, sender_of
-from app.middleware import ALWAYS_OPEN, REQUEST_ID, refuse, request_id_of
-from app.prepared import Form, PreparedRefusals, form_of
+from app.middleware import ALWAYS_OPEN, refuse, request_id_of
+from app.response_headers import ResponseHeaders
 from app.rest.secrets import ProxySecrets
-from app.security_headers import SecurityHeaders
 from app.slots import Slot, Slots
 from app.telemetry import Telemetry
 from clients.errors import GatewayError, Overloaded, RateLimited
-
-_REQUEST_ID = REQUEST_ID.lower().encode()
-_BY_ORIGIN = (b"vary", b"Origin")
 
 LOG_SECONDS = 1.0
 """Interval between log lines about refused requests, in seconds.
@@ -36,11 +32,12 @@ Writing a log line takes longer than refusing a request.
 """
 
 
-class Known(NamedTuple):
-    """A refused request's sender, and the form of the answer. Equal requests over the same connection share it."""
+@dataclass(slots=True)
+class Known:
+    """A request's sender, and the form of a refusal. Requests with equal heads over the same connection share it."""
 
     identity: Identity
-    form: Form
+    form: Form | None = None
 
     def current(self, gateway: Gateway) -> Identity | None:
         """Return the sender, or ``None`` if the sender's token is no longer valid."""
@@ -54,7 +51,7 @@ class Admission:
     Args:
         endpoints: contain the gateway after startup. The gateway authenticates users.
         secrets: authenticate agents' calls to the proxy.
-        cors: the options of ``CORSMiddleware``. Refusals get the same CORS headers.
+        headers: the headers of all responses, which refusals get too.
     """
 
     def __init__(
@@ -65,31 +62,27 @@ class Admission:
         slots: Slots,
         secrets: ProxySecrets,
         telemetry: Telemetry,
-        cors: Mapping[str, Any],
-        security: SecurityHeaders,
+        headers: ResponseHeaders,
     ) -> None:
         self._app = app
         self._endpoints = endpoints
         self._slots = slots
         self._secrets = secrets
         self._telemetry = telemetry
-        self._cors = CORSMiddleware(app, **cors)
-        self._security = security
-        self._readable = _raw(self._cors.simple_headers)
+        self._headers = headers
         self._prepared = PreparedRefusals(self._refuse)
         self._unlogged = 0
         self._logged = float("-inf")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. WebSockets, health checks and CORS preflights are always admitted."""
-        gateway = self._endpoints.gateway
-        if scope["type"] != "http" or gateway is None or _is_exempt(scope):
+        gateway, state = self._endpoints.gateway, scope.setdefault("state", {})
+        slot: Slot | None = state.get("slot")
+        if slot is None and (scope["type"] != "http" or gateway is None or _is_exempt(scope)):
             await self._app(scope, receive, send)
             return
-        state = scope.setdefault("state", {})
-        slot: Slot | None = state.get("slot")
         try:
-            if slot is None:  # otherwise, the connection has called ``decide``
+            if slot is None and gateway is not None:  # otherwise, the connection has called ``decide``
                 identity = await identify(gateway, self._secrets, scope)
                 try:
                     slot = self._take(scope, identity)
@@ -108,16 +101,19 @@ class Admission:
         gateway = self._endpoints.gateway
         if gateway is None or _is_exempt(scope):
             return None
-        known: Known | None = scope["state"].get("known")
-        identity = identified(gateway, scope) if known is None else known.current(gateway)
+        state = scope["state"]
+        known: Known | None = state.get("known")
+        identity = None if known is None else known.current(gateway)
         if identity is None:
-            return None
-        scope["state"]["identity"] = identity
-        refused = self._slots.refusal(identity.owner)
-        if refused is not None:
-            return refused
-        slot = self._take(scope, identity)
-        slot.begin()
+            identity = identified(gateway, scope)
+            if identity is None:
+                return None
+            state["known"] = Known(identity)
+        state["identity"] = identity
+        slot = self._slots.offer(identity.owner)
+        if isinstance(slot, Slot):
+            state["slot"] = slot
+            slot.begin()
         return slot
 
     def refusal(
@@ -126,11 +122,11 @@ class Admission:
         """Count a refusal, and return the bytes of its answer. See ``Gate``."""
         self._count(scope, error)
         state = scope["state"]
-        known: Known | None = state.get("known")
-        if known is None:
-            form = form_of(scope, origin=self._readable_by(scope), keep_alive=keep_alive)
-            state["known"] = known = Known(state["identity"], form)
-        return self._prepared.answer(scope, error, known.form, fields)
+        known: Known = state["known"]
+        form = known.form
+        if form is None or form.keep_alive != keep_alive:
+            form = known.form = form_of(scope, origin=self._headers.readable_by(scope), keep_alive=keep_alive)
+        return self._prepared.answer(scope, error, form, fields)
 
     def _take(self, scope: Scope, identity: Identity) -> Slot:
         state = scope["state"]
@@ -151,35 +147,16 @@ class Admission:
             self._logged, self._unlogged = now, 0
 
     async def _refuse(self, scope: Scope, send: Send, error: GatewayError) -> None:
-        fields = self._fields(scope)
-
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] += fields
-                self._security.add(message, scope)
+                self._headers.add(message, scope)
             await send(message)
 
         await refuse(scope, named, error)
 
-    def _fields(self, scope: Scope) -> list[tuple[bytes, bytes]]:
-        fields = [(_REQUEST_ID, scope["state"]["request_id"].encode()), _BY_ORIGIN]
-        if (origin := self._readable_by(scope)) is not None:
-            fields += [*self._readable, (b"access-control-allow-origin", origin.encode("latin-1"))]
-        return fields
-
-    def _readable_by(self, scope: Scope) -> str | None:
-        """Return the origin of the page that sends the request, if CORS lets the page read the answer."""
-        origin = header(scope, b"origin")
-        return origin if origin is not None and self._cors.is_allowed_origin(origin) else None
-
 
 def _is_exempt(scope: Scope) -> bool:
-    return scope["path"] in ALWAYS_OPEN or _is_preflight(scope)
-
-
-def _is_preflight(scope: Scope) -> bool:
+    """Return whether a request always is admitted: a health check or a CORS preflight."""
+    if scope["path"] in ALWAYS_OPEN:
+        return True
     return scope["method"] == "OPTIONS" and header(scope, b"access-control-request-method") is not None
-
-
-def _raw(fields: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode(), value.encode()) for name, value in fields.items()]

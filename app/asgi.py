@@ -27,6 +27,31 @@ class Disconnected(Exception):
     """Raised if the client has closed the connection."""
 
 
+class Link:
+    """What a connection of this server offers beyond ASGI. ``receive`` is one of its methods.
+
+    Other servers' connections are no ``Link``, and applications then use ``receive`` alone.
+    """
+
+    def whole_body(self) -> bytes | None:
+        """Take the request's body, if the whole body has arrived and the application has read no part of it."""
+        raise NotImplementedError
+
+    def watch(self, act: Callable[[], None]) -> bool:
+        """Call ``act`` when the client disconnects. Return false if the application must call ``receive`` instead."""
+        raise NotImplementedError
+
+    def unwatch(self) -> None:
+        """Undo ``watch``."""
+        raise NotImplementedError
+
+
+def _link_of(receive: Receive) -> Link | None:
+    """Return the connection to which ``receive`` belongs, if it is a ``Link``."""
+    found = getattr(receive, "__self__", None)
+    return found if isinstance(found, Link) else None
+
+
 def header(scope: Scope, name: bytes) -> str | None:
     """Return the value of a request header, or ``None`` if the header is absent."""
     for key, value in scope["headers"]:
@@ -88,7 +113,13 @@ async def read_body(
         Disconnected: the client disconnected before the end of the body.
         RateLimited, Overloaded: raised by ``hold``.
     """
-    decoder = Decoder(headers_of(scope, b"content-encoding"), limit=limit)
+    encodings = headers_of(scope, b"content-encoding")
+    if not encodings and (link := _link_of(receive)) is not None and (whole := link.whole_body()) is not None:
+        if len(whole) > limit:
+            raise _too_large(limit)
+        hold(len(whole))
+        return whole.removeprefix(codecs.BOM_UTF8)
+    decoder = Decoder(encodings, limit=limit)
     declared = header(scope, b"content-length")
     if declared is not None and declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)
@@ -156,11 +187,11 @@ def parse_object(text: bytes | str, name: str = "The request body") -> dict[str,
         BadUserInput: ``text`` is not a JSON object.
         PayloadTooLarge: ``text`` contains too many objects and arrays.
     """
-    if not text.strip():
-        raise BadUserInput(f"{name} is empty. Send a JSON object.", reason=Reason.JSON)
     try:
         value = loads(text)
     except InvalidJson as error:
+        if not text.strip():
+            raise BadUserInput(f"{name} is empty. Send a JSON object.", reason=Reason.JSON) from None
         raise BadUserInput(f"{name} is not valid JSON: {error}.", reason=Reason.JSON) from error
     except TooManyContainers as error:
         raise PayloadTooLarge(
@@ -176,8 +207,9 @@ async def respond(
     send: Send, status: int, body: bytes, content_type: str, headers: dict[str, str] | None = None
 ) -> None:
     """Send a complete response."""
-    raw = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
-    raw += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()]
+    raw = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
+    if headers:
+        raw += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body})
 
@@ -227,16 +259,16 @@ async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, T]) ->
     task, is_disconnected, is_over = asyncio.current_task(), False, False
     assert task is not None  # noqa: S101 - a coroutine runs in a task
 
-    def stop(watch: asyncio.Task[None]) -> None:
+    def stop() -> None:
         nonlocal is_disconnected
-        if not watch.cancelled():
-            watch.exception()  # a failure of ``receive`` means a disconnect too
-            if not is_over:
-                is_disconnected = True
-                task.cancel()
+        if not is_over:
+            is_disconnected = True
+            task.cancel()
 
-    watch = asyncio.ensure_future(disconnected(receive))
-    watch.add_done_callback(stop)
+    link = _link_of(receive)
+    watch: asyncio.Task[None] | None = None
+    if link is None or not link.watch(stop):
+        link, watch = None, _watch(receive, stop)
     try:
         return await work
     except asyncio.CancelledError:
@@ -245,11 +277,26 @@ async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, T]) ->
         raise
     finally:
         is_over = True  # a callback that is already scheduled cannot be removed
+        if link is not None:
+            link.unwatch()
         if is_disconnected:
             task.uncancel()
-        elif not watch.done():
+        elif watch is not None and not watch.done():
             watch.cancel()
             await asyncio.wait([watch])
+
+
+def _watch(receive: Receive, stop: Callable[[], None]) -> asyncio.Task[None]:
+    """Call ``stop`` when the client disconnects, or when ``receive`` fails."""
+
+    def ended(watch: asyncio.Task[None]) -> None:
+        if not watch.cancelled():
+            watch.exception()  # a failure of ``receive`` means a disconnect too
+            stop()
+
+    watch = asyncio.ensure_future(disconnected(receive))
+    watch.add_done_callback(ended)
+    return watch
 
 
 async def disconnected(receive: Receive) -> None:

@@ -89,9 +89,11 @@ class Act:
 
     def succeeded(self, objects: Mapping[str, str], *, replayed: bool = False) -> None:
         """Record a success. ``replayed`` is true if an earlier request with the same key has done the act."""
-        self._ended(Outcome.OK)
-        known = set(self.objects.values())
-        self.objects |= {name: one for name, one in objects.items() if one not in known}
+        self.outcome, self.error, self.reason = Outcome.OK, None, None
+        self.milliseconds = self.elapsed()
+        if objects:
+            known = set(self.objects.values())
+            self.objects |= {name: one for name, one in objects.items() if one not in known}
         self.replayed = replayed
 
     def refused(self, user_error: str) -> None:
@@ -197,17 +199,23 @@ class AuditTrail:
     def acted(self, act: Act, context: RequestContext) -> None:
         """Log an act of a signed-in user."""
         principal = context.principal
-        more = {"error": act.error, "reason": act.reason, "replayed": act.replayed or None}
+        more: dict[str, Any] = {}
+        if act.error is not None:
+            more["error"] = act.error
+        if act.reason is not None:
+            more["reason"] = act.reason
+        if act.replayed:
+            more["replayed"] = True
         self._log.info(
-            act.event.value,
+            str(act.event),
             name=act.name,
             user=principal.user_id,
-            role=principal.role.value,
+            role=principal.role,
             objects=act.shown(),
-            outcome=act.outcome.value,
-            **{name: value for name, value in more.items() if value is not None},
+            outcome=act.outcome,
+            **more,
             ms=act.elapsed() if act.milliseconds is None else act.milliseconds,
-            endpoint=context.endpoint.value,
+            endpoint=context.endpoint,
             request_id=context.request_id,
         )
 

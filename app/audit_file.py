@@ -10,8 +10,8 @@ from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
 from typing import Any
 
+from app.logs import json_logger, make_logger
 from app.setting_kinds import AUDIT_LOG_WORDS
-from app.telemetry import json_logger, make_logger
 from app.usage import UsageError
 
 _MODE = 0o600

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Gauge
 
+from app.tallies import Tally
 from clients.state.cache import Tag
 from resolvers.cache.reads import Outcome
 
@@ -14,9 +15,8 @@ class CacheMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         text = "Reads through the cache, by kind of record and outcome."
-        self._reads = Counter("agentgraph_cache_reads", text, ["kind", "outcome"], registry=registry)
-        self._read: dict[tuple[str, Outcome], Counter] = {}
-        self._drops = Counter("agentgraph_cache_drops", "Dropped tags.", ["tag"], registry=registry)
+        self._reads = Tally[tuple[str, Outcome]]("agentgraph_cache_reads", text, ["kind", "outcome"], registry)
+        self._drops = Tally[tuple[Tag]]("agentgraph_cache_drops", "Dropped tags.", ["tag"], registry)
 
     def watch_memory(self, memory: Callable[[], int]) -> None:
         """Add a metric for the memory of cached records, in bytes. ``memory`` must be thread-safe."""
@@ -25,11 +25,8 @@ class CacheMetrics:
 
     def cache_read(self, kind: str, outcome: Outcome) -> None:
         """Count a read."""
-        counter = self._read.get((kind, outcome))
-        if counter is None:
-            counter = self._read[kind, outcome] = self._reads.labels(kind, outcome.value)
-        counter.inc()
+        self._reads.add((kind, outcome))
 
     def cache_dropped(self, tag: Tag) -> None:
         """Count a tag that was dropped."""
-        self._drops.labels(tag.value).inc()
+        self._drops.add((tag,))

@@ -14,6 +14,7 @@ from app.embedded.people import PEOPLE
 from app.usage import UsageError
 
 MAX_HOURS = 24 * 365
+MAX_WORKERS = 64
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="start the gateway, with settings from the environment and .env")
     serve.add_argument("--host", type=_host, help="the address to listen on if HOST is not set")
     serve.set_defaults(run="app.commands.serve:run")
+    serve.add_argument("--workers", type=_workers, help="the number of processes that serve the port (setting WORKERS)")
+    serve.add_argument("--worker", type=int, help=argparse.SUPPRESS)  # the supervisor starts its workers with it
     embedded = commands.add_parser("embedded", help="start the embedded AMS, Letta and LiteLLM without the gateway")
     embedded.add_argument("--port", type=_port, default=8100, help="the port to listen on (default: 8100)")
     for command in (serve, embedded):
@@ -104,6 +107,12 @@ def _host(text: str) -> str | None:
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of workers (1 to {MAX_WORKERS})")
     return int(text)
 
 

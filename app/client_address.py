@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv4Network, ip_address, ip_network
+from ipaddress import IPv4Network, ip_network
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from app.addresses import ALL_PROXIES
 from app.asgi import run_now
 
-ALL = "*"
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
 _MAPPED_BITS = 96
 """The length of the prefix ``::ffff:0:0`` of IPv4-mapped addresses, in bits (RFC 4291, 2.5.5.2)."""
@@ -28,7 +28,7 @@ def with_client_address(app: ASGIApp, trusted: str) -> ASGIApp:
         trusted: addresses and networks, separated by commas, or ``*``.
     """
     texts = [text for text in trusted.split(",") if text]
-    mapped = [one for text in texts if text != ALL for one in _mapped(text)]
+    mapped = [one for text in texts if text != ALL_PROXIES for one in _mapped(text)]
     return ProxyHeadersMiddleware(app, [*texts, *mapped])  # type: ignore[arg-type, return-value] # uvicorn's own types
 
 
@@ -51,20 +51,6 @@ def locator(trusted: str) -> Callable[[Scope], None]:
 
 async def _never(*_: Any) -> Any:
     """Stand for the channels of an application that neither receives nor sends."""
-
-
-def proxies(value: str) -> str:
-    """Validate ``FORWARDED_ALLOW_IPS``. Raises ValueError: uvicorn would ignore what is no address."""
-    texts = [text.strip() for text in value.split(",") if text.strip()]
-    if ALL in texts and len(texts) > 1:
-        raise ValueError("* trusts all proxies, so write either * or addresses")
-    for text in texts if texts != [ALL] else ():
-        try:
-            ip_network(text) if "/" in text else ip_address(text)
-        except ValueError as error:
-            problem = "has host bits set" if "host bits" in str(error) else "is no IP address and no network"
-            raise ValueError(f"{text[:80]!r} {problem}. Write addresses or networks, such as 10.0.0.0/8") from None
-    return ",".join(texts)
 
 
 def _mapped(text: str) -> list[str]:

@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import ssl
-import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
-from app import devtokens
 from app.caching import open_cache
 from app.drain import Drain
-from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
-from app.embedded.store import Store
-from app.embedded.supabase.service import EmbeddedSupabase
 from app.gateway import Gateway
 from app.graphql.engine import Engine, EngineLimits
+from app.platform import Platform, issuer_of, open_platform, with_platform
 from app.probes import probes_of, report
-from app.proxy_settings import letta_key, proxy_target
+from app.setting_kinds import OnOff, revealed
 from app.settings import Settings
 from app.shared_streams import share_streams
-from app.signin.attempts import SignInAttempts
-from app.signin.authenticator import Authenticator
-from app.signin.issuer import IssuerKeys
-from app.signin.keys import VerifyingKey, public_keys
+from app.signin.opening import open_authenticator
 from app.slots import Slots
 from app.state_metrics import StateMetrics
 from app.telemetry import Telemetry
 from app.upstream_tls import trusting
+from app.upstreams import health_checks, open_upstream
 from app.version import VERSION
 from clients.ams import Ams
-from clients.calls import CallScope, UpstreamLimits
 from clients.errors import Service
 from clients.health import HealthCheck
 from clients.letta.client import Letta
@@ -42,28 +32,22 @@ from clients.litellm import LiteLLM
 from clients.state.breaker_news import RedisBreakerNews
 from clients.state.keys import SharedKeys
 from clients.state.limits import RedisLimiter
-from clients.state.revocations import RedisRevocations
-from clients.state.shared import SharedState, memory_state, redis_check, redis_state
+from clients.state.shared import SharedState, memory_state, redis_state
 from clients.supabase import Supabase
-from clients.transport import AiohttpTransport
 from clients.upstream import Upstream
 from resolvers.idempotency import IdempotencyKeys
 from resolvers.limits import LimitKind, RateLimits
 from resolvers.outcome_unknown import SETTLE_SECONDS
 from resolvers.platform import Health
 from resolvers.resources import Resources
-from resolvers.sessions import MAX_REVOKED, Sessions
 from resolvers.shared_answers import SharedAnswers
 from resolvers.streams.hub import StreamHub
 from resolvers.streams.limits import READERS_PER_STREAM, StreamLimits
 from resolvers.streams.timeouts import Timeouts
 from schema.build import build_schema
 
-HEALTH_SECONDS = 3.0
-"""The timeout of a health check, in seconds."""
-
-JWKS_SECONDS = 3.0
-"""The timeout for fetching Supabase's public keys, in seconds."""
+if TYPE_CHECKING:
+    from app.embedded.store import Store
 
 
 async def open_gateway(
@@ -74,18 +58,18 @@ async def open_gateway(
     stack: AsyncExitStack,
     store: Store | None = None,
     *,
+    shared: Platform | None = None,
     check_services: bool = False,
 ) -> Gateway:
-    """Open the gateway. If ``check_services`` is true, check the configured services in the background."""
+    """Open the gateway. If ``check_services`` is true, check the configured services in the background.
+
+    ``shared`` is the embedded platform of the supervisor; ``None`` if this process starts its own.
+    """
     configured = settings
-    settings, platform = await _with_embedded(settings, stack, store)
-    urls = {service: getattr(settings, name) for service, name in _URLS.items()}
-    issuer = await _embedded_issuer(stack) if settings.development_tokens else None
-    urls[Service.SUPABASE] = settings.supabase_url or (issuer.url if issuer else "")
-    tls = trusting(settings.upstream_ca_bundle)
-    clients = {service: _client(settings, service, url, telemetry, tls) for service, url in urls.items()}
-    for upstream in clients.values():
-        stack.push_async_callback(upstream.aclose)
+    platform = shared or await open_platform(settings, stack, store)
+    settings = with_platform(settings, platform)
+    issuer_url, issuer = await issuer_of(settings, shared, stack)
+    clients = _upstreams(settings, issuer_url, telemetry, stack)
     supabase = Supabase(clients[Service.SUPABASE])
     streams = _streams(settings, telemetry)
     embedded = {*configured.embedded_services, *(["supabase"] if settings.development_tokens else [])}
@@ -94,7 +78,7 @@ async def open_gateway(
     stack.push_async_callback(keys.aclose)
     drain.background(keys.settled)
     ams, letta, litellm = Ams(clients[Service.AMS]), Letta(clients[Service.LETTA]), LiteLLM(clients[Service.LITELLM])
-    checks = _checks([ams, letta, litellm, supabase], embedded, state)
+    checks = health_checks([ams, letta, litellm, supabase], embedded, state)
     resources = Resources(
         ams=ams,
         letta=letta,
@@ -105,7 +89,7 @@ async def open_gateway(
         limits=_rate_limits(settings, telemetry, state),
         health=Health(checks, VERSION, state),
         timeouts=_timeouts(settings),
-        platform_key=_secret(settings.litellm_api_key),
+        platform_key=revealed(settings.litellm_api_key),
         max_calls=settings.max_upstream_calls,
         cache=open_cache(settings, telemetry, state, stack),
     )
@@ -113,8 +97,8 @@ async def open_gateway(
     if check_services:
         _probe(configured, resources, checks, telemetry, stack)
     return Gateway(
-        engine=Engine(build_schema(), telemetry, _engine_limits(settings)),
-        authenticator=await _authenticator(settings, supabase, resources.sessions, telemetry, state, stack),
+        engine=_engine(settings, telemetry),
+        authenticator=await open_authenticator(settings, supabase, resources.sessions, telemetry, state, stack),
         resources=resources,
         telemetry=telemetry,
         drain=drain,
@@ -122,92 +106,25 @@ async def open_gateway(
         open_introspection=not settings.is_production,
         open_metrics=not settings.is_production,
         max_body_bytes=settings.max_body_bytes,
-        metrics_token=_secret(settings.metrics_token),
-        fault_page=None if platform is None else platform.page_url,
-        issuer=None if issuer is None else issuer.app(),
+        metrics_token=revealed(settings.metrics_token),
+        fault_page=platform.page_url,
+        issuer=issuer,
     )
 
 
-async def _with_embedded(
-    settings: Settings, stack: AsyncExitStack, store: Store | None
-) -> tuple[Settings, EmbeddedPlatform | None]:
-    """Start an embedded service for each service without a URL. Return settings that contain all URLs."""
-    missing = settings.embedded_services
-    if not missing:
-        return settings, None
-    options = EmbeddedOptions(
-        services=missing,
-        letta_url=settings.letta_base_url,
-        letta_api_key=_secret(settings.letta_api_key),
-        litellm_is_real="litellm" not in missing,
-        gateway=proxy_target(settings),
-        letta_own_key=letta_key(settings),
-    )
-    platform = EmbeddedPlatform(options, store)
-    await platform.start()
-    stack.push_async_callback(platform.stop)
-    options = platform.options
-    changes: dict[str, Any] = {f"{name}_base_url": platform.urls[name] for name in missing}
-    keys = {"ams": ("supabase_service_key", options.ams_key), "letta": ("letta_api_key", options.letta_key)}
-    changes |= {field: key for name, (field, key) in keys.items() if name in missing}
-    return Settings.load(**{**settings.model_dump(exclude_none=True), **changes}, _env_file=None), platform
+def _upstreams(
+    settings: Settings, issuer_url: str, telemetry: Telemetry, stack: AsyncExitStack
+) -> dict[Service, Upstream]:
+    urls = {service: getattr(settings, name) for service, name in _URLS.items()}
+    urls[Service.SUPABASE] = settings.supabase_url or issuer_url
+    tls = trusting(settings.upstream_ca_bundle)
+    clients = {service: open_upstream(settings, service, url, telemetry, tls) for service, url in urls.items()}
+    for upstream in clients.values():
+        stack.push_async_callback(upstream.aclose)
+    return clients
 
 
 _URLS = {Service.AMS: "ams_base_url", Service.LETTA: "letta_base_url", Service.LITELLM: "litellm_base_url"}
-_TRANSLATIONS = {client.service: client.translate for client in (Ams, Letta, LiteLLM, Supabase)}
-
-
-def _client(
-    settings: Settings, service: Service, url: str, telemetry: Telemetry, tls: ssl.SSLContext | None
-) -> Upstream:
-    keys = {Service.AMS: settings.supabase_service_key, Service.LETTA: settings.letta_api_key}
-    key = _secret(keys.get(service))
-    limits = UpstreamLimits(
-        max_model_calls=settings.max_concurrent_streams,
-        connect=settings.connect_timeout_seconds,
-        breaker_failures=settings.breaker_failures,
-        breaker_calls=settings.breaker_calls,
-        breaker_reset=settings.breaker_reset_seconds,
-        slow=settings.breaker_slow_seconds or math.inf,
-        retry_share=settings.upstream_retry_percent / 100,
-        max_bytes=settings.max_upstream_bytes,
-    )
-    upstream = Upstream(
-        service,
-        url,
-        translate=_TRANSLATIONS[service],
-        headers={"authorization": f"Bearer {key}"} if key else {},
-        limits=limits,
-        observer=telemetry,
-        transport=AiohttpTransport(tls=tls),
-    )
-    telemetry.watch_breakers(service, upstream.breakers)
-    return upstream
-
-
-def _checks(
-    clients: list[Ams | Letta | LiteLLM | Supabase], embedded: set[str], state: SharedState
-) -> list[HealthCheck]:
-    checks = []
-    for client in clients:
-
-        async def ping(scope: CallScope, client: Ams | Letta | LiteLLM | Supabase = client) -> None:
-            deadline = min(scope.deadline, time.monotonic() + HEALTH_SECONDS)
-            await client.ping(replace(scope, deadline=deadline))
-
-        upstream = client.upstream
-        checks.append(
-            HealthCheck(
-                service=upstream.service,
-                ping=ping,
-                breakers=upstream.breakers,
-                embedded=upstream.service.value in embedded,
-                note=client.note,
-            )
-        )
-    if state.connection is not None:
-        checks.append(redis_check(state.connection))
-    return checks
 
 
 def _shared_answers(settings: Settings, state: SharedState) -> SharedAnswers | None:
@@ -229,7 +146,7 @@ async def _state(
     if settings.redis_url is None:
         return memory_state()
     observer = StateMetrics(telemetry.registry, telemetry.log)
-    state = await redis_state(settings.redis_url, _secret(settings.redis_password), observer, stack)
+    state = await redis_state(settings.redis_url, revealed(settings.redis_password), observer, stack)
     if state.connection is not None:
         breakers = {name: client.breakers for name, client in clients.items() if name.value not in embedded}
         news = RedisBreakerNews(state.connection, state.news, breakers)
@@ -260,13 +177,15 @@ def _timeouts(settings: Settings) -> Timeouts:
     )
 
 
-def _engine_limits(settings: Settings) -> EngineLimits:
-    return EngineLimits(
+def _engine(settings: Settings, telemetry: Telemetry) -> Engine:
+    limits = EngineLimits(
         max_tokens=settings.max_query_tokens,
         max_depth=settings.max_query_depth,
         max_cost=settings.max_query_cost,
         max_answer_bytes=settings.max_answer_bytes,
     )
+    compiled = settings.compiled_execution is OnOff.ON
+    return Engine(build_schema(), telemetry, limits, compiled=compiled)
 
 
 def _streams(settings: Settings, telemetry: Telemetry) -> StreamHub:
@@ -288,16 +207,6 @@ def _stream_limits(settings: Settings) -> StreamLimits:
     )
 
 
-async def _share(sessions: Sessions, state: SharedState, stack: AsyncExitStack) -> None:
-    """Share revoked sessions with other replicas. Wait until they have been read, or Redis fails."""
-    if state.connection is None:
-        return
-    revocations = RedisRevocations(state.connection, state.news, sessions, MAX_REVOKED)
-    stack.push_async_callback(revocations.aclose)
-    sessions.share(revocations)
-    await revocations.open()
-
-
 def _rate_limits(settings: Settings, telemetry: Telemetry, state: SharedState) -> RateLimits:
     limits = {
         LimitKind.GENERAL: settings.rate_limit_general,
@@ -307,44 +216,3 @@ def _rate_limits(settings: Settings, telemetry: Telemetry, state: SharedState) -
     }
     limiter = MemoryLimiter() if state.connection is None else RedisLimiter(state.connection)
     return RateLimits(limiter, limits, telemetry)
-
-
-async def _authenticator(
-    settings: Settings,
-    supabase: Supabase,
-    sessions: Sessions,
-    telemetry: Telemetry,
-    state: SharedState,
-    stack: AsyncExitStack,
-) -> Authenticator:
-    await _share(sessions, state, stack)
-
-    async def fetch() -> Mapping[str, VerifyingKey]:
-        scope = CallScope(request_id="jwks", deadline=time.monotonic() + JWKS_SECONDS)
-        return public_keys(await supabase.keys(scope))
-
-    keys = IssuerKeys(fetch)
-    keys.on_removed(sessions.end_keys)
-    stack.push_async_callback(keys.aclose)
-    keys.refresh()
-    issuer = devtokens.ISSUER if settings.development_tokens else settings.issuer
-    attempts = SignInAttempts(settings.sign_in_failures_per_minute, telemetry)
-    return Authenticator(
-        issuer=issuer,
-        secret=_secret(settings.supabase_jwt_secret),
-        keys=keys,
-        sessions=sessions,
-        attempts=attempts,
-    )
-
-
-async def _embedded_issuer(stack: AsyncExitStack) -> EmbeddedSupabase:
-    """Start the embedded Supabase, which signs development tokens."""
-    embedded = EmbeddedSupabase(issuer=devtokens.ISSUER, password=devtokens.password(), key=devtokens.signing_key())
-    await embedded.start()
-    stack.push_async_callback(embedded.stop)
-    return embedded
-
-
-def _secret(value: Any) -> str | None:
-    return None if value is None else str(value.get_secret_value())

@@ -11,10 +11,13 @@ import secrets
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from app.embedded.supabase.signing import SigningKey, claims_of
 from app.settings import Settings
 from app.usage import UsageError
+
+if TYPE_CHECKING:
+    from app.embedded.supabase.signing import SigningKey
 
 ISSUER = "agentgraph-development"
 LIFETIME_SECONDS = 24 * 3600
@@ -32,8 +35,15 @@ def data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "agentgraph"
 
 
+def store_path() -> Path:
+    """Return the path of the embedded platform's data file."""
+    return data_dir() / "embedded.sqlite3"
+
+
 def signing_key() -> SigningKey:
     """Return the key that signs development tokens. Raise DataFolderError if the key cannot be stored."""
+    from app.embedded.supabase.signing import SigningKey  # noqa: PLC0415 - cryptography is slow to import
+
     return SigningKey.from_pem(_stored("dev-signing-key.pem", lambda: SigningKey.generate().pem))
 
 
@@ -90,5 +100,7 @@ def make_token(
     admin: bool = False,
 ) -> str:
     """Return a token with the same claims as Supabase's tokens."""
+    from app.embedded.supabase.signing import claims_of  # noqa: PLC0415
+
     claims = claims_of(issuer=issuer, user_id=user_id, email=email, lifetime_seconds=lifetime_seconds, admin=admin)
     return key.sign(claims)

@@ -45,7 +45,7 @@ class Drain:
         self.spread = 0.0
         self._sockets = 0
         self._background: list[Callable[[], Awaitable[None]]] = []
-        self._watchers: dict[_Watched, Callable[[Stage], None]] = {}
+        self._watchers: dict[object, Callable[[Stage], None]] = {}
         self._ended = Waiters()
 
     @property
@@ -68,6 +68,19 @@ class Drain:
         self.stage, self.spread = stage, spread
         for act in list(self._watchers.values()):
             act(stage)
+
+    def begin(self, request: object, act: Callable[[Stage], None], *, counts: bool) -> None:
+        """Begin a request that ``end`` ends. This is ``watched``, and ``request`` if ``counts`` is true."""
+        self._watchers[request] = act
+        if counts:
+            self.requests += 1
+
+    def end(self, request: object, *, counts: bool) -> None:
+        """End a request. The arguments are those of ``begin``."""
+        del self._watchers[request]
+        if counts:
+            self.requests -= 1
+            self._ended.wake()
 
     def watched(self, act: Callable[[Stage], None]) -> _Watched:
         """Within a ``with`` block, call ``act`` at the beginning of each shutdown stage."""
@@ -118,7 +131,7 @@ class _Watched:
 
     __slots__ = ("_act", "_watchers")
 
-    def __init__(self, watchers: dict[_Watched, Callable[[Stage], None]], act: Callable[[Stage], None]) -> None:
+    def __init__(self, watchers: dict[object, Callable[[Stage], None]], act: Callable[[Stage], None]) -> None:
         self._watchers = watchers
         self._act = act
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -37,6 +37,7 @@ class Endpoints:
         rest: ``/v1``, and the proxy for agents.
         issuer: ``/auth/v1``, the embedded Supabase, if development tokens are accepted.
         gateway: the gateway; ``None`` before the startup has ended.
+        metrics: returns the metrics of all processes of the gateway, in Prometheus' text format.
     """
 
     def __init__(self) -> None:
@@ -45,6 +46,7 @@ class Endpoints:
         self.rest = Deferred()
         self.issuer = Deferred()
         self.gateway: Gateway | None = None
+        self.metrics: Callable[[], Awaitable[bytes]] = _no_metrics
 
     @property
     def status(self) -> str:
@@ -54,10 +56,14 @@ class Endpoints:
         return READY if self.gateway.drain.is_open else "draining"
 
 
-class Router:
-    """Serves ``/graphql``, ``/v1/*`` and the proxy for agents. FastAPI serves every other path.
+async def _no_metrics() -> bytes:
+    return b""
 
-    FastAPI's routing adds a dozen coroutines to each request. A stream would keep the coroutines in memory.
+
+class Router:
+    """Serves ``/graphql``, ``/v1/*`` and the proxy for agents. Starlette serves every other path.
+
+    Starlette's routing adds a dozen coroutines to each request. A stream would keep the coroutines in memory.
     """
 
     def __init__(self, app: ASGIApp, *, graphql: ASGIApp, socket: ASGIApp, rest: ASGIApp) -> None:

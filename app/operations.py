@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from app.connections.accepting import Acceptor
+from app.connections.server import protocol
+from app.connections.stoppable import StoppableServer
 from app.drain import Drain
-from app.embedded.server import StoppableServer
 from app.endpoints import Endpoints
-from app.middleware import HeadAsGet, RequestScope, Shield
-from app.operators import Details, add_operators_routes
-from app.security_headers import SecurityHeaders
-from app.server import protocol
+from app.middleware import Edge
+from app.operators import Details, operators_routes
+from app.response_headers import ResponseHeaders
 from app.settings import Settings
 from app.telemetry import Telemetry
 
 
 def operations_app(endpoints: Endpoints, telemetry: Telemetry, drain: Drain) -> ASGIApp:
     """Return an application with ``/ping``, ``/readyz``, detailed ``/health``, and ``/metrics``. It has no CORS."""
-    api = FastAPI(openapi_url=None, redirect_slashes=False)
-    add_operators_routes(api, endpoints, Details.SHOWN)
-    app = HeadAsGet(Shield(api, telemetry=telemetry, drain=drain))
-    return RequestScope(app, telemetry=telemetry, drain=drain, security=SecurityHeaders(hsts_seconds=0))
+    api = Starlette(routes=operators_routes(endpoints, Details.SHOWN))
+    api.router.redirect_slashes = False
+    return Edge(api, telemetry=telemetry, drain=drain, headers=ResponseHeaders())
 
 
 class OperationsPort:
@@ -36,10 +37,11 @@ class OperationsPort:
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, listener: socket.socket) -> None:
+        protocol_class = protocol(settings)
         config = uvicorn.Config(
             app,
             interface="asgi3",
-            http=protocol(settings),
+            http=protocol_class,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -48,13 +50,19 @@ class OperationsPort:
             proxy_headers=False,
         )
         self._listener = listener
-        self._server = StoppableServer(config)
+        self._server = server = StoppableServer(config)
+        kind: Any = protocol_class
+        self._acceptor = Acceptor([], lambda: kind(config=config, server_state=server.server_state, app_state={}))
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to accept connections."""
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
         await self._server.is_up.wait()
+
+    def take(self, accepted: list[socket.socket]) -> None:
+        """Serve connections that have been accepted before the start."""
+        self._acceptor.take(accepted)
 
     async def stop(self) -> None:
         """Close the listening socket and all connections."""

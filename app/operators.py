@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import time
 from dataclasses import asdict
 from enum import Enum, auto
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from starlette.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-from app.composition import HEALTH_SECONDS
 from app.endpoints import READY, Endpoints
 from app.gateway import Gateway
 from app.identity import sender_of
+from app.upstreams import HEALTH_SECONDS
 from clients.calls import CallScope
 from clients.codes import Reason
+from resolvers.platform import PlatformRecord
 
 
 class Details(Enum):
@@ -34,8 +35,8 @@ class Details(Enum):
     """Without ``METRICS_TOKEN``: to everybody."""
 
 
-def add_operators_routes(api: FastAPI, endpoints: Endpoints, details: Details) -> None:
-    """Add the routes ``/ping``, ``/readyz``, ``/health`` and, unless details are hidden, ``/metrics``."""
+def operators_routes(endpoints: Endpoints, details: Details) -> list[Route]:
+    """Return the routes ``/ping``, ``/readyz``, ``/health`` and, unless details are hidden, ``/metrics``."""
 
     def is_operator(request: Request) -> bool:
         gateway = endpoints.gateway
@@ -46,16 +47,16 @@ def add_operators_routes(api: FastAPI, endpoints: Endpoints, details: Details) -
         authorization = request.headers.get("authorization", "")
         return hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode())
 
-    @api.get("/ping", tags=["operations"], summary="Report that the process responds.")
-    async def ping() -> dict[str, str]:
-        return {"status": "ok"}
+    async def ping(_: Request) -> JSONResponse:
+        """Report that the process responds."""
+        return JSONResponse({"status": "ok"})
 
-    @api.get("/readyz", tags=["operations"], summary="Report whether the process accepts requests.")
-    async def ready() -> JSONResponse:
+    async def ready(_: Request) -> JSONResponse:
+        """Report whether the process accepts requests."""
         return JSONResponse({"status": endpoints.status}, 200 if endpoints.status == READY else 503)
 
-    @api.get("/health", tags=["operations"], summary="Report the health of the gateway and of each service.")
     async def health(request: Request) -> JSONResponse:
+        """Report the health of the gateway and of each service."""
         gateway = endpoints.gateway
         if gateway is None or endpoints.status != READY:
             return JSONResponse({"status": endpoints.status}, 503)
@@ -63,25 +64,11 @@ def add_operators_routes(api: FastAPI, endpoints: Endpoints, details: Details) -
         report = await gateway.resources.health.probe(scope)
         body: dict[str, Any] = {"status": "degraded" if report.degraded else "ok"}
         if is_operator(request):
-            services = {
-                one.service.value: {
-                    "status": one.status.value,
-                    "breaker": one.breaker,
-                    "embedded": one.embedded,
-                    "note": one.note,
-                    "cause": one.cause,
-                    "breakers": [asdict(part) for part in one.parts],
-                }
-                for one in report.services
-            }
-            body |= {"version": report.version, "services": services}
+            body |= {"version": report.version, "services": _services(report)}
         return JSONResponse(body)
 
-    if details is Details.HIDDEN:
-        return
-
-    @api.get("/metrics", tags=["operations"], summary="Return metrics in Prometheus' text format.")
     async def metrics(request: Request) -> Response:
+        """Return metrics in Prometheus' text format."""
         gateway = endpoints.gateway
         if gateway is None or not is_operator(request):
             unset = gateway is not None and gateway.metrics_token is None
@@ -92,8 +79,27 @@ def add_operators_routes(api: FastAPI, endpoints: Endpoints, details: Details) -
                 else "Send METRICS_TOKEN as the bearer token."
             )
             return Response(f"{text}\n", 401, {"WWW-Authenticate": "Bearer"}, "text/plain")
-        body = await asyncio.to_thread(gateway.telemetry.exposition)
+        body = await endpoints.metrics()
         return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    routes = {"/ping": ping, "/readyz": ready, "/health": health, "/metrics": metrics}
+    if details is Details.HIDDEN:
+        del routes["/metrics"]
+    return [Route(path, serve, methods=["GET"]) for path, serve in routes.items()]
+
+
+def _services(report: PlatformRecord) -> dict[str, Any]:
+    return {
+        one.service.value: {
+            "status": one.status.value,
+            "breaker": one.breaker,
+            "embedded": one.embedded,
+            "note": one.note,
+            "cause": one.cause,
+            "breakers": [asdict(part) for part in one.parts],
+        }
+        for one in report.services
+    }
 
 
 def _log_failure(gateway: Gateway | None, request: Request) -> None:

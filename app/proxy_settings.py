@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from app import devtokens
-from app.embedded.ams.proxied import ProxyTarget
 from app.rest.secrets import ProxySecrets
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.embedded.ams.proxied import ProxyTarget
 
 
 def proxy_secrets(settings: Settings) -> ProxySecrets:
@@ -27,4 +31,6 @@ def proxy_target(settings: Settings) -> ProxyTarget | None:
     """
     if settings.public_url is None or (key := devtokens.master_key(settings)) is None:
         return None
+    from app.embedded.ams.proxied import ProxyTarget  # noqa: PLC0415 - only for an embedded service
+
     return ProxyTarget(url=settings.public_url, master_key=key, takes_lettas_key=settings.letta_proxy_key is not None)

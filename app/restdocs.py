@@ -1,18 +1,19 @@
-"""Adds the REST endpoints to ``/openapi.json``, except in production. FastAPI does not route these endpoints."""
+"""Describes the REST endpoints in OpenAPI. FastAPI makes the description, and serves no request."""
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.types import Lifespan
+from starlette.routing import Route
 
 from app.rest.requests import Chat, Embeddings
 from app.rest.table import TABLE, Row, Work
-from app.settings import Settings
 from app.version import VERSION
 from clients.origin import Origin
 from resolvers.checks import MAX_KEY
@@ -37,36 +38,21 @@ _ERROR = {
 }
 
 
-def described_api(settings: Settings, lifespan: Lifespan[FastAPI]) -> FastAPI:
-    """Return a FastAPI application, which documents its API except in production."""
-    api = FastAPI(
-        title="agentgraph",
-        version=VERSION,
-        lifespan=lifespan,
-        redirect_slashes=False,
-        openapi_url=None if settings.is_production else "/openapi.json",
-        docs_url=None,  # app.pages serves both pages with a Content-Security-Policy
-        redoc_url=None,
-    )
-    _describe(api)
-    return api
-
-
-def _describe(api: FastAPI) -> None:
-    def openapi() -> dict[str, Any]:
-        if api.openapi_schema is None:
-            document = get_openapi(title=api.title, version=api.version, routes=api.routes)
-            components = document.setdefault("components", {})
-            components["schemas"] = components.get("schemas", {}) | _SHAPES
-            components["securitySchemes"] = {
-                "token": {"type": "http", "scheme": "bearer", "description": "The user's access token."},
-                "agentSecret": {"type": "http", "scheme": "bearer", "description": "The user's agent secret."},
-            }
-            document["paths"] |= _paths()
-            api.openapi_schema = document
-        return api.openapi_schema
-
-    api.openapi = openapi  # type: ignore[method-assign]
+def openapi(operators: Sequence[Route]) -> dict[str, Any]:
+    """Return the OpenAPI document of ``operators`` and of the REST endpoints."""
+    api = FastAPI()
+    for route in operators:
+        summary = inspect.getdoc(route.endpoint)
+        api.add_api_route(route.path, route.endpoint, methods=["GET"], tags=["operations"], summary=summary)
+    document = get_openapi(title="agentgraph", version=VERSION, routes=api.routes)
+    components = document.setdefault("components", {})
+    components["schemas"] = components.get("schemas", {}) | _SHAPES
+    components["securitySchemes"] = {
+        "token": {"type": "http", "scheme": "bearer", "description": "The user's access token."},
+        "agentSecret": {"type": "http", "scheme": "bearer", "description": "The user's agent secret."},
+    }
+    document["paths"] |= _paths()
+    return document
 
 
 (_CHAT, _EMBEDDINGS), _SHAPES = msgspec.json.schema_components(

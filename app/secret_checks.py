@@ -6,9 +6,6 @@ import base64
 import binascii
 import re
 
-import jwt
-from jwt.algorithms import HMACAlgorithm
-
 PADDED = "has whitespace at its start or end. Remove the whitespace"
 _INSTEAD = "Set the project's HS256 secret (the legacy JWT secret) instead"
 _PEM_IN_BASE64 = base64.b64encode(b"-----BEGIN ")[:-2].decode()
@@ -33,6 +30,9 @@ def hs256_secret(text: str) -> str | None:
     bare = text.strip().strip("\"'`").lstrip()
     if (kind := _other_material(bare)) is not None:
         return f"is {kind}. {_INSTEAD}"
+    import jwt  # noqa: PLC0415 - with cryptography, the import takes 50 ms
+    from jwt.algorithms import HMACAlgorithm  # noqa: PLC0415
+
     try:
         HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(text)
     except jwt.InvalidKeyError:

@@ -17,6 +17,11 @@ AUDIT_LOG_WORDS = frozenset({"on", "off"})
 _WITH_UNIT = re.compile(r"[0-9_.]+ *[A-Za-z]+")
 
 
+def revealed(value: SecretStr | None) -> str | None:
+    """Return a secret's text, or ``None`` if the secret is not set."""
+    return None if value is None else value.get_secret_value()
+
+
 def _header(value: SecretStr | None) -> SecretStr | None:
     text = "" if value is None else value.get_secret_value()
     if not text.isascii() or (text and not text.isprintable()):

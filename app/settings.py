@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app import addresses, client_address, origins, upstream_tls
+from app import addresses, origins, upstream_tls
 from app.setting_kinds import (
     AuditLog,
     Count,
@@ -126,6 +126,8 @@ class Settings(BaseSettings):
     """
     port: Port = 8000
     """The port on which the gateway listens."""
+    workers: Annotated[int, Number, Field(ge=1, le=64)] = 1
+    """The number of processes that serve PORT, at most 64. More than one require REDIS_URL. Each has its own limits."""
     operations_port: Port | None = None
     """A second port with /metrics, and with /health and its details. PORT then has no /metrics, and its /health shows
     only the gateway's status. The second port requires METRICS_TOKEN only if METRICS_TOKEN is set. If this setting is
@@ -160,7 +162,7 @@ class Settings(BaseSettings):
     """Maximum number of running streams of one user, even if no client reads the streams. The user's agents can run the
     same number of streams through the proxy. The user can read twice as many streams at a time.
     """
-    forwarded_allow_ips: Annotated[str, AfterValidator(client_address.proxies)] = "127.0.0.1"
+    forwarded_allow_ips: Annotated[str, AfterValidator(addresses.proxies)] = "127.0.0.1"
     """Proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted: IP addresses or networks, separated by
     commas. `*` trusts all proxies.
     """
@@ -193,6 +195,8 @@ class Settings(BaseSettings):
     """Maximum number of upstream calls for one operation, and for each event of a subscription."""
     max_answer_bytes: Count = 16_777_216
     """Maximum size of the response to an operation, and of a subscription event, in bytes of JSON."""
+    compiled_execution: Annotated[OnOff, Lowered] = OnOff.ON
+    """Whether operations are executed by compiled plans: `on` or `off`. If `off`, graphql-core executes all of them."""
     request_timeout: Seconds = 30.0
     """Timeout of a request that starts no model work, in seconds."""
     write_timeout_seconds: Seconds = 30.0

@@ -26,6 +26,7 @@ def contradictions(settings: Settings) -> Iterator[str]:
     yield from _master_keys(settings)
     yield from _operations(settings)
     yield from _supabase(settings)
+    yield from _workers(settings)
     yield from _missing_keys(settings)
 
 
@@ -65,6 +66,14 @@ def _supabase(settings: Settings) -> Iterator[str]:
         for name in ("supabase_jwt_secret", "supabase_jwt_issuer"):
             if getattr(settings, name):
                 yield f"SUPABASE_URL: required, because {name.upper()} is set"
+
+
+def _workers(settings: Settings) -> Iterator[str]:
+    if settings.workers > 1 and settings.redis_url is None:
+        yield (
+            "REDIS_URL: required, because WORKERS is more than 1: the workers share streams, limits and idempotency "
+            "keys in Redis. Set REDIS_URL, or WORKERS=1"
+        )
 
 
 def _missing_keys(settings: Settings) -> Iterator[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from clients.codes import Reason
 from clients.errors import Overloaded, RateLimited
 
@@ -33,7 +31,7 @@ class Shares:
         self._own_limit = f"You have reached your limit of {self.per_owner:,} {unit}. Retry later."
         self._limit = f"The gateway has reached its limit of {total:,} {unit}. Retry later."
         self.taken = 0
-        self._held: Counter[str] = Counter()
+        self._held: dict[str, int] = {}
 
     def held_by(self, owner: str) -> int:
         """Return how many slots an owner holds."""
@@ -48,11 +46,21 @@ class Shares:
             RateLimited: the owner would exceed ``per_owner``.
             Overloaded: all owners together would exceed ``total``.
         """
-        refused = self.refusal(owner, count)
+        refused = self.offer(owner, count)
         if refused is not None:
             raise refused
+
+    def offer(self, owner: str, count: int = 1) -> RateLimited | Overloaded | None:
+        """Take slots like ``take``, or return the error.
+
+        A raised error would keep its frames, and with them the request, until the next garbage collection.
+        """
+        held = self._held.get(owner, 0) + count
+        if held > self.per_owner or self.taken + count > self.total:
+            return self.refusal(owner, count)
         self.taken += count
-        self._held[owner] += count
+        self._held[owner] = held
+        return None
 
     def refusal(self, owner: str, count: int = 1) -> RateLimited | Overloaded | None:
         """Return the error that ``take`` would raise, or ``None``."""
@@ -65,8 +73,9 @@ class Shares:
     def give(self, owner: str, count: int = 1) -> None:
         """Free slots that an owner holds."""
         self.taken -= count
-        if self._held[owner] > count:
-            self._held[owner] -= count
+        left = self._held[owner] - count
+        if left > 0:
+            self._held[owner] = left
         else:
             del self._held[owner]
 
@@ -84,7 +93,9 @@ class Holding:
     def set(self, count: int) -> None:
         """Change the number of slots to ``count``. If ``Shares.take`` raises an error, the number stays the same."""
         if count > self.count:
-            self._shares.take(self._owner, count - self.count)
+            refused = self._shares.offer(self._owner, count - self.count)
+            if refused is not None:
+                raise refused
         elif count < self.count:
             self._shares.give(self._owner, self.count - count)
         self.count = count

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -53,8 +52,8 @@ class Shedder:
         self._limit = ConcurrencyLimit(most)
         self._overdue = overdue
         self._clock = clock
-        self._held: Counter[str] = Counter()
-        self._expensive: Counter[str] = Counter()
+        self._held: dict[str, int] = {}
+        self._expensive: dict[str, int] = {}
         self._in_flight = 0
         self._load = self._cheap = self._entered = 0.0
         self._weights = Weights()
@@ -125,7 +124,8 @@ class Shedder:
             self._load = self._cheap = self._entered = 0.0  # removes rounding errors
         self._weights.add(owner, work)
         self._limit.add(entered.weight)
-        self._admit_queued()
+        if self._queues:
+            self._admit_queued()
 
     def tick(self, lag: float, used: float, interval: float = INTERVAL_SECONDS) -> None:
         """Adapt the limit on admitted requests. Admit or refuse queued requests.
@@ -155,7 +155,7 @@ class Shedder:
             return True
         if self._weight(owner) < CHEAP:
             return self._cheap < 1
-        return load < limit or self._expensive[owner] <= (self._few() if few is None else few)
+        return load < limit or self._expensive.get(owner, 0) <= (self._few() if few is None else few)
 
     def _few(self) -> int:
         """Compute the default of ``few`` in ``_has_room``. If no owner may exceed the limit, return -1."""
@@ -171,16 +171,19 @@ class Shedder:
         return entered
 
     def _count(self, owner: str, entered: Admitted, sign: int) -> None:
-        self._held[owner] += sign
-        if entered.weight < CHEAP:
-            self._cheap += sign * entered.weight
+        since, weight = entered
+        self._entered += sign * since * weight
+        if weight < CHEAP:
+            self._cheap += sign * weight
         else:
-            self._load += sign * entered.weight
-            self._expensive[owner] += sign
-        self._entered += sign * entered.since * entered.weight
-        if not self._held[owner]:
+            self._load += sign * weight
+            self._expensive[owner] = self._expensive.get(owner, 0) + sign
+        held = self._held.get(owner, 0) + sign
+        if held:
+            self._held[owner] = held
+        else:
             del self._held[owner]
-            del self._expensive[owner]
+            self._expensive.pop(owner, None)
 
     def _admit_queued(self) -> None:
         while self._queues:

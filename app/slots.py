@@ -18,7 +18,7 @@ from app.weights import work_of
 from clients.bulkhead import SHARES
 from clients.calls import CallBudget
 from clients.codes import Reason
-from clients.errors import GatewayError, Overloaded
+from clients.errors import Overloaded, RateLimited
 from clients.origin import Origin, Owner
 from clients.state.cache import Versions
 
@@ -41,6 +41,8 @@ class Pool:
 
 class Slot:
     """The right to run one HTTP request or WebSocket operation: one of a limited number of slots.
+
+    ``Slots`` has taken the slot from ``pool.requests``.
 
     Attributes:
         calls: counts the request's upstream calls; ``None`` if the request makes none.
@@ -70,7 +72,6 @@ class Slot:
         self.calls: CallBudget | None = None
         self.size = 0
         self.versions: Versions | None = None
-        pool.requests.take(owner.id)
         self._shares: Shares | None = pool.requests
         self._body = Holding(pool.bodies, owner.id)
 
@@ -129,7 +130,9 @@ class Slot:
         streams = self._pool.streams
         if self._shares is None or streams is self._shares:
             return
-        streams.take(self._owner.id)
+        refused = streams.offer(self._owner.id)
+        if refused is not None:
+            raise refused
         self._leave_shedder()
         self._shares.give(self._owner.id)
         self._shares = streams
@@ -180,16 +183,16 @@ class Slots:
 
     def take(self, owner: Owner, versions: Versions | None = None) -> Slot:
         """Take a slot for a request or a WebSocket operation. Raise RateLimited or Overloaded if no slot is free."""
-        slot = Slot(self.pools[owner.origin], self.shedder, owner)
+        slot = self.offer(owner)
+        if not isinstance(slot, Slot):
+            raise slot
         slot.versions = versions
         return slot
 
-    def refusal(self, owner: Owner) -> GatewayError | None:
-        """Return the error that ``take`` would raise, or ``None``.
-
-        A raised error would keep its frames, and with them the request, until the next garbage collection.
-        """
-        return self.pools[owner.origin].requests.refusal(owner.id)
+    def offer(self, owner: Owner) -> Slot | RateLimited | Overloaded:
+        """Take a slot like ``take``, or return the error. See ``Shares.offer``."""
+        pool = self.pools[owner.origin]
+        return pool.requests.offer(owner.id) or Slot(pool, self.shedder, owner)
 
     def watched_by(self, telemetry: Telemetry) -> None:
         """Add metrics for the slots in use and the total size of request bodies."""

@@ -24,10 +24,10 @@ If a further socket opens, the gateway closes the oldest.
 """
 
 MAX_UNREAD = 32 * 2**20
-"""Maximum total length of one user's large unread answers over all sockets, in characters."""
+"""Maximum total length of one user's large unread answers over all sockets, in bytes."""
 
 MAX_ALL_UNREAD = 8 * MAX_UNREAD
-"""Maximum total length of all users' large unread answers, in characters."""
+"""Maximum total length of all users' large unread answers, in bytes."""
 
 BURST_SECONDS = 10
 """A user may send this many seconds' worth of messages in one burst."""
@@ -93,14 +93,14 @@ class Sockets:
         anonymous: slots for sockets before sign-in.
         slots: slots for sockets after sign-in.
         meters: the rate limits of users' messages.
-        unread_chars: the characters of each user's large unread answers.
+        unread_bytes: the bytes of each user's large unread answers.
     """
 
     def __init__(self, *, total: int, per_user: int, messages_per_second: int) -> None:
         self.anonymous = AnonymousSockets()
         self.slots = Shares(total, per_user, unit="open WebSockets", reason=Reason.SOCKETS)
         self.meters = Meters(messages_per_second * BURST_SECONDS, messages_per_second)
-        self.unread_chars: Counter[str] = Counter()
+        self.unread_bytes: Counter[str] = Counter()
 
     def full(self) -> GatewayError:
         """Return the error for a new WebSocket if all slots are taken."""
@@ -114,20 +114,20 @@ class Sockets:
         A user's first unread answer is always accepted.
 
         Raises:
-            RateLimited: the user has too many unread characters.
-            Overloaded: all users together have too many unread characters.
+            RateLimited: the user has too many unread bytes.
+            Overloaded: all users together have too many unread bytes.
         """
-        held = self.unread_chars[user_id]
+        held = self.unread_bytes[user_id]
         if held and held + size > MAX_UNREAD:
-            message = f"Your clients have not read {held:,} characters of answers. Read the answers, then retry."
+            message = f"Your clients have not read {held:,} bytes of answers. Read the answers, then retry."
             raise RateLimited(message, reason=Reason.UNREAD, retry_after_seconds=RETRY_SECONDS)
-        if held and self.unread_chars.total() + size > MAX_ALL_UNREAD:
+        if held and self.unread_bytes.total() + size > MAX_ALL_UNREAD:
             message = "Unread answers of all users fill the gateway's memory. Retry later."
             raise Overloaded(message, reason=Reason.UNREAD, retry_after_seconds=RETRY_SECONDS)
-        self.unread_chars[user_id] += size
+        self.unread_bytes[user_id] += size
         try:
             yield
         finally:
-            self.unread_chars[user_id] -= size
-            if not self.unread_chars[user_id]:
-                del self.unread_chars[user_id]
+            self.unread_bytes[user_id] -= size
+            if not self.unread_bytes[user_id]:
+                del self.unread_bytes[user_id]

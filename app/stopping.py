@@ -17,10 +17,12 @@ from typing import Any
 
 import uvicorn
 
-from app.accepting import Acceptor
+from app.connections.accepting import Acceptor
+from app.connections.early import EarlyProbes
 from app.drain import Drain, Stage
 from app.operations import OperationsPort
 from app.telemetry import Telemetry
+from app.workers.messages import END_DRAIN
 
 DETACH_SECONDS = 1.0
 """The time between detaching streams' readers and the grace period's end, in seconds.
@@ -50,6 +52,8 @@ class Server(uvicorn.Server):
     Args:
         grace: the grace period, in seconds.
         operations: the operations port, which is open from the start to the end.
+        early: answers probes until the gateway is open.
+        is_worker: whether a supervisor stops the process. The second signal is then ``END_DRAIN``.
     """
 
     def __init__(
@@ -60,8 +64,12 @@ class Server(uvicorn.Server):
         *,
         grace: float,
         operations: OperationsPort | None = None,
+        early: EarlyProbes | None = None,
+        is_worker: bool = False,
     ) -> None:
         super().__init__(config)
+        self._is_worker = is_worker
+        self._early = early
         self._operations = operations
         self._drain = drain
         self._telemetry = telemetry
@@ -73,11 +81,18 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and begin to accept connections."""
+        if self._is_worker:
+            signal.signal(END_DRAIN, self.handle_exit)
         await super().startup(sockets)
         if self._operations is not None and not self.should_exit:
             await self._operations.start()
         self._acceptor = Acceptor(list(sockets or ()), self._protocol)
         self._acceptor.start()
+        for listener, kept in ({} if self._early is None else self._early.stop()).items():
+            if listener in (sockets or ()):
+                self._acceptor.take(kept)
+            elif self._operations is not None:
+                self._operations.take(kept)
 
     def _protocol(self) -> asyncio.Protocol:
         kind: Any = self.config.http_protocol_class
@@ -86,7 +101,9 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
         """Count a received signal. ``on_tick`` reacts to the signal."""
-        self._captured_signals.append(sig)
+        if self._is_worker and self._signals and sig != END_DRAIN:
+            return
+        self._captured_signals.append(sig if sig != END_DRAIN else signal.SIGTERM)
         self._signals += 1
         if self._signals > 1:
             for handled in (signal.SIGINT, signal.SIGTERM):

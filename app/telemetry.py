@@ -1,150 +1,27 @@
-"""The process's metrics and logs. Metric labels have fixed sets of values. Logs contain no secrets or prompts."""
+"""The process's metrics and log lines. Metric labels have fixed sets of values."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import logging
-import sys
-import threading
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
-import orjson
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from app.audit import AuditTrail
-from app.tracebacks import summary, with_traceback
+from app.logs import announce
+from app.tallies import Spread, Tally
+from app.upstream_calls import BUCKETS, UpstreamCalls
 from clients.breaker import BreakerState
 from clients.breakers import Breakers
 from clients.calls import RetryCause
 from clients.errors import Service
 from resolvers.limits import LimitKind
 
-_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 _SIGN_IN = "sign_in"
-
-
-def make_logger(level: str, out: TextIO | None = None) -> Any:
-    """Return a logger that writes one JSON object per line."""
-    return json_logger(_Lines(out or sys.stdout), level)
-
-
-class _Lines:
-    """Writes log lines. If lines cannot be written, requests do not fail, and one line goes to the standard error."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self._has_failed = False
-
-    def msg(self, line: str) -> None:
-        try:
-            self._out.write(f"{line}\n")
-            self._out.flush()
-        except OSError as error:
-            if not self._has_failed:
-                self._has_failed = True
-                with contextlib.suppress(OSError):
-                    sys.stderr.write(f"agentgraph: the log cannot be written: {error.strerror}\n")
-                    sys.stderr.flush()
-
-    debug = info = warning = error = critical = msg
-
-
-def json_logger(logger: Any, level: str) -> Any:
-    """Return a logger that passes one JSON object per line to another logger."""
-    return structlog.wrap_logger(
-        logger,
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            with_traceback,
-            structlog.processors.JSONRenderer(serializer=_json),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        cache_logger_on_first_use=False,
-    )
-
-
-def _json(value: Any, **_: Any) -> str:
-    """Encode a log line with ``json``. orjson refuses text with half of a surrogate pair."""
-    try:
-        return orjson.dumps(value, default=str).decode()
-    except TypeError:
-        return json.dumps(value, default=str)
-
-
-def log_everything(log: Any) -> None:
-    """Write library logs, Python warnings and uncaught exceptions to the JSON log."""
-    logging.basicConfig(handlers=[LogHandler(log)], level=logging.WARNING)
-    logging.captureWarnings(capture=True)
-
-    def unraisable(fault: sys.UnraisableHookArgs) -> None:
-        where = getattr(fault.object, "__qualname__", type(fault.object).__qualname__)  # a repr can contain values
-        log.error("unraisable", message=fault.err_msg, where=where, exc_info=fault.exc_value)
-
-    def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if issubclass(kind, KeyboardInterrupt):
-            sys.__excepthook__(kind, error, trace)
-        else:
-            log.error("uncaught", exc_info=(kind, error, trace))
-
-    def in_thread(fault: threading.ExceptHookArgs) -> None:
-        log.error("uncaught", exc_info=fault.exc_value)
-
-    sys.unraisablehook, sys.excepthook, threading.excepthook = unraisable, uncaught, in_thread
-
-
-class LogHandler(logging.Handler):
-    """Writes the records of Python's ``logging`` to the JSON log."""
-
-    def __init__(self, log: Any) -> None:
-        super().__init__(logging.WARNING)
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a log record to the JSON log."""
-        level = "error" if record.levelno >= logging.ERROR else "warning"
-        try:
-            message = record.getMessage()
-        except Exception as error:  # noqa: BLE001 - a bug in the library's log call
-            message = f"{record.msg} ({summary(error)})"
-        if record.name == "asyncio":  # further lines have the representation of a task and of its exception
-            message = message.partition("\n")[0]
-        getattr(self._log, level)("library", logger=record.name, message=message, exc_info=record.exc_info)
-
-
-class _UpstreamMetrics:
-    def __init__(self, registry: CollectorRegistry) -> None:
-        counter = partial(Counter, registry=registry)
-        call = ["service", "operation"]
-        self.calls = counter("agentgraph_upstream_calls", "Upstream calls by outcome.", [*call, "outcome"])
-        self.seconds = Histogram(
-            "agentgraph_upstream_seconds",
-            "Duration of upstream calls, in seconds.",
-            call,
-            buckets=_BUCKETS,
-            registry=registry,
-        )
-        text = "State of the breaker for all calls to a service."
-        self.breaker = Gauge("agentgraph_breaker", text, ["service", "agentgraph_breaker"], registry=registry)
-        text = "Number of open breakers for single models and kinds of call of a service."
-        self.open_parts = Gauge("agentgraph_open_part_breakers", text, ["service"], registry=registry)
-        text = "Repeated upstream calls, by the cause."
-        self.retries = counter("agentgraph_upstream_retries", text, [*call, "cause"])
-        for service in (Service.AMS, Service.LETTA, Service.LITELLM, Service.SUPABASE):
-            for state in BreakerState:
-                self.breaker.labels(service.value, state.value).set(state is BreakerState.CLOSED)
-
-
-def _is_in(breakers: Breakers, state: BreakerState) -> bool:
-    return breakers.service_state is state
 
 
 class Telemetry:
@@ -158,21 +35,22 @@ class Telemetry:
         self.audit = AuditTrail(audit_log or log)
         self.registry = CollectorRegistry()
         counter = partial(Counter, registry=self.registry)
-        self._requests = counter("agentgraph_requests", "Requests answered.", ["route", "method", "status"])
+        labels = ["route", "method", "status"]
+        self._requests = Tally[tuple[str, str, str]]("agentgraph_requests", "Requests answered.", labels, self.registry)
         self._operations = counter("agentgraph_operations", "GraphQL operations.", ["type", "outcome"])
         self._limited = counter("agentgraph_rate_limited", "Requests over a rate limit.", ["limit"])
         text = "Requests that load shedding refused, by reason."
         self._shed = counter("agentgraph_requests_shed", text, ["reason"])
         self._shed_for: dict[str, Counter] = {}
         self._streams = counter("agentgraph_streams", "Ended streams.", ["kind", "outcome"])
-        self._tokens = counter("agentgraph_tokens", "Models' input and output tokens.", ["kind", "direction"])
+        text = "Models' input and output tokens."
+        self._tokens = Tally[tuple[str, str]]("agentgraph_tokens", text, ["kind", "direction"], self.registry)
         text = "Upstream stream events that are not JSON objects."
         self._unreadable = counter("agentgraph_unreadable_events", text, ["kind"])
-        self._upstreams = _UpstreamMetrics(self.registry)
-        seconds = partial(Histogram, buckets=_BUCKETS, registry=self.registry)
-        self._request_seconds = seconds(
-            "agentgraph_request_seconds", "Time to an answer's last byte, in seconds.", ["route"]
-        )
+        self._upstreams = UpstreamCalls(self.registry, log)
+        seconds = partial(Histogram, buckets=BUCKETS, registry=self.registry)
+        name, text = "agentgraph_request_seconds", "Time to an answer's last byte, in seconds."
+        self._request_seconds = Spread[tuple[str]](name, text, ["route"], BUCKETS, self.registry)
         self._first = seconds("agentgraph_first_token_seconds", "Time to the first token, in seconds.", ["kind"])
         text = "Time between two frames of an answer, in seconds."
         self._gaps = seconds("agentgraph_frame_gap_seconds", text, ["kind"])
@@ -188,26 +66,29 @@ class Telemetry:
 
     def announce(self, event: str, text: str, *, level: str = "info", **facts: Any) -> None:
         """Write a log entry. If standard error is a terminal, also print ``text`` to standard error."""
-        getattr(self.log, level)(event, message=text, **facts)
-        if sys.stderr.isatty():
-            sys.stderr.write(f"{text}\n")
-            sys.stderr.flush()
+        announce(self.log, event, text, level=level, **facts)
 
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus' text format. Call this method in a thread, because formatting is slow."""
         return generate_latest(self.registry)
 
+    def request_began(self, request_id: str) -> None:
+        """Record that a request has arrived, whose line in the log contains its upstream calls."""
+        self._upstreams.begin(request_id)
+
     def request_ended(
         self, route: str, method: str, status: int, seconds: float, request_id: str, refused: str | None = None
     ) -> None:
         """Record that a request was answered. If the request was refused, ``refused`` is the error code."""
-        self._requests.labels(route, method, str(status)).inc()
-        self._request_seconds.labels(route).observe(seconds)
-        more = {} if refused is None else {"refused": refused}
-        milliseconds = round(seconds * 1000, 1)
-        self.log.info(
-            "request", route=route, method=method, status=status, ms=milliseconds, request_id=request_id, **more
-        )
+        self._requests.add((route, method, str(status)))
+        self._request_seconds.add((route,), seconds)
+        line = {"route": route, "method": method, "status": status, "ms": round(seconds * 1000, 1)}
+        line["request_id"] = request_id
+        if (calls := self._upstreams.end(request_id)) is not None:
+            line["upstream"] = calls
+        if refused is not None:
+            line["refused"] = refused
+        self.log.info("request", **line)
 
     def request_shed(self, reason: str) -> None:
         """Record that load shedding refused a request."""
@@ -236,31 +117,13 @@ class Telemetry:
         self, service: Service, operation: str, outcome: str, seconds: float, status: int | None, request_id: str
     ) -> None:
         """Record the end of an upstream call."""
-        self._upstreams.calls.labels(service.value, operation, outcome).inc()
-        self._upstreams.seconds.labels(service.value, operation).observe(seconds)
-        self.log.info(
-            "upstream",
-            service=service.value,
-            operation=operation,
-            outcome=outcome,
-            status=status,
-            ms=round(seconds * 1000, 1),
-            request_id=request_id,
-        )
+        self._upstreams.ended(service, operation, outcome, seconds, status, request_id)
 
     def call_retried(
         self, service: Service, operation: str, cause: RetryCause, wait_seconds: float, request_id: str
     ) -> None:
         """Record that the gateway repeats an upstream call."""
-        self._upstreams.retries.labels(service.value, operation, cause.value).inc()
-        self.log.info(
-            "upstream retried",
-            service=service.value,
-            operation=operation,
-            cause=cause.value,
-            wait_ms=round(wait_seconds * 1000, 1),
-            request_id=request_id,
-        )
+        self._upstreams.retried(service, operation, cause, wait_seconds, request_id)
 
     def breaker_changed(self, service: Service, part: str | None, state: BreakerState) -> None:
         """Log the new state of a service's circuit breaker: closed, open or half-open.
@@ -271,9 +134,7 @@ class Telemetry:
 
     def watch_breakers(self, service: Service, breakers: Breakers) -> None:
         """Add metrics for the state of a service's breaker, and for the service's parts with an open breaker."""
-        for state in BreakerState:
-            self._upstreams.breaker.labels(service.value, state.value).set_function(partial(_is_in, breakers, state))
-        self._upstreams.open_parts.labels(service.value).set_function(breakers.open_parts)
+        self._upstreams.watch_breakers(service, breakers)
 
     def watch_streams(self, memory: Callable[[], int]) -> None:
         """Add a metric for the memory of streams, in bytes. ``memory`` must be thread-safe."""
@@ -307,8 +168,8 @@ class Telemetry:
 
     def tokens_used(self, kind: str, prompt: int | None, completion: int | None) -> None:
         """Record a model call's numbers of input and output tokens."""
-        self._tokens.labels(kind, "in").inc(prompt or 0)
-        self._tokens.labels(kind, "out").inc(completion or 0)
+        self._tokens.add((kind, "in"), prompt or 0)
+        self._tokens.add((kind, "out"), completion or 0)
 
     def event_unreadable(self, kind: str) -> None:
         """Record that a stream event from a service was not a JSON object. Do not log the event's content."""
@@ -323,12 +184,14 @@ class Telemetry:
         """Record the time from a stream's start to the stream's first token."""
         self._first.labels(kind).observe(seconds)
 
-    def next_frame(self, kind: str, seconds: float) -> None:
-        """Record the time between two frames of a stream."""
+    def next_frames(self, kind: str, seconds: float, frames: int) -> None:
+        """Record the time before frames that have arrived together. Between these frames, there is no time."""
         gap = self._gap.get(kind)
         if gap is None:
             gap = self._gap[kind] = self._gaps.labels(kind)
         gap.observe(seconds)
+        if frames > 1:  # ``observe(0.0)`` for each frame would take 1 µs for each token
+            gap._buckets[0].inc(frames - 1)  # noqa: SLF001 - there is no public method for equal observations
 
     def loop_measured(self, late: float, held: float) -> None:
         """Record that the event loop was ``late`` seconds late. The process itself caused ``held`` of these seconds."""

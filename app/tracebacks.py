@@ -22,8 +22,8 @@ _SHOWN = (GatewayError, ArithmeticError, AttributeError, ImportError, MemoryErro
 """The classes whose messages name only types and names in the code, or that are written for clients."""
 
 
-def with_traceback(_: Any, __: str, entry: Any) -> Any:
-    """Replace an entry's ``exc_info`` by its traceback. A processor of structlog."""
+def with_traceback(entry: dict[str, Any]) -> None:
+    """Replace an entry's ``exc_info`` by its traceback."""
     error = entry.pop("exc_info", None)
     if isinstance(error, tuple):
         error = error[1]
@@ -31,7 +31,6 @@ def with_traceback(_: Any, __: str, entry: Any) -> Any:
         error = sys.exception()
     if isinstance(error, BaseException):
         entry["exception"] = formatted(error)
-    return entry
 
 
 def formatted(error: BaseException) -> str:

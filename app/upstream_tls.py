@@ -8,8 +8,8 @@ import ssl
 def trusting(bundle: str | None) -> ssl.SSLContext | None:
     """Return a TLS context that trusts the system's authorities, and the authorities in the PEM file ``bundle``.
 
-    Return ``None`` if there is no bundle: aiohttp's own context, which it makes only once, trusts the system's. Both
-    contexts verify certificates and host names.
+    Return ``None`` if there is no bundle: the HTTP client's own context, which it makes only once, trusts the system's.
+    Both contexts verify certificates and host names.
     """
     if bundle is None:
         return None

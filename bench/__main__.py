@@ -5,30 +5,73 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
+import json
+import signal
 import sys
+from pathlib import Path
 
-from bench.support import Options, Table
+from bench.compare import alone
+from bench.processes import NotInstalled
+from bench.profiling import profile_into
+from bench.report import document, save
+from bench.support import CACHE, Options, Table
 
-SCENARIOS = ("overload", "refusals", "paced", "shared", "honest", "signin")
+PERFORMANCE = (
+    *("dashboard", "object", "mutation", "completion", "chunks", "tokens", "paced", "workers", "linear", "start"),
+)
+"""The scenarios of ``docs/performance.md``, which run by default."""
+
+SCENARIOS = (*PERFORMANCE, "overload", "refusals", "shared", "honest", "signin")
 
 
 def main() -> int:
-    """Run the named scenarios, or all. Return 1 if a target was missed."""
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("scenario", nargs="*", metavar="scenario", help=f"{', '.join(SCENARIOS)}; all by default")
-    parser.add_argument("--base", default=Options.base, metavar="REV", help="the revision to compare with")
-    parser.add_argument("--rounds", type=int, default=Options.rounds, help="measurements of each side of a comparison")
-    parser.add_argument("--seconds", type=float, default=Options.seconds, help="how long a load lasts")
+    """Run the named scenarios. Return 1 if a target was missed, or if a scenario could not run."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the processes of a scenario end with it
+    parser = _parser()
     given = parser.parse_args()
     if unknown := set(given.scenario) - set(SCENARIOS):
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
-    options = Options(base=given.base, rounds=given.rounds, seconds=given.seconds)
-    met = True
-    for name in given.scenario or SCENARIOS:
-        table: Table = asyncio.run(importlib.import_module(f"bench.{name}").run(options))
-        print(table.text(), flush=True)
-        met = met and all(table.targets.values())
-    return 0 if met else 1
+    options = Options(
+        base=given.base,
+        rounds=given.rounds,
+        seconds=given.seconds,
+        pinned=not given.unpinned,
+        tree=given.tree.resolve(),
+    )
+    results: dict[str, Table] = {}
+    for name in given.scenario or PERFORMANCE:
+        if given.profile:
+            profile_into(CACHE / "profiles", name)
+        try:
+            with alone():
+                results[name] = asyncio.run(importlib.import_module(f"bench.{name}").run(options))
+        except NotInstalled as missing:
+            print(f"{name}: {missing}", file=sys.stderr, flush=True)
+            continue
+        if not given.json:
+            print(results[name].text(), flush=True)
+    found = document(results, options)
+    if given.json:
+        print(json.dumps(found, indent=1))
+    if given.save:
+        print(f"Wrote {save(found).name}", file=sys.stderr)
+    ran = len(results) == len(given.scenario or PERFORMANCE)
+    return 0 if ran and all(met for table in results.values() for met in table.targets.values()) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    told = f"{', '.join(SCENARIOS)}; by default {', '.join(PERFORMANCE)}"
+    parser.add_argument("scenario", nargs="*", metavar="scenario", help=told)
+    parser.add_argument("--base", default=Options.base, metavar="REV", help="the revision to compare with")
+    parser.add_argument("--rounds", type=int, default=Options.rounds, help="measurements of each side of a comparison")
+    parser.add_argument("--seconds", type=float, default=Options.seconds, help="how long a load lasts")
+    parser.add_argument("--unpinned", action="store_true", help="let the measured servers use every core")
+    parser.add_argument("--tree", type=Path, default=Options.tree, help="the source of the gateway, if not this one")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
+    parser.add_argument("--save", action="store_true", help="write the document to bench/results too")
+    parser.add_argument("--profile", action="store_true", help="write flame graphs of the gateways to .bench/profiles")
+    return parser
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import orjson
 
 from bench.load import Request, times
+from bench.machine import cpu_seconds
 from bench.overload import DASHBOARD
-from bench.support import Options, Running, Table, apart, cpu_seconds, gateway, revision, token, upstreams
-from bench.upstreams import agent_ids
+from bench.records import agent_ids
+from bench.support import Options, Running, Table, apart, gateway, revision, token, upstreams
 
 MOST_RATIO = 1.05
 TOKENS = 50

@@ -12,6 +12,7 @@ from bench.support import Options, Running, Table, apart, gateway, percentile, t
 
 FACTOR = 10
 CLIENTS = 8
+SECONDS = 30.0
 CALM_SECONDS = 8.0
 AFTER_SECONDS = 5.0
 PINGS_PER_SECOND = 20
@@ -59,10 +60,11 @@ class Calm:
 
 async def run(options: Options) -> Table:
     """Measure the capacity, send ten times as much, and measure the capacity again."""
+    seconds = SECONDS if options.seconds is None else options.seconds
     async with upstreams() as behind, gateway(behind) as served:
         await apart(at_once, served.port, [dashboard()], CLIENTS, 3.0)
         before = await _calm(served)
-        table = await _overloaded(served, before.capacity, options.seconds)
+        table = await _overloaded(served, before.capacity, seconds)
         await asyncio.sleep(AFTER_SECONDS)
         after = await _calm(served)
     for name, calm in (("before", before), (f"{AFTER_SECONDS:g} s after", after)):

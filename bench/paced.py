@@ -19,33 +19,26 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.machine import cpu_seconds, rss_bytes
 from bench.paced_roles import PARTS, read, relay, serve_upstream
+from bench.profiling import profiled
 
 ROOT = Path(__file__).parent.parent
 STREAMS_PER_USER = 50
+BULK_STREAMS, BULK_RATE, BULK_LATE_MS = 5000, 5.0, 100
+IDLE_STREAMS, IDLE_KB = 2000, 30
 SETTINGS = {
     "LITELLM_API_KEY": "sk-paced",
     "RATE_LIMIT_LLM": "0",
     "RATE_LIMIT_GENERAL": "0",
     "MAX_CONCURRENT_REQUESTS": "10000",
+    "MAX_CONCURRENT_STREAMS": "10000",
+    "MAX_SOCKETS": "10000",
 }
-_TICK = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-def rss(pid: int) -> int:
-    """Return a process's resident memory in bytes."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-
-
-def cpu(pid: int) -> float:
-    """Return the CPU time of a process in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICK
 
 
 @contextlib.contextmanager
@@ -90,7 +83,7 @@ def measure(door: str, pid: int, port: int, options: argparse.Namespace, tokens:
     """Measure one endpoint: delay in milliseconds, memory per stream, CPU per token."""
     role = [sys.executable, "-m", "bench.paced", "--role", "readers", "--port", str(port)]
     load = [f"--doors={door.partition('+')[0]}", f"--rate={options.rate}", f"--seconds={options.seconds}"]
-    before = rss(pid)
+    before = rss_bytes(pid)
     with running(*role, *load) as readers:
         assert readers.stdin is not None
         assert readers.stdout is not None
@@ -98,10 +91,10 @@ def measure(door: str, pid: int, port: int, options: argparse.Namespace, tokens:
         readers.stdin.flush()
         if not readers.stdout.readline():
             raise RuntimeError(f"{door}: the streams did not open")
-        used = cpu(pid)
+        used = cpu_seconds(pid)
         found: dict[str, float] = json.loads(readers.stdout.readline())
-        used = cpu(pid) - used
-        found["kb"] = (rss(pid) - before) / len(tokens) / 1024
+        used = cpu_seconds(pid) - used
+        found["kb"] = (rss_bytes(pid) - before) / len(tokens) / 1024
         found["us"] = used / max(1, found["tokens"]) * 1e6
         readers.stdin.write("\n")
         readers.stdin.flush()
@@ -136,9 +129,13 @@ def bench(options: argparse.Namespace) -> dict[str, dict[str, float]]:
             else:
                 command = (sys.executable, "-m", "app", "serve", "--memory")
                 settings = {"PYTHONPATH": tree, "PORT": str(port), "LITELLM_BASE_URL": upstream, **SETTINGS}
+                settings["STREAM_COALESCE_MILLISECONDS"] = str(options.coalesce)
                 if door.endswith("+redis"):
                     settings["REDIS_URL"] = stack.enter_context(redis_server()).url()
-            targets[door] = (stack.enter_context(running(*command, out=subprocess.DEVNULL, **settings)).pid, port)
+            pid = stack.enter_context(running(*command, out=subprocess.DEVNULL, **settings)).pid
+            targets[door] = (pid, port)
+            if door != "relay":
+                stack.enter_context(profiled(pid, ROOT / ".bench"))
         for port in (upstream_port, *ports):
             _wait_for(port)
         tokens = _tokens(options.streams)
@@ -149,7 +146,7 @@ def bench(options: argparse.Namespace) -> dict[str, dict[str, float]]:
             for door in doors:
                 found = measure(door, *targets[door], options, tokens)
                 rounds[door].append(found)
-                print(number + 1, _line(door, found), flush=True)
+                print(number + 1, _line(door, found), file=sys.stderr, flush=True)
         middle = {
             door: {name: statistics.median(one[name] for one in found) for name in found[0]}
             for door, found in rounds.items()
@@ -188,17 +185,40 @@ def targets(found: dict[str, dict[str, float]]) -> dict[str, bool]:
     return {**late, **memory}
 
 
+def options_of(options: Any, *given: str) -> argparse.Namespace:
+    """Return the options of a part of a scenario."""
+    tree = ["--tree", str(options.tree)]
+    return parser().parse_args(["--rounds", str(min(3, options.rounds)), *tree, *given])
+
+
 async def run(options: Any) -> Any:
     """Run the scenario ``paced`` of ``python -m bench``."""
     from bench.support import Table  # noqa: PLC0415 - the processes of this scenario start faster without it
 
-    given = argparse.Namespace(**{**vars(parser().parse_args([])), "rounds": min(3, options.rounds)})
-    found = await asyncio.to_thread(bench, given)
-    header = ("door", "p50 ms", "p99 ms", "max ms", "CPU us a token", "KB a stream")
-    figures = ("p50", "p99", "max", "us", "kb")
-    rows: list[Sequence[str]] = [(door, *(f"{one[name]:.1f}" for name in figures)) for door, one in found.items()]
-    title = f"{given.streams} streams of {given.rate:g} tokens a second: how late tokens come"
-    return Table(title, header, rows, targets(found))
+    title = f"{BULK_STREAMS:,} streams of {BULK_RATE:g} tokens a second, how late tokens come; and idle streams"
+    result = Table(title, ("door", "p50 ms", "p99 ms", "max ms", "CPU us a token", "KB a stream"))
+
+    async def part(name: str, *given: str) -> dict[str, dict[str, float]]:
+        found = await asyncio.to_thread(bench, options_of(options, *given))
+        result.rows += [(f"{door}, {name}", *_shown(one)) for door, one in found.items()]
+        result.figures[name] = found
+        return found
+
+    result.targets |= targets(await part("500 of 4/s", "--streams", "500"))
+    name = f"{BULK_STREAMS:,} of {BULK_RATE:g}/s"
+    bulk = await part(name, "--streams", str(BULK_STREAMS), "--rate", str(BULK_RATE), "--doors", "relay,v1")
+    rate, late = bulk["v1"]["tokens"] / bulk["v1"]["seconds"], bulk["v1"]["p99"]
+    told = f"{rate:,.0f} paced tokens/s: p99 lateness {late:.0f} ms"
+    result.targets[f"{told} (25,000/s, {BULK_LATE_MS} ms)"] = rate >= 24_500 and late <= BULK_LATE_MS
+    asked = ("--streams", str(IDLE_STREAMS), "--rate", "0.02", "--seconds", "1", "--rounds", "1")
+    for door, one in (await part(f"{IDLE_STREAMS:,} idle", *asked)).items():
+        if door != "relay":
+            result.targets[f"{door}: {one['kb']:.0f} KB an idle stream (at most {IDLE_KB})"] = one["kb"] <= IDLE_KB
+    return result
+
+
+def _shown(one: dict[str, float]) -> tuple[str, ...]:
+    return tuple(f"{one[name]:.1f}" for name in ("p50", "p99", "max", "us", "kb"))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -209,6 +229,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=12)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--doors", default="relay,v1,sse,ws")
+    parser.add_argument("--coalesce", type=int, default=16, help="STREAM_COALESCE_MILLISECONDS")
     parser.add_argument("--tree", help="the gateway's source tree, where it is not this one")
     parser.add_argument("--role", default="bench", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)

@@ -55,17 +55,22 @@ class Upstream(asyncio.Protocol):
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
         )
         self._loop = asyncio.get_running_loop()
+        if self._pause > 1:
+            self._send()  # the readers wait for a first token
         self._due = self._loop.time() + self._pause * random.random()
         self._timer = self._loop.call_at(self._due, self._token)
 
     def _token(self) -> None:
+        self._send()
+        self._due += self._pause
+        self._timer = self._loop.call_at(self._due, self._token)
+
+    def _send(self) -> None:
         event = (
             b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,'
             b'"delta":{"content":"<%d>"},"finish_reason":null}]}\n\n' % time.monotonic_ns()
         )
         self._transport.write(b"%x\r\n%b\r\n" % (len(event), event))
-        self._due += self._pause
-        self._timer = self._loop.call_at(self._due, self._token)
 
 
 async def serve_upstream(port: int) -> None:
@@ -75,34 +80,38 @@ async def serve_upstream(port: int) -> None:
 
 def relay(upstream: str) -> Any:
     """An ASGI application that only forwards requests and answers."""
-    import aiohttp  # noqa: PLC0415 - only the relay's process needs it
+    import httpx  # noqa: PLC0415 - only the relay's process needs it
 
-    session: aiohttp.ClientSession | None = None
+    from clients.http.transport import HttpTransport  # noqa: PLC0415
+
+    transport = HttpTransport()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        nonlocal session
         if scope["type"] == "lifespan":
             await receive()
             await send({"type": "lifespan.startup.complete"})
             return
-        if session is None:
-            session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         body, more = b"", True
         while more:
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
-        options: Any = {"headers": {"content-type": "application/json"}, "timeout": aiohttp.ClientTimeout()}
-        async with session.post(upstream, data=body, **options) as answer:
-            leaving = asyncio.ensure_future(receive())
-            leaving.add_done_callback(lambda _: answer.close())
-            kind = answer.headers["content-type"].encode()
-            await send({"type": "http.response.start", "status": answer.status, "headers": [(b"content-type", kind)]})
-            with contextlib.suppress(aiohttp.ClientError):
-                async for chunk in answer.content.iter_any():
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+        headers = {"content-type": "application/json"}
+        answer = await transport.handle_async_request(httpx.Request("POST", upstream, headers=headers, content=body))
+        leaving = asyncio.ensure_future(_left(receive, answer))
+        kind = answer.headers["content-type"].encode()
+        await send({"type": "http.response.start", "status": answer.status_code, "headers": [(b"content-type", kind)]})
+        with contextlib.suppress(httpx.TransportError):
+            async for chunk in answer.aiter_raw():
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        leaving.cancel()
+        await send({"type": "http.response.body", "body": b""})
 
     return app
+
+
+async def _left(receive: Any, answer: Any) -> None:
+    await receive()
+    await answer.stream.aclose()
 
 
 _TOKEN = re.compile(rb"<(\d{9,20})>")
@@ -195,10 +204,10 @@ async def read(door: str, port: int, rate: float, seconds: float, tokens: list[s
     print(json.dumps({"open": len(readers)}), flush=True)
     late.clear()
     await asyncio.sleep(seconds)
-    found = sorted(late)
+    found = sorted(late) or [0]
     lost = sum(reader.lost for reader in readers)
     at = {name: found[min(len(found) - 1, int(len(found) * part))] / 1e6 for name, part in PARTS.items()}
-    print(json.dumps({**at, "tokens": len(found), "lost": lost}), flush=True)
+    print(json.dumps({**at, "tokens": len(found), "seconds": seconds, "lost": lost}), flush=True)
     await loop.run_in_executor(None, sys.stdin.readline)
     for reader in readers:
         reader.transport.abort()

@@ -11,7 +11,8 @@ from statistics import median
 from app.embedded.people import ADA
 from app.weights import MANY
 from bench.load import Connection, Request, at_once
-from bench.support import Options, Running, Table, apart, cpu_seconds, gateway, token, upstreams
+from bench.machine import cpu_seconds
+from bench.support import Options, Running, Table, apart, gateway, token, upstreams
 
 MILLISECONDS = 0.1
 """The most CPU time of a refusal over an open connection."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from collections.abc import Sequence
 
@@ -19,8 +18,7 @@ MOST = 1.5
 async def run(options: Options) -> Table:
     """Hold 2,000 streams of two tokens a second open at each door, in turns."""
     asked = ["--streams", str(STREAMS), "--rate", str(RATE), "--doors", ",".join(DOORS)]
-    given: argparse.Namespace = paced.parser().parse_args([*asked, "--rounds", str(min(3, options.rounds))])
-    found = await asyncio.to_thread(paced.bench, given)
+    found = await asyncio.to_thread(paced.bench, paced.options_of(options, *asked))
     rows: list[Sequence[str]] = [
         (door, *(f"{one[name]:.1f}" for name in ("p50", "p99", "us", "kb"))) for door, one in found.items()
     ]

@@ -9,11 +9,11 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -21,12 +21,15 @@ import uvloop
 
 from app import devtokens
 from app.embedded.people import ADA
+from bench.machine import Cores
+from bench.profiling import profiled
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 ROOT = Path(__file__).parents[1]
-_CPU_CLOCK = 2
+CACHE = ROOT / os.environ.get("BENCH_CACHE", ".bench")
+"""The folder of what the scenarios install."""
 
 UNLIMITED = {
     "SIGN_IN_FAILURES_PER_MINUTE": "0",
@@ -45,22 +48,36 @@ class Options:
     Attributes:
         base: the git revision to compare with.
         rounds: the number of measurements of each side of a comparison.
-        seconds: the duration of a load.
+        seconds: the duration of a load; ``None`` for the scenario's own.
+        pinned: whether the measured server has a core of its own.
+        tree: the source of the gateway.
     """
 
     base: str = "9ad3bd9"
     rounds: int = 5
-    seconds: float = 30.0
+    seconds: float | None = None
+    pinned: bool = True
+    tree: Path = ROOT
+
+    @property
+    def cores(self) -> Cores:
+        """Return the cores of the processes."""
+        return Cores(pinned=self.pinned)
 
 
 @dataclass
 class Table:
-    """The result of a scenario: rows of figures, and whether each target was met."""
+    """The result of a scenario: rows of figures, whether each target was met, and remarks.
+
+    ``figures`` are those of the rows as numbers, for a comparison with other runs.
+    """
 
     title: str
     header: Sequence[str]
     rows: list[Sequence[str]] = field(default_factory=list)
     targets: dict[str, bool] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    figures: dict[str, object] = field(default_factory=dict)
 
     def text(self) -> str:
         """Return the table in columns."""
@@ -68,21 +85,13 @@ class Table:
         widths = [max(len(row[column]) for row in lines) for column in range(len(self.header))]
         shown = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in lines]
         told = [f"{'met   ' if met else 'MISSED'}  {name}" for name, met in self.targets.items()]
-        return "\n".join([self.title, *(f"  {line.rstrip()}" for line in [*shown, *told])])
+        return "\n".join([self.title, *(f"  {line.rstrip()}" for line in [*shown, *self.notes, *told])])
 
 
 def percentile(values: Sequence[float], share: float) -> float:
     """Return the percentile ``share`` (0 to 1) of the values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return the user and system time of a process.
-
-    The clock is that of ``clock_getcpuclockid``. ``/proc`` counts ticks, and misses a process that sleeps at each tick.
-    """
-    return time.clock_gettime((~pid << 3) | _CPU_CLOCK)
 
 
 @dataclass(frozen=True)
@@ -105,7 +114,11 @@ def token(user_id: str = ADA) -> str:
 
 @asynccontextmanager
 async def started(
-    *command: str, tree: Path = ROOT, settings: dict[str, str] | None = None, announced: Callable[[str], int | None]
+    *command: str,
+    tree: Path = ROOT,
+    settings: dict[str, str] | None = None,
+    cores: set[int] | None = None,
+    announced: Callable[[str], int | None],
 ) -> AsyncIterator[Running]:
     """Run a command until the context ends. ``announced`` returns the port from a line of its output, or ``None``."""
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
@@ -113,8 +126,10 @@ async def started(
             *(sys.executable, *command),
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(tree), "PORT": "0", **(settings or {})},
+            stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            preexec_fn=None if cores is None else partial(os.sched_setaffinity, 0, cores),
         )
         try:
             yield Running(await _port(process, Path(log.name), announced), process.pid)
@@ -147,27 +162,39 @@ def _start_here(line: str) -> int | None:
 
 
 @asynccontextmanager
-async def upstreams() -> AsyncIterator[Running]:
+async def upstreams(cores: set[int] | None = None) -> AsyncIterator[Running]:
     """Run the mock services of ``bench.upstreams``."""
-    async with started("-m", "bench.upstreams", announced=_first_number) as running:
+    async with started("-m", "bench.upstreams", cores=cores, announced=_first_number) as running:
         yield running
 
 
-@asynccontextmanager
-async def gateway(behind: Running, *, tree: Path = ROOT, **settings: str) -> AsyncIterator[Running]:
-    """Run a gateway from the source in ``tree`` in front of mock services. Its log goes to a file."""
-    given = {
+def gateway_settings(behind: Running) -> dict[str, str]:
+    """Return the settings of a gateway in front of mock services."""
+    return {
         "AMS_BASE_URL": f"{behind.url}/ams",
         "SUPABASE_SERVICE_KEY": "bench",
         "LETTA_BASE_URL": f"{behind.url}/letta",
         "LETTA_API_KEY": "bench",
         "LITELLM_BASE_URL": f"{behind.url}/litellm",
         "LITELLM_API_KEY": "bench",
-        **UNLIMITED,
-        **settings,
     }
-    async with started("-m", "app", "serve", tree=tree, settings=given, announced=_start_here) as running:
-        yield running
+
+
+@asynccontextmanager
+async def gateway(
+    behind: Running,
+    *,
+    tree: Path = ROOT,
+    cores: set[int] | None = None,
+    arguments: Sequence[str] = (),
+    **settings: str,
+) -> AsyncIterator[Running]:
+    """Run a gateway from the source in ``tree`` in front of mock services. Its log goes to a file."""
+    given = {**gateway_settings(behind), **UNLIMITED, **settings}
+    command = ("-m", "app", "serve", *arguments)
+    async with started(*command, tree=tree, settings=given, cores=cores, announced=_start_here) as running:
+        with profiled(running.pid, CACHE):
+            yield running
 
 
 @contextmanager
@@ -186,18 +213,26 @@ def _git(*arguments: str) -> None:
     subprocess.run(["git", "-C", str(ROOT), *arguments], check=True, capture_output=True)
 
 
-def _run(work: Callable[P, Awaitable[R]], arguments: tuple[object, ...]) -> R:
+def _run(work: Callable[P, Awaitable[R]], arguments: tuple[object, ...], cores: set[int] | None) -> R:
+    if cores is not None:
+        os.sched_setaffinity(0, cores)
+
     async def main() -> R:
         return await work(*arguments)  # type: ignore[call-arg, arg-type]
 
     return uvloop.run(main())
 
 
-async def apart(work: Callable[P, Awaitable[R]], *arguments: P.args, **_: P.kwargs) -> R:
+async def apart(work: Callable[P, Awaitable[R]], *arguments: P.args, **_named: P.kwargs) -> R:
     """Run ``work`` in another process, so that a client's CPU time does not delay the scenario.
 
     ``work``, its arguments and its result must be picklable.
     """
+    return await apart_on(None, work, *arguments, **_named)
+
+
+async def apart_on(cores: set[int] | None, work: Callable[P, Awaitable[R]], *arguments: P.args, **_: P.kwargs) -> R:
+    """Run ``work`` in another process as ``apart`` does, on the given cores."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return await asyncio.get_running_loop().run_in_executor(pool, _run, work, arguments)
+        return await asyncio.get_running_loop().run_in_executor(pool, _run, work, arguments, cores)

@@ -9,15 +9,12 @@ import asyncio
 import json
 import re
 import sys
-from typing import Any, cast
+from typing import cast
 
 import orjson
 
 from app import devtokens
-from app.embedded.people import ADA
-
-AGENTS, MESSAGES = 50, 20
-CREATED = "2026-01-01T00:00:00Z"
+from bench.records import CREATED, account, agent, agent_ids, messages
 
 _MODEL = re.compile(r"n(\d+)-d([\d.]+)$")
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
@@ -32,89 +29,24 @@ def _answer(value: object) -> bytes:
     return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
 
 
-def _agent(agent_id: str) -> dict[str, Any]:
-    return {
-        "id": agent_id,
-        "name": f"Agent {agent_id}",
-        "description": "A helpful agent",
-        "agent_type": "memgpt_v2_agent",
-        "model": "openai/gpt-4o-mini",
-        "embedding": "openai/text-embedding-3-small",
-        "system": "You are helpful. " * 40,
-        "tags": ["support"],
-        "created_at": CREATED,
-        "updated_at": CREATED,
-        "llm_config": {"model": "gpt-4o-mini", "model_endpoint_type": "openai", "context_window": 32000},
-        "memory": {
-            "blocks": [
-                {"id": f"block-{agent_id[6:]}", "label": label, "value": "I know things. " * 10, "limit": 5000}
-                for label in ("persona", "human")
-            ]
-        },
-        "tools": [
-            {"id": f"tool-{agent_id[6:]}", "name": name, "description": "x" * 80} for name in ("send_message", "search")
-        ],
-    }
-
-
-def _messages(agent_id: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": f"message-{number:08d}-{agent_id[15:]}",
-            "date": f"2026-01-01T00:00:{number:02d}Z",
-            "message_type": "assistant_message" if number % 2 else "user_message",
-            "content": f"message {number} of {agent_id}: " + "lorem ipsum dolor " * 6,
-            "otid": None,
-            "sender_id": None,
-            "step_id": f"step-{number // 2:08d}-{agent_id[15:]}",
-            "run_id": f"run-{number // 2:08d}-{agent_id[15:]}",
-        }
-        for number in range(MESSAGES)
-    ]
-
-
-def agent_ids() -> list[str]:
-    """Return the ids of every user's agents."""
-    return [f"agent-{number:08d}-0000-4000-8000-000000000000" for number in range(AGENTS)]
-
-
 def _static() -> dict[bytes, bytes]:
     """Return prepared answers by path."""
-    agents = [
-        {
-            "agent_id": one,
-            "template_id": "support-bot",
-            "version": "1.2.0",
-            "created_at": CREATED,
-            "updated_at": CREATED,
-        }
-        for one in agent_ids()
-    ]
-    me = {
-        "id": ADA,
-        "email": "ada@example.com",
-        "name": "Ada",
-        "litellm_key": "sk-bench",
-        "letta_agent_id": agent_ids()[0],
-        "agent_status": "registered",
-        "created_at": CREATED,
-        "updated_at": CREATED,
-        "profile_exists": True,
-        "agents": agents,
-    }
     models = {"object": "list", "data": [{"id": "n1-d0", "object": "model", "created": 1, "owned_by": "bench"}]}
     found: dict[bytes, object] = {
         b"/auth/v1/.well-known/jwks.json": {"keys": [devtokens.signing_key().jwk]},
-        b"/ams/me": me,
+        b"/ams/me": account(),
         b"/ams/health": {"status": "ok", "checks": {}},
         b"/litellm/v1/models": models,
-        b"/letta/v1/agents": [_agent(one) for one in agent_ids()],
-        b"/letta/v1/conversations/default/messages": _messages(agent_ids()[0]),
+        b"/letta/v1/agents": [agent(one) for one in agent_ids()],
+        b"/letta/v1/conversations/default/messages": messages(agent_ids()[0])[::-1],
     }
-    found |= {f"/letta/v1/agents/{one}".encode(): _agent(one) for one in agent_ids()}
+    found |= {f"/letta/v1/agents/{one}".encode(): agent(one) for one in agent_ids()}
     return {path: _answer(value) for path, value in found.items()}
 
 
+_CONVERSATION = _answer(
+    {"id": "conv-00000000-0000-4000-8000-000000000000", "agent_id": agent_ids()[0], "created_at": CREATED}
+)
 _MISSING = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -135,7 +67,7 @@ def _chunked(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """A connection of the gateway, with one request at a time."""
 
     static = _static()
@@ -162,9 +94,10 @@ class _Connection(asyncio.Protocol):
             if len(self._waiting) < body + length:
                 return
             asked, self._waiting = self._waiting[body : body + length], self._waiting[body + length :]
-            self._serve(head, asked)
+            self.serve(head, asked)
 
-    def _serve(self, head: bytes, asked: bytes) -> None:
+    def serve(self, head: bytes, asked: bytes) -> None:
+        """Answer a request."""
         assert self._transport is not None
         method, target, _ = head.split(b" ", 2)
         if method == b"GET":
@@ -172,12 +105,15 @@ class _Connection(asyncio.Protocol):
                 return
             self._transport.write(self.static.get(target.partition(b"?")[0].rstrip(b"/"), _MISSING))
             return
+        if target.startswith(b"/letta/"):
+            self._transport.write(_CONVERSATION)
+            return
         body = orjson.loads(asked)
         model = str(body.get("model", "n20-d0"))
         found = _MODEL.search(model)
         tokens, pause = (int(found[1]), float(found[2]) / 1000) if found else (20, 0.0)
         if body.get("stream"):
-            self._streaming = asyncio.ensure_future(self._stream(model, tokens, pause))
+            self._streaming = asyncio.ensure_future(self.stream(model, tokens, pause))
         elif pause:
             asyncio.get_running_loop().call_later(pause, self._transport.write, _completion(model, tokens))
         else:
@@ -189,7 +125,8 @@ class _Connection(asyncio.Protocol):
         cls.key_sets += 1
         return cls.key_sets > 1
 
-    async def _stream(self, model: str, tokens: int, pause: float) -> None:
+    async def stream(self, model: str, tokens: int, pause: float) -> None:
+        """Send a completion's chunks, ``pause`` seconds apart."""
         assert self._transport is not None
         write, loop = self._transport.write, asyncio.get_running_loop()
         write(_STREAM)
@@ -197,13 +134,18 @@ class _Connection(asyncio.Protocol):
         for number in range(tokens):
             write(_chunked(_chunk(model, {"content": f"tok{number} "}, None)))
             due += pause
-            await asyncio.sleep(max(0.0, due - loop.time()))
+            await self.until(due)
         write(_chunked(_chunk(model, {}, "stop") + b"data: [DONE]\n\n") + b"0\r\n\r\n")
+
+    async def until(self, due: float) -> None:
+        """Wait until the next chunk is due, by the event loop's time."""
+        await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
 
 
 async def serve() -> None:
-    """Serve on a free port, printed as the first line of the output, until the process is stopped."""
-    server = await asyncio.get_running_loop().create_server(_Connection, "127.0.0.1", 0, backlog=2048)
+    """Serve on a port, printed as the first line of the output, until the process is stopped."""
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 0
+    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", port, backlog=2048)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await server.serve_forever()

@@ -165,7 +165,9 @@ class Lru(Generic[K, V]):
 
     def oldest(self) -> V | None:
         """Return the least recently used value."""
-        return next((value for value, _ in self._values.values()), None)
+        for value, _ in self._values.values():
+            return value
+        return None
 
     def items(self) -> list[tuple[K, V]]:
         """Return all keys and values. The first ones were used least recently."""

@@ -7,9 +7,8 @@ counts only consecutive failures.
 from collections.abc import Callable
 from enum import StrEnum
 
-import pybreaker
-
 from clients.opening import OpeningRule
+from clients.state_machine import pybreaker
 from clients.streak import Streak
 from clients.window import Outcome, Window
 

@@ -39,14 +39,20 @@ class Bulkhead:
         """Whether no call is in progress or queued."""
         return not self._held and not self._queues
 
+    def take(self, caller: str) -> bool:
+        """Take a slot for one call, if the caller need not wait. Return whether the call has a slot."""
+        has_slot = self._has_slot_for(caller)
+        if has_slot:
+            self._take(caller)
+        return has_slot
+
     async def enter(self, caller: str, timeout_seconds: float) -> None:
         """Wait for a slot, and take the slot for one call.
 
         ``leave`` must be called when the call ends. Raises BulkheadFull if no call of the caller was admitted for
         ``timeout_seconds``. If calls are brief, the timeout applies only while the caller holds less than its share.
         """
-        if self._has_slot_for(caller):
-            self._take(caller)
+        if self.take(caller):
             return
         queue = self._queues.setdefault(caller, _Queue())
         slot = asyncio.get_running_loop().create_future()

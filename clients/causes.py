@@ -3,20 +3,17 @@
 import os
 import socket
 import ssl
+import sys
 from collections.abc import Iterator
-
-from redis.exceptions import AuthenticationError
 
 
 def cause_of(error: BaseException) -> str | None:
     """Describe an error's root cause, for example ``connection refused``. Returns ``None`` if the cause is unknown."""
     for one in _chain(error):
         match one:
-            case AuthenticationError():
+            case _ if _is_refused_password(one):
                 return "the password in REDIS_PASSWORD or REDIS_URL was refused"
-            case ssl.SSLCertVerificationError(
-                verify_message=str(text)
-            ):  # aiohttp's error has no message, but contains this
+            case ssl.SSLCertVerificationError(verify_message=str(text)):
                 return f"the TLS certificate is not trusted ({text})"
             case ssl.SSLError(reason=str(text)):
                 return f"TLS failed ({text.replace('_', ' ').lower()})"
@@ -31,6 +28,11 @@ def cause_of(error: BaseException) -> str | None:
     return None
 
 
+def _is_refused_password(error: BaseException) -> bool:
+    redis = sys.modules.get("redis.exceptions")  # redis-py is imported only if it is used
+    return redis is not None and isinstance(error, redis.AuthenticationError)
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     waiting: list[BaseException | None] = [error]
@@ -39,10 +41,5 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         if one is None or id(one) in seen:
             continue
         seen.add(id(one))
-        waiting += [
-            getattr(one, "certificate_error", None),
-            getattr(one, "os_error", None),
-            one.__cause__,
-            one.__context__,
-        ]
+        waiting += [one.__cause__, one.__context__]
         yield one

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 _PIECE_BYTES = 64 * 1024
+_SLICE_BYTES = 4096
 _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _FORMATS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
 
@@ -34,6 +35,11 @@ class _Inflater:
         return self._machine is None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
+        """Decompress data. The data are fed in slices, since zlib copies what follows each of a body's gzip members."""
+        for at in range(0, len(data), _SLICE_BYTES):
+            yield from self._feed(data[at : at + _SLICE_BYTES])
+
+    def _feed(self, data: bytes) -> Iterator[bytes]:
         more = bool(data)
         while more:
             if self._machine is None:

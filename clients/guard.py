@@ -51,6 +51,8 @@ class Guard:
         left = scope.deadline - time.monotonic()
         if left <= 0:
             raise failures.of_wire(self.service, TimeoutError(), scope.timeout_reason, sent=False)
+        if bulkhead.take(scope.caller):
+            return
         try:
             async with asyncio.timeout(left):
                 await bulkhead.enter(scope.caller, self._queue_seconds)

@@ -131,6 +131,8 @@ class Counter:
         until the clock has reached their window again.
         """
         index = now // self._window
+        if index == self._index:
+            return
         if not self._index - 1 <= index <= self._index:
             self._before = self._now if index == self._index + 1 else 0
             self._index, self._now = index, 0
@@ -148,12 +150,12 @@ class Counter:
 
     def room(self, limit: int, now: int) -> int:
         """Return the largest charge that a limit admits now. The number is negative if the limit is exceeded."""
-        return ((limit - self._now) * self._window - self._before * self._left(now)) // self._window
+        return ((limit - self._now) * self._window - self._before * (self._window - now % self._window)) // self._window
 
-    def wait(self, charge: Charge, now: int) -> int:
-        """Return the milliseconds until the user's budget admits a charge. Returns 0 if the budget admits it now."""
-        limit, needed, window, left = charge.budget.limit, charge.needed, self._window, self._left(now)
-        if needed <= 0 or needed <= self.room(limit, now):
+    def wait(self, limit: int, needed: int, now: int) -> int:
+        """Return the milliseconds until a limit admits a charge of ``needed``. Returns 0 if the limit admits it now."""
+        window, left = self._window, self._window - now % self._window
+        if needed <= 0 or needed <= ((limit - self._now) * window - self._before * left) // window:
             return 0
         room = limit - needed - self._now
         if room >= 0:  # the weight of the previous window falls enough during this window
@@ -176,12 +178,11 @@ class Counter:
 
     def standing(self, budget: Budget, now: int, wait: int) -> Standing:
         """Return how much of a budget remains."""
-        left = self._left(now)
-        fades = left + self._window if self._now else left if self._before else 0
-        return Standing(budget, max(0, self.room(budget.limit, now)), fades / 1000, wait / 1000, self._index)
-
-    def _left(self, now: int) -> int:
-        return self._window - now % self._window
+        window = self._window
+        left = window - now % window
+        fades = left + window if self._now else left if self._before else 0
+        room = ((budget.limit - self._now) * window - self._before * left) // window
+        return Standing(budget, max(0, room), fades / 1000, wait / 1000, self._index)
 
 
 def check_possible(charges: Sequence[Charge]) -> None:
@@ -196,7 +197,7 @@ def standings_of(
 ) -> tuple[Standing, ...]:
     """Return the states of the charges' budgets."""
     of_charges = zip(counters, charges, waits, strict=True)
-    return tuple(counter.standing(charge.budget, now, wait) for counter, charge, wait in of_charges)
+    return tuple([counter.standing(charge.budget, now, wait) for counter, charge, wait in of_charges])
 
 
 class MemoryLimiter:
@@ -221,13 +222,21 @@ class MemoryLimiter:
 
         The method is atomic, since it never awaits.
         """
-        check_possible(charges)
         now = self._clock() // 1_000_000
-        counters = [self._counter(user, charge.budget, now) for charge in charges]
-        waits = [counter.wait(charge, now) for counter, charge in zip(counters, charges, strict=True)]
-        charged = [0] * len(charges)
-        if allowed := not any(waits):
-            charged = [self._charge(user, *pair, now) for pair in zip(counters, charges, strict=True)]
+        counters, waits, allowed = [], [], True
+        for charge in charges:
+            budget, is_plain = charge.budget, charge.window is None and charge.least is None
+            needed = charge.cost if is_plain else charge.needed
+            if needed > budget.limit:
+                check_possible(charges)
+            counter = self._counter(user, budget, now)
+            wait = counter.wait(budget.limit, needed, now) if needed > 0 else 0
+            counters.append(counter)
+            waits.append(wait)
+            allowed = allowed and not wait
+        charged: list[int] = []
+        for counter, charge in zip(counters, charges, strict=True):
+            charged.append(self._charge(user, counter, charge, now) if allowed else 0)
         self._sweep(now)
         return Verdict(allowed, standings_of(counters, charges, waits, now), tuple(charged))
 
@@ -247,11 +256,11 @@ class MemoryLimiter:
 
     def _charge(self, user: str, counter: Counter, charge: Charge, now: int) -> int:
         cost = charge.cost
-        if charge.needed > 0:
+        if cost > 1 and charge.needed > 0:  # a cost of 1 is either admitted or refused
             cost = min(cost, counter.room(charge.budget.limit, now))
         counter.add(cost, charge.window)
-        if cost > 0:
-            self._counters.put((user, charge.budget.name), counter)
+        if cost > 0 and (key := (user, charge.budget.name)) not in self._counters:
+            self._counters.put(key, counter)
         return cost
 
     def _sweep(self, now: int) -> None:

@@ -1,10 +1,8 @@
 """Makes calls to one service, and reports the outcome of each call."""
 
-import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import NamedTuple
@@ -27,8 +25,9 @@ from clients.calls import (
 from clients.codes import Reason
 from clients.decode import undecodable
 from clients.encoding import EncodingUnreadable, TooLarge
-from clients.errors import Service, UpstreamError
+from clients.errors import GatewayError, Service, UpstreamError
 from clients.guard import Guard, GuardedCall
+from clients.http.messages import RawAnswer, Sender
 from clients.retries import Repeatable, Retries
 from clients.retry_after import retry_after_seconds
 from clients.wire import Wire
@@ -37,6 +36,8 @@ _NOT_IMPLEMENTED = 501
 """The only 5xx status that means a refusal, and never a failure of the service."""
 
 _TOO_MANY_REQUESTS = 429
+
+_WIRE_ERRORS = (TimeoutError, httpx.TransportError, EncodingUnreadable)
 
 
 class StreamedAnswer(NamedTuple):
@@ -58,7 +59,7 @@ class StreamedCall:
     __slots__ = ("_call", "_guarded", "_opens_within", "_scope", "_upstream", "_wire")
 
     _guarded: GuardedCall
-    _wire: httpx.AsyncByteStream
+    _wire: RawAnswer
 
     def __init__(self, upstream: "Upstream", scope: CallScope, call: Call, opens_within: float) -> None:
         self._upstream = upstream
@@ -107,7 +108,7 @@ class Upstream:
         headers: Mapping[str, str],
         limits: UpstreamLimits,
         observer: UpstreamObserver,
-        transport: httpx.AsyncBaseTransport,
+        transport: Sender,
     ) -> None:
         self.service = service
         self._translate = translate
@@ -146,9 +147,11 @@ class Upstream:
         scope = guarded.scope
         await guarded.enter(call)
         try:
-            with self._timed(call, guarded, scope.timeout_reason):
-                async with asyncio.timeout_at(_loop_time(scope.deadline)):
-                    answer = await self._wire.whole(scope, call)
+            request = self._wire.request(scope, call, scope.deadline)
+            try:
+                answer = await self._wire.whole(scope, call, request)
+            except _WIRE_ERRORS as error:
+                raise self._failed(error, call, guarded, scope.timeout_reason) from error
             answer = self._judge(answer, call, guarded)
         except UpstreamRejected as rejected:
             guarded.leave(rejected)
@@ -178,7 +181,7 @@ class Upstream:
 
     async def opened(
         self, scope: CallScope, call: Call, opening: float
-    ) -> tuple[StreamedAnswer, GuardedCall, httpx.AsyncByteStream]:
+    ) -> tuple[StreamedAnswer, GuardedCall, RawAnswer]:
         """Make a call, and open the answer's stream of events by the time ``opening``.
 
         The caller must close the third returned value, and then leave the second.
@@ -196,9 +199,7 @@ class Upstream:
                 return answer, guarded, wire
         raise AssertionError
 
-    async def _opened(
-        self, guarded: GuardedCall, call: Call, opening: float
-    ) -> tuple[StreamedAnswer, httpx.AsyncByteStream]:
+    async def _opened(self, guarded: GuardedCall, call: Call, opening: float) -> tuple[StreamedAnswer, RawAnswer]:
         await guarded.enter(call)
         try:
             return await self._stream(guarded, call, opening)
@@ -209,14 +210,14 @@ class Upstream:
             guarded.leave(error)
             raise
 
-    async def _stream(
-        self, guarded: GuardedCall, call: Call, opening: float
-    ) -> tuple[StreamedAnswer, httpx.AsyncByteStream]:
+    async def _stream(self, guarded: GuardedCall, call: Call, opening: float) -> tuple[StreamedAnswer, RawAnswer]:
         scope = guarded.scope
         timeout_reason = Reason.FIRST_TOKEN if opening < scope.deadline else scope.timeout_reason
-        with self._timed(call, guarded, timeout_reason):
-            async with asyncio.timeout_at(_loop_time(min(opening, scope.deadline))):
-                opened = await self._wire.opened(scope, call)
+        request = self._wire.request(scope, call, min(opening, scope.deadline))
+        try:
+            opened = await self._wire.opened(scope, call, request)
+        except _WIRE_ERRORS as error:
+            raise self._failed(error, call, guarded, timeout_reason) from error
         if isinstance(opened.body, bytes):
             await opened.wire.aclose()
             read = replace(call, check=call.check or self._no_stream)
@@ -228,9 +229,9 @@ class Upstream:
 
     async def ping(self, scope: CallScope, path: str) -> Answer:
         """Raise GatewayError if the service is unavailable. The breakers do not count the health check."""
+        call = Call("ping", path, size=AnswerSize.RECORD)
         try:
-            async with asyncio.timeout_at(_loop_time(scope.deadline)):
-                answer = await self._wire.whole(scope, Call("ping", path, size=AnswerSize.RECORD))
+            answer = await self._wire.whole(scope, call, self._wire.request(scope, call, scope.deadline))
         except (TimeoutError, httpx.TransportError) as error:
             raise failures.of_wire(self.service, error, scope.timeout_reason) from error
         except EncodingUnreadable as error:
@@ -246,29 +247,24 @@ class Upstream:
         """Close the HTTP client and the transport."""
         await self._wire.aclose()
 
-    @contextmanager
-    def _timed(self, call: Call, guarded: GuardedCall, timeout_reason: Reason) -> Iterator[None]:
-        """Report and translate timeouts and transport errors.
+    def _failed(self, error: Exception, call: Call, guarded: GuardedCall, timeout_reason: Reason) -> GatewayError:
+        """Report a timeout or a transport error, and return the error for the client.
 
         A timeout counts as a failure only if the service had ``UpstreamLimits.fair`` seconds to answer. So a call that
         begins shortly before its deadline does not affect the breakers.
         """
-        try:
-            yield
-        except TimeoutError as error:
-            if guarded.seconds >= self._limits.fair:
-                guarded.report(Verdict.MODEL_TIMEOUT if call.model_work else Verdict.FAILED)
-            raise failures.of_wire(self.service, error, timeout_reason) from error
-        except httpx.TransportError as error:
+        if isinstance(error, EncodingUnreadable):
+            if not isinstance(error, TooLarge):  # large data of one user is not a failure of the service
+                guarded.report(Verdict.FAILED)
+            return failures.of_body(self.service, error)
+        if isinstance(error, httpx.TransportError):
             unsent = failures.nothing_was_sent(error)
             guarded.report(Verdict.UNREACHABLE if unsent else Verdict.FAILED)
             if not isinstance(error, httpx.TimeoutException) or unsent:
                 guarded.failure = Repeatable(RetryCause.CONNECT if unsent else RetryCause.CUT)
-            raise failures.of_wire(self.service, error, timeout_reason) from error
-        except EncodingUnreadable as error:
-            if not isinstance(error, TooLarge):  # large data of one user is not a failure of the service
-                guarded.report(Verdict.FAILED)
-            raise failures.of_body(self.service, error) from error
+        elif guarded.seconds >= self._limits.fair:
+            guarded.report(Verdict.MODEL_TIMEOUT if call.model_work else Verdict.FAILED)
+        return failures.of_wire(self.service, error, timeout_reason)
 
     def _judge(self, answer: Answer, call: Call, guarded: GuardedCall) -> Answer:
         guarded.status = answer.status
@@ -305,7 +301,3 @@ def _is_refusal(answer: Answer, call: Call) -> bool:
     if 400 <= answer.status < 500 or answer.status == _NOT_IMPLEMENTED:
         return True
     return answer.status >= 500 and call.is_refusal is not None and call.is_refusal(answer)
-
-
-def _loop_time(deadline: float) -> float:
-    return asyncio.get_running_loop().time() + (deadline - time.monotonic())

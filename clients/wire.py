@@ -1,10 +1,11 @@
 """Sends HTTP requests to a service, and reads the responses."""
 
-import asyncio
 import io
+import math
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import httpx
 import msgspec
@@ -12,7 +13,9 @@ import msgspec
 from clients.calls import Answer, AnswerSize, Call, CallScope, RetryCause, UpstreamLimits, UpstreamObserver
 from clients.encoding import EncodingUnreadable, TooLarge, decoded
 from clients.errors import Service
-from clients.transport import FRESH, IdleConnectionDropped
+from clients.http.errors import IdleConnectionDropped
+from clients.http.heads import Heads, origin_of
+from clients.http.messages import RawAnswer, RawHeaders, RawRequest, Sender, Timeouts
 
 _PLAIN = {"accept-encoding": "identity", "user-agent": "agentgraph", "accept": "*/*"}
 """The headers of every request to a service.
@@ -37,22 +40,21 @@ _LONGEST_START = 64
 
 
 class Opened(NamedTuple):
-    """An HTTP response whose headers have arrived.
+    """An HTTP answer whose headers have arrived.
 
-    Unlike ``httpx.Response``, ``Opened`` does not keep the request in memory. ``body`` is read whole unless it is a
-    stream of events. Closing ``wire`` closes the answer.
+    ``body`` is read whole unless it is a stream of events. Closing ``wire`` closes the answer.
     """
 
     status: int
     headers: dict[str, str]
     body: AsyncIterator[bytes] | bytes
-    wire: httpx.AsyncByteStream
+    wire: RawAnswer
 
 
 class Wire:
     """Sends HTTP requests to one service.
 
-    ``headers`` are added to every call. ``base_url`` must not end with a slash.
+    ``headers`` are added to every call.
     """
 
     def __init__(
@@ -63,64 +65,90 @@ class Wire:
         headers: Mapping[str, str],
         limits: UpstreamLimits,
         observer: UpstreamObserver,
-        transport: httpx.AsyncBaseTransport,
+        transport: Sender,
     ) -> None:
         self._service = service
-        self._client = httpx.AsyncClient(base_url=base_url, headers={**_PLAIN, **headers}, transport=transport)
+        self._heads = Heads(base_url, {**_PLAIN, **headers})
+        self._origin = origin_of(self._heads.url)
         self._transport = transport
-        self._timeout = httpx.Timeout(None, connect=limits.connect, write=limits.write)
+        self._timeouts = Timeouts(connect=limits.connect, write=limits.write)
         self._observer = observer
         self._max_bytes = limits.max_bytes
 
-    async def send(self, scope: CallScope, call: Call) -> httpx.Response:
+    def request(self, scope: CallScope, call: Call, deadline: float) -> RawRequest:
+        """Write the HTTP request of a call. ``deadline`` is a value of ``time.monotonic()``, in seconds.
+
+        Raises httpx.LocalProtocolError if a header or the path is not valid.
+        """
+        headers = {"x-request-id": scope.request_id, **call.headers}
+        if scope.traceparent is not None:
+            headers["traceparent"] = scope.traceparent
+        body = call.content or b""
+        if call.json is not None:
+            body = msgspec.json.encode(call.json)
+            headers["content-type"] = "application/json"
+        return RawRequest(
+            origin=self._origin,
+            method=call.method,
+            head=self._heads.head(call.method, call.path, call.params, headers, len(body)),
+            body=body,
+            timeouts=self._timeouts,
+            deadline=deadline,
+        )
+
+    async def _send(self, scope: CallScope, call: Call, request: RawRequest) -> RawAnswer:
         """Send an HTTP request to the service.
 
         If the service has closed the idle connection, send a read again over a new connection (RFC 9112, 9.3.1).
         ``Retries`` does not count this repetition, because the closed connection is no failure of the service.
         """
         try:
-            return await self._transport.handle_async_request(self._build(scope, call))
+            return await self._transport.send(request)
         except IdleConnectionDropped:
             if not call.is_read:
                 raise
         self._observer.call_retried(self._service, call.operation, RetryCause.IDLE, 0.0, scope.request_id)
-        request = self._build(scope, call)
-        request.extensions[FRESH] = True
-        return await self._transport.handle_async_request(request)
+        return await self._transport.send(msgspec.structs.replace(request, fresh=True))
 
-    async def whole(self, scope: CallScope, call: Call) -> Answer:
+    async def whole(self, scope: CallScope, call: Call, request: RawRequest) -> Answer:
         """Make a call to the service, and read the complete answer.
 
-        Raises httpx.TransportError, EncodingUnreadable or TooLarge.
+        Raises httpx.TransportError, EncodingUnreadable or TooLarge, or TimeoutError at the deadline.
         """
-        response = await self.send(scope, call)
+        answer = await self._send(scope, call, request)
         try:
-            body = await self.body(response, call.size)
+            headers = headers_of(answer.take_headers())
+            body = await self._body(answer, headers, call.size)
         finally:
-            await response.aclose()
-        return Answer(response.status_code, headers_of(response), body)
+            await answer.aclose()
+        return Answer(answer.status, headers, body)
 
-    async def opened(self, scope: CallScope, call: Call) -> Opened:
-        """Make a call whose answer is a stream of events. The caller must close the answer."""
-        response = await self.send(scope, call)
+    async def opened(self, scope: CallScope, call: Call, request: RawRequest) -> Opened:
+        """Make a call whose answer is a stream of events. The caller must close the answer.
+
+        The request's deadline applies until the stream has begun.
+        """
+        answer = await self._send(scope, call, request)
         try:
-            body = await self._events_or_whole(response, call.size)
-            return Opened(
-                response.status_code, headers_of(response), body, cast("httpx.AsyncByteStream", response.stream)
-            )
+            headers = headers_of(answer.take_headers())
+            body = await self._events_or_whole(answer, headers, call.size)
         except BaseException:  # a cancellation also closes the connection
-            await response.aclose()
+            await answer.aclose()
             raise
+        answer.deadline = math.inf
+        return Opened(answer.status, headers, body, answer)
 
-    async def _events_or_whole(self, response: httpx.Response, size: AnswerSize) -> AsyncIterator[bytes] | bytes:
+    async def _events_or_whole(
+        self, answer: RawAnswer, headers: Mapping[str, str], size: AnswerSize
+    ) -> AsyncIterator[bytes] | bytes:
         """Return a stream of events while it arrives, or read any other body completely.
 
         Some proxies relay a stream as ``text/plain`` or ``application/json``, so the body's first bytes also decide.
         """
-        if response.status_code != 200:
-            return await self.body(response, size)
-        chunks = decoded_stream(response)
-        media_type = response.headers.get("content-type", "text/event-stream").partition(";")[0].strip().lower()
+        if answer.status != 200:
+            return await self._body(answer, headers, size)
+        chunks = decoded(aiter(answer), headers)
+        media_type = headers.get("content-type", "text/event-stream").partition(";")[0].strip().lower()
         if media_type == "text/event-stream":
             return chunks
         body = bytearray()
@@ -133,47 +161,41 @@ class Wire:
                 raise TooLarge(_NO_STREAM_BYTES)
         return bytes(body)
 
-    async def body(self, response: httpx.Response, size: AnswerSize) -> bytes:
-        """Read the body of an HTTP response.
+    async def _body(self, answer: RawAnswer, headers: Mapping[str, str], size: AnswerSize) -> bytes:
+        """Read the body of an HTTP answer.
 
         If the body of a 4xx or 5xx cannot be read, the body is treated as empty. Raises httpx.TransportError,
         EncodingUnreadable, or TooLarge for more bytes or values than ``size`` allows.
         """
-        if response.status_code < 400:
-            body = await _read(response, limit=self._max_bytes // size.share)
+        if answer.status < 400:
+            body = await _read(answer, headers, self._max_bytes // size.share)
             if len(body) > _COUNTED_BYTES:
                 _check_count(body, size)
             return body
+        deadline = answer.deadline
+        answer.deadline = min(deadline, time.monotonic() + _REFUSAL_SECONDS)
         try:
-            async with asyncio.timeout(_REFUSAL_SECONDS):
-                return await _read(response, limit=min(MAX_REFUSAL_BYTES, self._max_bytes))
-        except (httpx.TransportError, EncodingUnreadable, TimeoutError):
-            return b""
-
-    def _build(self, scope: CallScope, call: Call) -> httpx.Request:
-        sent = {"x-request-id": scope.request_id, **call.headers}
-        if scope.traceparent is not None:
-            sent["traceparent"] = scope.traceparent
-        content = call.content
-        if call.json is not None:
-            content = msgspec.json.encode(call.json)
-            sent["content-type"] = "application/json"
-        query = httpx.QueryParams(list(call.params)) if call.params else None
-        return self._client.build_request(
-            call.method, call.path, params=query, content=content, headers=sent, timeout=self._timeout
-        )
+            return await _read(answer, headers, min(MAX_REFUSAL_BYTES, self._max_bytes))
+        except TimeoutError:
+            if answer.deadline == deadline:
+                raise
+        except (httpx.TransportError, EncodingUnreadable):
+            pass
+        return b""
 
     async def aclose(self) -> None:
-        """Close the HTTP client and the transport."""
-        await self._client.aclose()
+        """Close the transport."""
+        await self._transport.aclose()
 
 
-async def _read(response: httpx.Response, *, limit: int) -> bytes:
-    declared = response.headers.get("content-length", "")
+async def _read(answer: RawAnswer, headers: Mapping[str, str], limit: int) -> bytes:
+    declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limit:
         raise TooLarge(limit)
+    if "content-encoding" not in headers:
+        return await answer.read(limit)
     body = io.BytesIO()  # getvalue() makes no copy
-    async for chunk in decoded_stream(response, limit=limit):
+    async for chunk in decoded(aiter(answer), headers, limit=limit):
         if body.tell() + len(chunk) > limit:
             raise TooLarge(limit)
         body.write(chunk)
@@ -193,19 +215,28 @@ async def _following(start: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterato
         yield chunk
 
 
-def decoded_stream(response: httpx.Response, *, limit: int | None = None) -> AsyncIterator[bytes]:
-    """Decompress a response's body while the body arrives. Raises EncodingUnreadable."""
-    return decoded(aiter(response.stream), headers_of(response), limit=limit)  # type: ignore[arg-type]
+_LOWER: dict[bytes, str] = {}
+"""The names of headers in lower case. Services send few names."""
+
+_MAX_NAMES = 256
 
 
-def headers_of(response: httpx.Response) -> dict[str, str]:
-    """Return a response's headers.
+def headers_of(headers: RawHeaders) -> dict[str, str]:
+    """Return an answer's headers.
 
     The names are in lower case, and repeated headers are joined. Values are decoded as Latin-1 (RFC 9110, 5.5), so that
     the bytes can be passed on unchanged.
     """
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in response.headers.raw:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
+    found: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name = _LOWER.get(raw_name) or _lower(raw_name)
+        value = raw_value.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
+def _lower(raw_name: bytes) -> str:
+    name = raw_name.decode("latin-1").lower()
+    if len(_LOWER) < _MAX_NAMES:
+        _LOWER[raw_name] = name
+    return name

@@ -20,6 +20,7 @@ from resolvers.owned import (
     OwnedAgent,
     OwnedConversation,
     OwnedRun,
+    agents_of,
     default_conversation,
     not_found,
     ref_of,
@@ -53,8 +54,7 @@ class Access:
 
     async def agents(self, loaders: Loaders | None = None) -> list[OwnedAgent]:
         """Return the user's agents. They can be read with other loaders of the operation."""
-        profile = await (loaders or self._loaders).profile.load(self._principal.user_id)
-        return cast("list[OwnedAgent]", profile.agents)
+        return agents_of(await (loaders or self._loaders).profile.load(self._principal.user_id))
 
     async def agent(self, agent_id: str) -> OwnedAgent:
         """Return the user's agent with the given id."""
@@ -103,15 +103,7 @@ class Access:
 
     async def model_key(self) -> str:
         """Return the user's LiteLLM key, or the platform's key if the user has no key."""
-        key = await self.own_key() or self._platform_key
-        if key is None:
-            raise UpstreamError(
-                "No LiteLLM key is configured for your model calls. Ask the operator for a key.",
-                reason=Reason.CREDENTIAL,
-                service=Service.LITELLM,
-                can_retry=False,
-            )
-        return key
+        return paying_key(await self.own_key(), self._platform_key)
 
     async def _read_owned(self, kind: str, prefix: str, claimed: str, loader: Loader[K, A]) -> A:
         """Read an object that belongs to one of the user's agents."""
@@ -148,6 +140,19 @@ class Access:
         if {agent.agent_id for agent in agents} != {agent.agent_id for agent in await self.agents()}:
             await self._loaders.report_outdated(Tag.PROFILE, Tag.AGENTS)
         return agents
+
+
+def paying_key(own: str | None, platform: str | None) -> str:
+    """Return the LiteLLM key that pays for a user's model calls. Raises UpstreamError if there is none."""
+    key = own or platform
+    if key is None:
+        raise UpstreamError(
+            "No LiteLLM key is configured for your model calls. Ask the operator for a key.",
+            reason=Reason.CREDENTIAL,
+            service=Service.LITELLM,
+            can_retry=False,
+        )
+    return key
 
 
 def _agent_in(agents: list[OwnedAgent], agent_id: str) -> OwnedAgent | None:

@@ -5,18 +5,20 @@ from typing import Any
 import msgspec
 from strawberry import Parent
 
-from clients.ams import TemplateRecord, UpgradePlan
+from clients.ams import AgentFacts, TemplateRecord, UpgradePlan
 from clients.codes import Reason
 from clients.errors import GatewayError
 from clients.letta.client import is_letta_id
 from clients.letta.records import AgentState, MemoryBlockRecord, ToolRecord
 from clients.litellm import ModelRecord
+from clients.owned import OwnedAgentId
 from resolvers import checks
 from resolvers.context import RequestContext
 from resolvers.info import Info
+from resolvers.loaded import loaded
 from resolvers.loader_keys import AgentSearch, UpgradeKey
 from resolvers.loaders import Loaders
-from resolvers.loading import settled
+from resolvers.loading import Loader, settled
 from resolvers.models import model_if_callable
 from resolvers.owned import OwnedAgent, OwnedConversation, default_conversation, not_found
 from resolvers.paging import Edge, Moment, Page, Window, decode_cursor, encode_cursor, moment, page
@@ -48,9 +50,8 @@ async def agent_page(context: RequestContext, window: Window, criteria: Criteria
         mark = (-cursor.created_at.timestamp(), cursor.agent_id)
         rows = [row for row in rows if (_newest_first(row) < mark if window.backward else _newest_first(row) > mark)]
     chosen = rows[max(0, len(rows) - window.size) :] if window.backward else rows[: window.size]
-    edges = [_edge(row) for row in chosen]
     more, beyond = len(rows) > window.size, len(rows) < len(matching)
-    return page(edges, window, more=more, beyond=beyond, total=len(matching))
+    return page(chosen, _cursor, window, more=more, beyond=beyond, total=len(matching))
 
 
 async def _rows(context: RequestContext, criteria: Criteria) -> list[OwnedAgent]:
@@ -69,47 +70,53 @@ async def _rows(context: RequestContext, criteria: Criteria) -> list[OwnedAgent]
 
 async def agent_edge(context: RequestContext, agent_id: str) -> Edge[OwnedAgent]:
     """Return the user's agent as an edge of the list of agents. Raises NotFound."""
-    return _edge(await context.access.agent(agent_id))
+    return Edge(await context.access.agent(agent_id), _cursor)
 
 
-def _edge(row: OwnedAgent) -> Edge[OwnedAgent]:
-    return Edge(row, encode_cursor(_AgentCursor(moment(row.created_at), row.agent_id)))
+def _cursor(row: OwnedAgent) -> str:
+    return encode_cursor(_AgentCursor(moment(row.created_at), row.agent_id))
 
 
 def _newest_first(row: OwnedAgent) -> tuple[float, str]:
     return (-moment(row.created_at).timestamp(), row.agent_id)
 
 
-async def _state(row: OwnedAgent, context: RequestContext) -> AgentState:
-    return await context.loaders.agent_state.load(row.agent_id)
+def _agent_id(row: OwnedAgent) -> OwnedAgentId:
+    return row.agent_id
 
 
-async def name(row: Parent[OwnedAgent], info: Info) -> str | None:
+def _agent_state(loaders: Loaders) -> Loader[OwnedAgentId, AgentState]:
+    return loaders.agent_state
+
+
+@loaded(_agent_state, key=_agent_id)
+def name(state: AgentState) -> str | None:
     """Return the agent's name in Letta."""
-    return (await _state(row, info.context)).name
+    return state.name
 
 
-async def description(row: Parent[OwnedAgent], info: Info) -> str | None:
+@loaded(_agent_state, key=_agent_id)
+def description(state: AgentState) -> str | None:
     """Return the agent's description in Letta."""
-    return (await _state(row, info.context)).description
+    return state.description
 
 
-async def tags(row: Parent[OwnedAgent], info: Info) -> list[str]:
+@loaded(_agent_state, key=_agent_id)
+def tags(state: AgentState) -> list[str]:
     """Return the agent's tags in Letta, without the platform's reserved tags."""
-    return [tag for tag in (await _state(row, info.context)).tags if not tag.startswith(checks.PLATFORM_TAG)]
+    return [tag for tag in state.tags if not tag.startswith(checks.PLATFORM_TAG)]
 
 
-async def tools(row: Parent[OwnedAgent], info: Info) -> list[ToolRecord]:
+@loaded(_agent_state, key=_agent_id)
+def tools(state: AgentState) -> list[ToolRecord]:
     """Return the tools that are attached to the agent."""
-    return (await _state(row, info.context)).tools
+    return state.tools
 
 
-async def memory_blocks(
-    row: Parent[OwnedAgent], info: Info, labels: list[str] | None = None
-) -> list[MemoryBlockRecord]:
+@loaded(_agent_state, key=_agent_id)
+def memory_blocks(state: AgentState, *, labels: list[str] | None = None) -> list[MemoryBlockRecord]:
     """Return the agent's memory blocks. If labels are given, return only blocks with these labels."""
-    blocks = (await _state(row, info.context)).blocks
-    return blocks if labels is None else [block for block in blocks if block.label in labels]
+    return state.blocks if labels is None else [block for block in state.blocks if block.label in labels]
 
 
 async def attached(context: RequestContext, node_id: str) -> MemoryBlockRecord | ToolRecord:
@@ -146,17 +153,24 @@ def _attached_to(state: AgentState, node_id: str) -> MemoryBlockRecord | ToolRec
 
 async def model(row: Parent[OwnedAgent], info: Info) -> ModelRecord | None:
     """Return the agent's model, or ``None`` if the user cannot call the model."""
-    return await model_if_callable(info.context, (await _state(row, info.context)).model_name)
+    state = await info.context.loaders.agent_state.load(row.agent_id)
+    return await model_if_callable(info.context, state.model_name)
 
 
-async def model_name(row: Parent[OwnedAgent], info: Info) -> str | None:
+@loaded(_agent_state, key=_agent_id)
+def model_name(state: AgentState) -> str | None:
     """Return the name of the agent's model, even if the user cannot call the model."""
-    return (await _state(row, info.context)).model_name
+    return state.model_name
 
 
-async def template(row: Parent[OwnedAgent], info: Info) -> TemplateRecord | None:
+def _template_id(row: OwnedAgent) -> str | None:
+    return row.template_id or None
+
+
+@loaded(lambda loaders: loaders.template, key=_template_id)
+def template(record: TemplateRecord | None) -> TemplateRecord | None:
     """Return the template that the agent was created from."""
-    return await info.context.loaders.template.load(row.template_id) if row.template_id else None
+    return record
 
 
 def owner(row: Parent[OwnedAgent], info: Info) -> Principal:  # noqa: ARG001 - only owners can read agents
@@ -164,15 +178,20 @@ def owner(row: Parent[OwnedAgent], info: Info) -> Principal:  # noqa: ARG001 - o
     return info.context.principal
 
 
-async def variables(row: Parent[OwnedAgent], info: Info) -> dict[str, Any] | None:
+@loaded(lambda loaders: loaders.agent_facts, key=_agent_id)
+def variables(facts: AgentFacts | None) -> dict[str, Any] | None:
     """Return the agent's values for the template's variables, or ``None`` if AMS has no values."""
-    facts = await info.context.loaders.agent_facts.load(row.agent_id)
     return None if facts is None else facts.variables
 
 
-async def upgrade_plan(row: Parent[OwnedAgent], info: Info, to: str | None = None) -> UpgradePlan:
+def _upgrade_key(row: OwnedAgent, to: str | None = None) -> UpgradeKey:
+    return UpgradeKey(row.agent_id, checks.version(to))
+
+
+@loaded(lambda loaders: loaders.upgrade_plan, key=_upgrade_key)
+def upgrade_plan(plan: UpgradePlan) -> UpgradePlan:
     """Return AMS's plan for upgrading the agent."""
-    return await info.context.loaders.upgrade_plan.load(UpgradeKey(row.agent_id, checks.version(to)))
+    return plan
 
 
 def conversation_of(row: Parent[OwnedAgent]) -> OwnedConversation:

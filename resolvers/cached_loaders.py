@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
 
 from clients.ams import Account, Profile, TemplateRecord
 from clients.calls import CallScope
@@ -44,6 +46,35 @@ _MODEL_DETAILS = Stored[dict[str, ModelDetails]](dict[str, ModelDetails])
 _KEY_INFO = Stored[KeyInfo](KeyInfo)
 
 
+class _Key(msgspec.Struct):
+    """The part of a cached ``Account`` that pays for a model call. The list of agents is not decoded."""
+
+    litellm_key: str | None = None
+
+
+class CachedKey(NamedTuple):
+    """A user's virtual key in an account of the cache. ``None`` if the user has no key."""
+
+    version: str
+    began: float
+    litellm_key: str | None
+
+
+_KEY = msgspec.json.Decoder(_Key)
+
+
+def cached_key(cache: Cache, user_id: str, versions: Versions) -> CachedKey | None:
+    """Return the user's virtual key, if the process's memory has a fresh account. Each account is decoded once."""
+    entry = cache.fresh(kinds.ACCOUNT, user_id, "", versions, _ACCOUNT.shape)
+    if entry is None:
+        return None
+    known = cache.keys.get(user_id)
+    if known is None or known.began != entry.began or known.version != entry.version:
+        known = CachedKey(entry.version, entry.began, _KEY.decode(entry.value).litellm_key)
+        cache.keys.put(user_id, known)
+    return known
+
+
 class _StaleLoader(Loader[K, V]):
     """A loader that reports each field that has read a stale record."""
 
@@ -54,12 +85,13 @@ class _StaleLoader(Loader[K, V]):
         self._reads = reads
         self._stale = stale
 
-    async def load(self, key: K) -> V:
-        """Return the key's value, or raise the key's exception."""
-        value = await super().load(key)
-        if self._stale and (stale := self._stale.get(key)) is not None:
-            self._reads.note(stale)
-        return value
+    def is_stale(self, _key: K) -> bool:
+        """Return whether the key's loaded record is stale."""
+        return _key in self._stale
+
+    def report(self, _key: K) -> None:
+        """Report that the current field has read the key's stale record."""
+        self._reads.note(self._stale[_key])
 
 
 class Cached(Lazy[K, V]):

@@ -74,7 +74,8 @@ async def start_completion(
     input_print = fingerprint(body) if max_cost is None else fingerprint(body, str(max_cost.normalize()))
     request = msgspec.json.encode(payable(context, body, model_key))
     need = starts.need(context, body, is_bounded=max_cost is not None)
-    source = CompletionSource(context, model_key, request, need, wants_usage=True, max_cost=max_cost)
+    joins = context.resources.streams.limits.coalesce > 0
+    source = CompletionSource(context, model_key, request, need, wants_usage=True, max_cost=max_cost, joins=joins)
     stream_request = StreamRequest(
         owner=context.owner,
         kind="completion",
@@ -177,8 +178,8 @@ async def _embedded(context: RequestContext, model: str, inputs: list[str], dime
     await starts.charge(context)
     model_key = await context.access.model_key()
     request = msgspec.json.encode(naming(context, vetted, model_key))
-    async with starts.reserved(context, starts.need(context, vetted, embedding_need)) as spent:
-        answer = await context.resources.litellm.embeddings(context.model_scope(), model_key, request)
+    async with starts.Spent(context, starts.need(context, vetted, embedding_need)) as spent:
+        answer = await context.resources.litellm.embeddings(context.model_scope(), model_key, request, model)
         spent.usage = answer.usage
     if answer.usage is not None:
         context.resources.metrics.tokens_used("embedding", answer.usage.prompt_tokens, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -13,10 +12,10 @@ from clients.codes import Reason
 from clients.origin import Endpoint, Origin, Owner
 from clients.state.cache import Tag, Versions
 from resolvers import checks
-from resolvers.access import Access
+from resolvers.access import Access, paying_key
 from resolvers.cache.changes import TURN
 from resolvers.cache.stale import StaleReads
-from resolvers.cached_loaders import CachedLoaders
+from resolvers.cached_loaders import CachedLoaders, cached_key
 from resolvers.idempotency import OVERHEAD_BYTES, Act, fingerprint
 from resolvers.loaders import Loaders
 from resolvers.outcome_unknown import OutcomeUnknown, confirmed
@@ -31,13 +30,14 @@ class RequestContext:
     """The data with which an operation runs: the signed-in user, the loaders and the shared objects.
 
     Attributes:
-        scope: the scope of the operation's upstream calls, with their deadline.
         leave: detaches the operation's readers from their streams.
         on_long: called before the operation waits for a model; raises GatewayError if too many operations wait.
         resumed_after: the cursor with which a client has repeated the request. It replaces the argument ``after``,
             because a repeated request has its first value.
         has_replayed: whether the latest answer of ``idempotent`` is an earlier request's.
         reads_cache: whether the operation may read from the cache. The engine allows this for queries.
+        held_selections: for selections on a field's object, whether the field's parent has all data. The keys are ids
+            of objects that live as long as the operation.
         versions: the versions of the user's cache tags, if they were read with the rate limit.
     """
 
@@ -63,9 +63,10 @@ class RequestContext:
         self.has_replayed = False
         self.reads_cache = False
         self.versions: Versions | None = None
+        self.held_selections: dict[tuple[int, ...], bool] = {}
         self.on_long: Callable[[], None] | None = None
         self.calls = CallBudget(resources.max_calls)
-        self.scope = self._scope()
+        self._began = time.monotonic()
 
     async def idempotent(
         self,
@@ -95,6 +96,11 @@ class RequestContext:
         self.has_replayed = not has_run
         return answer
 
+    @cached_property
+    def scope(self) -> CallScope:
+        """The scope of the operation's upstream calls, with their deadline."""
+        return self._scope(self._began + self.resources.timeouts.request)
+
     @property
     def principal(self) -> Principal:
         """The signed-in user. Only introspection runs without a user."""
@@ -115,13 +121,14 @@ class RequestContext:
     def model_scope(self) -> CallScope:
         """Return a ``CallScope`` for a model call. The scope's timeout is ``llm_total``."""
         deadline = time.monotonic() + self.resources.timeouts.llm_total
-        return replace(self._scope(), deadline=deadline, timeout_reason=Reason.TOTAL)
+        return self._scope(deadline, Reason.TOTAL)
 
-    def _scope(self) -> CallScope:
+    def _scope(self, deadline: float | None = None, reason: Reason = Reason.DEADLINE) -> CallScope:
         return CallScope(
             self.request_id,
-            time.monotonic() + self.resources.timeouts.request,
+            time.monotonic() + self.resources.timeouts.request if deadline is None else deadline,
             self.traceparent,
+            reason,
             origin=self.origin,
             caller="" if self._principal is None else self._principal.user_id,
             budget=self.calls,
@@ -162,6 +169,20 @@ class RequestContext:
     def stale_report(self) -> list[dict[str, Any]] | None:
         """The value of ``extensions.stale``, or ``None`` if no field has read a stale record."""
         return self.stale.report() if "stale" in self.__dict__ else None
+
+    async def model_key(self) -> str:
+        """Return the LiteLLM key that pays for the user's model calls.
+
+        If the cache has a fresh account, this needs neither loaders nor a task.
+        """
+        cache, resources, user_id = self.resources.cache, self.resources, self.principal.user_id
+        if cache is None or not self.reads_cache:
+            return await self.access.model_key()
+        self.versions = await cache.versions(user_id, self.versions)
+        found = cached_key(cache, user_id, self.versions)
+        if found is None:
+            return await self.access.model_key()
+        return paying_key(found.litellm_key, resources.platform_key)
 
     @cached_property
     def access(self) -> Access:

@@ -38,8 +38,7 @@ async def conversation_page(
         raise not_of_this_list()
     position = None if after is None else Position(after)
     records = await _records(context, ConversationWindow(agent_id, window.size + 1, position, search))
-    edges = [conversation_edge(record) for record in conversations_of(agent_id, records)[: window.size]]
-    return page(edges, window, more=len(records) > window.size)
+    return page(conversations_of(agent_id, records)[: window.size], _cursor, window, more=len(records) > window.size)
 
 
 async def _records(context: RequestContext, key: ConversationWindow) -> list[ConversationRecord]:
@@ -62,7 +61,11 @@ async def _records(context: RequestContext, key: ConversationWindow) -> list[Con
 
 def conversation_edge(record: OwnedConversation) -> Edge[OwnedConversation]:
     """Return the conversation's edge in the list of the agent's conversations."""
-    return Edge(record, encode_cursor(record.id))
+    return Edge(record, _cursor)
+
+
+def _cursor(record: OwnedConversation) -> str:
+    return encode_cursor(record.id)
 
 
 async def create(

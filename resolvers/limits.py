@@ -5,7 +5,7 @@ Each kind of request is counted separately, so a user's other requests do not st
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -107,7 +107,11 @@ class Reservation:
 
 
 class RateLimits:
-    """The rate limits of all users. If a kind's limit is missing or 0, requests of this kind are unlimited."""
+    """The rate limits of all users. If a kind's limit is missing or 0, requests of this kind are unlimited.
+
+    Attributes:
+        has_token_limit: whether tokens are limited.
+    """
 
     def __init__(self, limiter: Limiter, limits: Mapping[LimitKind, int], metrics: LimitMetrics) -> None:
         self._limiter = limiter
@@ -116,17 +120,18 @@ class RateLimits:
             kind: Budget(kind.value, limits[kind], WINDOW_SECONDS) for kind in LimitKind if limits.get(kind, 0) > 0
         }
 
-    @property
-    def has_token_limit(self) -> bool:
-        """Whether tokens are limited."""
-        return LimitKind.TOKENS in self._budgets
+        self._prepared: dict[tuple[LimitKind, ...], list[Charge]] = {}
+        self.has_token_limit = LimitKind.TOKENS in self._budgets
 
-    async def charge(self, user_id: str, *kinds: LimitKind, tags: bool = False) -> Allowance:
+    def charge(self, user_id: str, *kinds: LimitKind, tags: bool = False) -> Awaitable[Allowance]:
         """Count a request against several rate limits. A refused request counts against no limit.
 
         If ``tags`` is true, the versions of the user's cache tags are read in the same round trip.
         """
-        return await self._apply(user_id, self._charges(kinds), tags=tags)
+        charges = self._prepared.get(kinds)
+        if charges is None:
+            charges = self._prepared[kinds] = self._charges(kinds)
+        return self._apply(user_id, charges, tags=tags)
 
     async def count(self, user_id: str, *kinds: LimitKind, tags: bool = False) -> Versions | None:
         """Count a request like ``charge``, and return the versions of the user's cache tags. Raises RateLimited."""

@@ -109,20 +109,44 @@ class Loader(Generic[K, V]):
 
     async def load(self, key: K) -> V:
         """Return the key's value, or raise the key's exception."""
+        joined = self.join(key)
+        try:
+            value = joined.future.result() if joined.future.done() else await asyncio.shield(joined.future)
+            if joined.is_stale:
+                joined.report()
+            return value
+        finally:
+            joined.leave()
+            del joined  # avoids a cycle: the future refers to the error, and the error to this frame
+
+    def join(self, key: K) -> Joined[K, V]:
+        """Begin to load a key, or join a load of the key. The caller must call ``Joined.leave``."""
         shared: asyncio.Future[V] = self._inner.load(key)
         if shared.done():
-            return shared.result()
+            return Joined(self, key, shared)
         pending = self._pending.get(key)
         if pending is None or pending.shared is not shared:
             pending = self._begin(key, shared)
         pending.waiters += 1
-        try:
-            return await asyncio.shield(shared)
-        finally:
-            pending.waiters -= 1
-            if not shared.done():
-                self._abandon(pending.batch)
-            del shared, pending  # avoids a cycle: the future refers to the error, and the error to this frame
+        return Joined(self, key, shared, pending)
+
+    @property
+    def identity(self) -> int:
+        """A number that is equal for the objects that share loaded values."""
+        return id(self._inner)
+
+    def is_stale(self, _key: K) -> bool:
+        """Return whether the key's loaded record is stale."""
+        return False
+
+    def report(self, _key: K) -> None:
+        """Report that the current field has read the key's stale record."""
+
+    def leave(self, pending: _Pending[V]) -> None:
+        """Cancel the load of a key if nothing waits for its batch any longer."""
+        pending.waiters -= 1
+        if not pending.shared.done():
+            self._abandon(pending.batch)
 
     def prime(self, key: K, value: V) -> None:
         """Cache a value for a key, unless the key already has a cached value."""
@@ -154,6 +178,39 @@ class Loader(Generic[K, V]):
 
         shared.add_done_callback(settle)
         return pending
+
+
+class Joined(Generic[K, V]):
+    """A load of one key, and the right to its result.
+
+    Attributes:
+        future: the key's value. Do not cancel the future: other fields wait for it.
+    """
+
+    __slots__ = ("_key", "_loader", "_pending", "future")
+
+    def __init__(
+        self, loader: Loader[K, V], key: K, future: asyncio.Future[V], pending: _Pending[V] | None = None
+    ) -> None:
+        self.future = future
+        self._loader = loader
+        self._key = key
+        self._pending = pending
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the loaded record is stale."""
+        return self._loader.is_stale(self._key)
+
+    def report(self) -> None:
+        """Report that the current field has read the stale record."""
+        self._loader.report(self._key)
+
+    def leave(self) -> None:
+        """Stop waiting for the key. If nothing else waits for it, the load is cancelled."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            self._loader.leave(pending)
 
 
 class Lazy(Generic[K, V]):

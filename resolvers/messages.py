@@ -22,15 +22,16 @@ def message_node_id(message: MessageRecord) -> str:
     A user message has only its ``otid`` (``message:<conversation>::<otid>``), which is known before Letta stores the
     message. The id of any other message without an ``otid`` ends with the message's type and index.
     """
-    if message.is_known_by_otid:
-        return f"{PREFIX}{message.conversation}::{message.otid}"
-    mark = message.otid or f"{message.message_type}.{message.ordinal}"
+    otid = message.otid
+    if otid and message.is_known_by_otid:
+        return f"{PREFIX}{message.conversation}::{otid}"
+    mark = otid or f"{message.message_type}.{message.ordinal}"
     return f"{PREFIX}{message.conversation}:{message.letta_id.removeprefix(_LETTA)}:{mark}"
 
 
 def message_edge(message: MessageRecord) -> Edge[MessageRecord]:
     """Return the message's edge in the list of the conversation's messages."""
-    return Edge(message, cursor_of(message))
+    return Edge(message, cursor_of)
 
 
 async def message_page(context: RequestContext, conversation: ConversationRef, window: Window) -> Page[MessageRecord]:
@@ -41,9 +42,13 @@ async def message_page(context: RequestContext, conversation: ConversationRef, w
     except NotFound as error:
         raise not_of_this_list() from error
     chosen = found[max(0, len(found) - window.size) :] if window.backward else found[: window.size]
-    for message in chosen:
-        context.resources.shown_ids.add_message(context.principal.user_id, message)
-    return page([message_edge(message) for message in chosen], window, more=len(found) > window.size)
+    shown, user_id = context.resources.shown_ids, context.principal.user_id
+
+    def write(message: MessageRecord) -> str:
+        shown.add_message(user_id, message)
+        return cursor_of(message)
+
+    return page(chosen, write, window, more=len(found) > window.size)
 
 
 async def message_by_id(context: RequestContext, node_id: str) -> MessageRecord:

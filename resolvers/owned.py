@@ -7,7 +7,7 @@ The types are for mypy alone: at run time, an ``OwnedRun`` is a ``RunRecord``. O
 from collections.abc import Iterable
 from typing import cast
 
-from clients.ams import AgentRow
+from clients.ams import AgentRow, Profile
 from clients.errors import NotFound
 from clients.letta.ids import is_letta_id
 from clients.letta.records import ConversationRecord, PassageRecord, RunRecord
@@ -51,6 +51,11 @@ def ref_of(conversation: OwnedConversation) -> ConversationRef:
     if conversation.id.startswith(DEFAULT_PREFIX):
         return ConversationRef(conversation.agent_id)
     return ConversationRef(conversation.agent_id, cast("OwnedConversationId", conversation.id))
+
+
+def agents_of(profile: Profile) -> list[OwnedAgent]:
+    """Return the agents of the signed-in user, whose profile AMS has returned."""
+    return cast("list[OwnedAgent]", profile.agents)
 
 
 def conversations_of(agent_id: OwnedAgentId, records: Iterable[ConversationRecord]) -> list[OwnedConversation]:

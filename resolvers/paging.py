@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 
@@ -27,10 +27,15 @@ C = TypeVar("C")
 
 
 class Edge(msgspec.Struct, Generic[T], frozen=True):
-    """A node of a list, and the node's cursor."""
+    """A node of a list. ``write`` returns the node's cursor, so that a cursor takes no time if it is not selected."""
 
     node: T
-    cursor: str
+    write: Callable[[T], str]
+
+    @property
+    def cursor(self) -> str:
+        """The node's cursor."""
+        return self.write(self.node)
 
 
 class PageInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,16 +48,36 @@ class PageInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """A page of a connection. ``total_count`` is ``None`` if the service does not report a count."""
+    """A page of a connection.
 
-    edges: list[Edge[T]]
-    page_info: PageInfo
+    Attributes:
+        nodes: the page's nodes.
+        write: returns a node's cursor.
+        has_next_page: whether nodes follow the page.
+        has_previous_page: whether nodes precede the page.
+        total_count: the number of nodes on all pages, or ``None`` if the service does not report a count.
+    """
+
+    nodes: list[T]
+    write: Callable[[T], str]
+    has_next_page: bool
+    has_previous_page: bool
     total_count: int | None = None
 
     @property
-    def nodes(self) -> list[T]:
-        """Return the nodes of the page's edges."""
-        return [edge.node for edge in self.edges]
+    def edges(self) -> list[Edge[T]]:
+        """The page's nodes with their cursors."""
+        return [Edge(node, self.write) for node in self.nodes]
+
+    @property
+    def page_info(self) -> PageInfo:
+        """The page's first and last cursors, and its place in the list."""
+        return PageInfo(
+            has_next_page=self.has_next_page,
+            has_previous_page=self.has_previous_page,
+            start_cursor=self.write(self.nodes[0]) if self.nodes else None,
+            end_cursor=self.write(self.nodes[-1]) if self.nodes else None,
+        )
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,21 +115,27 @@ def window(
 
 
 def page(
-    edges: Sequence[Edge[T]], window: Window, *, more: bool, beyond: bool | None = None, total: int | None = None
+    nodes: list[T],
+    write: Callable[[T], str],
+    window: Window,
+    *,
+    more: bool,
+    beyond: bool | None = None,
+    total: int | None = None,
 ) -> Page[T]:
-    """Create a page from edges.
+    """Create a page from its nodes and the function that returns a node's cursor.
 
     ``more`` says whether items follow in the direction of paging, and ``beyond`` whether items exist on the other side.
     By default, ``beyond`` is true if the window has a cursor.
     """
     behind = window.cursor is not None if beyond is None else beyond
-    info = PageInfo(
+    return Page(
+        nodes=nodes,
+        write=write,
         has_next_page=behind if window.backward else more,
         has_previous_page=more if window.backward else behind,
-        start_cursor=edges[0].cursor if edges else None,
-        end_cursor=edges[-1].cursor if edges else None,
+        total_count=total,
     )
-    return Page(edges=list(edges), page_info=info, total_count=total)
 
 
 def moment(time: datetime | None) -> datetime:

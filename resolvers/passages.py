@@ -39,7 +39,11 @@ def passage_node_id(passage: PassageRecord) -> str:
 
 def passage_edge(passage: PassageRecord) -> paging.Edge[PassageRecord]:
     """Return the passage's edge in the list of the agent's passages."""
-    return paging.Edge(passage, paging.encode_cursor(_PassageCursor(_created(passage), passage.id)))
+    return paging.Edge(passage, _cursor)
+
+
+def _cursor(passage: PassageRecord) -> str:
+    return paging.encode_cursor(_PassageCursor(_created(passage), passage.id))
 
 
 async def passage_page(
@@ -53,10 +57,13 @@ async def passage_page(
     found = await context.loaders.passages.load(PassageWindow(agent_id, window.size + 1, before=before))
     if cursor is not None and not await _is_valid(context, agent_id, cursor, found):
         found = await _after_a_gap(context, agent_id, window.size + 1, cursor)
-    for passage in found[: window.size]:
-        context.resources.shown_ids.add(context.principal.user_id, agent_id, passage.id)
-    edges = [passage_edge(passage) for passage in found[: window.size]]
-    return paging.page(edges, window, more=len(found) > window.size)
+    shown, user_id = context.resources.shown_ids, context.principal.user_id
+
+    def write(passage: PassageRecord) -> str:
+        shown.add(user_id, agent_id, passage.id)
+        return _cursor(passage)
+
+    return paging.page(found[: window.size], write, window, more=len(found) > window.size)
 
 
 async def _is_valid(

@@ -6,6 +6,7 @@ that fetches the URL must check the IP addresses of a public host name.
 """
 
 import re
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import can_ada
@@ -23,9 +24,6 @@ _OTHER_DOTS = re.compile(r"[\u3002\uff0e\uff61]")
 _FIRST_UNPRIVILEGED = 1024
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)+{_LABEL}")
-_SUFFIXES = PublicSuffixList(only_icann=True, accept_unknown=False)
-"""The suffixes of the public DNS. Private names such as ``letta.svc`` and ``wiki.corp`` have other suffixes."""
-
 _NOT_IN_DNS = frozenset({"arpa", "onion"})
 """Public suffixes that are not reachable over the public internet (RFC 8375, RFC 7686)."""
 
@@ -43,6 +41,15 @@ _ADDRESS = re.compile(
     re.IGNORECASE,
 )
 _HEAD = 100
+
+
+@cache
+def _suffixes() -> PublicSuffixList:
+    """Return the suffixes of the public DNS. Private names such as ``letta.svc`` and ``wiki.corp`` have other suffixes.
+
+    The first call reads the list, which takes 30 ms and 2 MB of memory.
+    """
+    return PublicSuffixList(only_icann=True, accept_unknown=False)
 
 
 def is_public(url: str) -> bool:
@@ -110,4 +117,4 @@ def _is_public_ipv6(address: IPv6Address) -> bool:
 
 def _is_public_name(name: str) -> bool:
     well_formed = _NAME.fullmatch(name) is not None
-    return well_formed and name.rpartition(".")[2] not in _NOT_IN_DNS and _SUFFIXES.privatesuffix(name) is not None
+    return well_formed and name.rpartition(".")[2] not in _NOT_IN_DNS and _suffixes().privatesuffix(name) is not None

@@ -16,7 +16,7 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 class ShownIds:
-    """Caches the Letta ids that each user has read. The gateway does not check a cursor that contains such an id."""
+    """Caches the Letta ids in the cursors that each user has read. The gateway does not check such a cursor."""
 
     def __init__(self, in_all: int = 20_000, each: int = 2_500) -> None:
         self._ids: OwnerCache[str] = OwnerCache(in_all, each)
@@ -37,7 +37,7 @@ class ShownIds:
         return self._ids.get(user_id, f"{list_id}\n{otid}")
 
     def has(self, user_id: str, list_id: str, letta_id: str) -> bool:
-        """Return whether the user has read a page with the Letta id."""
+        """Return whether the user has read a cursor with the Letta id."""
         return self.find(user_id, list_id, letta_id) == letta_id
 
 

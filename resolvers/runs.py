@@ -9,11 +9,14 @@ from strawberry import Parent
 from clients.errors import NotFound, UpstreamUnavailable
 from clients.letta.client import is_letta_id
 from clients.letta.records import RunRecord, RunStatus, StepRecord
-from clients.owned import OwnedAgentId, Position
+from clients.owned import OwnedAgentId, OwnedRunId, Position
 from clients.usage import Usage
 from resolvers.context import RequestContext
 from resolvers.info import Info
+from resolvers.loaded import loaded
 from resolvers.loader_keys import RunWindow
+from resolvers.loaders import Loaders
+from resolvers.loading import Loader
 from resolvers.owned import OwnedAgent, OwnedConversation, OwnedRun, ref_of, runs_of
 from resolvers.paging import Edge, Moment, Page, Window, decode_cursor, encode_cursor, moment, not_of_this_list, page
 from resolvers.streams.stream import Stream
@@ -44,8 +47,7 @@ async def run_page(
     else:
         before = None if cursor is None else Position(cursor.run_id)
         found = await _records(context, RunWindow(agent_id, window.size + 1, active is False, before))
-    edges = [run_edge(run) for run in runs_of(agent_id, found[: window.size])]
-    return page(edges, window, more=len(found) > window.size)
+    return page(runs_of(agent_id, found[: window.size]), _cursor, window, more=len(found) > window.size)
 
 
 async def _records(context: RequestContext, key: RunWindow) -> list[RunRecord]:
@@ -74,32 +76,55 @@ def _older(runs: list[RunRecord], cursor: _RunCursor | None) -> list[RunRecord]:
 
 def run_edge(run: OwnedRun) -> Edge[OwnedRun]:
     """Return the run's edge in the list of the agent's runs."""
-    return Edge(run, encode_cursor(_RunCursor(moment(run.created_at), run.id)))
+    return Edge(run, _cursor)
 
 
-async def agent_status(agent: Parent[OwnedAgent], info: Info) -> AgentStatus:
+def _cursor(run: OwnedRun) -> str:
+    return encode_cursor(_RunCursor(moment(run.created_at), run.id))
+
+
+def _active_runs(loaders: Loaders) -> Loader[OwnedAgentId, list[RunRecord]]:
+    return loaders.active_runs
+
+
+def _agent_id(agent: OwnedAgent) -> OwnedAgentId:
+    return agent.agent_id
+
+
+def _agent_of(conversation: OwnedConversation) -> OwnedAgentId:
+    return conversation.agent_id
+
+
+def _run_id(record: OwnedRun) -> OwnedRunId:
+    return record.id
+
+
+@loaded(_active_runs, key=_agent_id)
+def agent_status(active: list[RunRecord]) -> AgentStatus:
     """Return whether the agent has an active run in any conversation."""
-    statuses = {run.status for run in await info.context.loaders.active_runs.load(agent.agent_id)}
+    statuses = {run.status for run in active}
     if not statuses:
         return AgentStatus.IDLE
     return AgentStatus.UNKNOWN if statuses == {RunStatus.UNKNOWN} else AgentStatus.RUNNING
 
 
-async def active_run(record: Parent[OwnedConversation], info: Info) -> OwnedRun | None:
+@loaded(_active_runs, key=_agent_of)
+def active_run(active: list[RunRecord], record: OwnedConversation) -> OwnedRun | None:
     """Return the conversation's active run, if there is one."""
     wanted = ref_of(record).conversation_id
-    runs = runs_of(record.agent_id, await info.context.loaders.active_runs.load(record.agent_id))
-    return next((run for run in runs if run.conversation_id == wanted), None)
+    return next((run for run in runs_of(record.agent_id, active) if run.conversation_id == wanted), None)
 
 
-async def usage(record: Parent[OwnedRun], info: Info) -> Usage:
+@loaded(lambda loaders: loaders.run_usage, key=_run_id)
+def usage(used: Usage) -> Usage:
     """Return the number of tokens that the run has used so far."""
-    return await info.context.loaders.run_usage.load(record.id)
+    return used
 
 
-async def steps(record: Parent[OwnedRun], info: Info) -> list[StepRecord]:
+@loaded(lambda loaders: loaders.run_steps, key=_run_id)
+def steps(records: list[StepRecord]) -> list[StepRecord]:
     """Return a run's steps, oldest first."""
-    return await info.context.loaders.run_steps.load(record.id)
+    return records
 
 
 async def step_of(context: RequestContext, step_id: str | None) -> StepRecord | None:

@@ -3,10 +3,9 @@
 Requests that attach to a stream are exempt.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from clients.errors import GatewayError
 from clients.origin import Origin
@@ -90,33 +89,47 @@ async def reserve(context: RequestContext, need: Need) -> Reserved | None:
         RateLimited: the user has too few tokens left in this minute.
         BadUserInput: the call needs more tokens than the limit.
     """
+    limits = context.resources.limits
+    if not limits.has_token_limit:
+        return None
     if context.origin is Origin.LETTA:
-        return _Unreserved(context) if context.resources.limits.has_token_limit else None
-    return await context.resources.limits.reserve(context.principal.user_id, need.least, need.more)
+        return _Unreserved(context)
+    return await limits.reserve(context.principal.user_id, need.least, need.more)
 
 
 class Spent:
-    """What a model call has used. ``usage`` is ``None`` if the model's answer has no usage."""
+    """A context manager that reserves tokens for a model call that is not streamed, and corrects the reservation.
 
-    usage: Usage | None = None
+    If the model's answer is lost, LiteLLM may charge for the answer, so the estimated tokens count. Entering raises
+    like ``reserve``.
 
-
-@asynccontextmanager
-async def reserved(context: RequestContext, need: Need) -> AsyncIterator[Spent]:
-    """Reserve tokens for a model call that is not streamed, and correct the reservation after the call.
-
-    If the model's answer is lost, LiteLLM may charge for the answer, so the estimated tokens count. Raises like
-    ``reserve``.
+    Attributes:
+        usage: what the call has used; ``None`` if the model's answer has no usage.
     """
-    spent, reservation = Spent(), await reserve(context, need)
-    used = need.estimate
-    try:
-        yield spent
-        used = need.estimate if (reported := used_tokens(spent.usage)) is None else reported
-    except GatewayError as error:
-        used = need.estimate if is_unconfirmed(error) else 0
-        raise
-    finally:
-        if reservation is not None:
-            await reservation.settle(used)
-        await context.changed(Tag.SPEND)
+
+    __slots__ = ("_context", "_need", "_reservation", "usage")
+
+    def __init__(self, context: RequestContext, need: Need) -> None:
+        self._context = context
+        self._need = need
+        self._reservation: Reserved | None = None
+        self.usage: Usage | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._context.resources.limits.has_token_limit:
+            self._reservation = await reserve(self._context, self._need)
+        return self
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        try:
+            if self._reservation is not None:
+                await self._reservation.settle(self._used(error))
+        finally:
+            await self._context.changed(Tag.SPEND)
+
+    def _used(self, error: BaseException | None) -> int:
+        if error is None:
+            reported = used_tokens(self.usage)
+            return self._need.estimate if reported is None else reported
+        refused = isinstance(error, GatewayError) and not is_unconfirmed(error)
+        return 0 if refused else self._need.estimate

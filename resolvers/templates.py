@@ -8,6 +8,7 @@ from clients.state.cache import Tag
 from resolvers import checks
 from resolvers.context import RequestContext
 from resolvers.info import Info
+from resolvers.loaded import loaded
 from resolvers.loader_keys import VersionKey
 from resolvers.loaders import prime_all
 from resolvers.owned import not_found
@@ -37,13 +38,16 @@ async def template_page(context: RequestContext, window: Window, search: str | N
     else:
         found = [TemplateRecord(id=slug, described=False) for slug in await _used(context)]
         found = [record for record in found if (after is None or record.id > after) and (search or "") in record.id]
-    edges = [template_edge(record) for record in found[: window.size]]
-    return page(edges, window, more=len(found) > window.size)
+    return page(found[: window.size], _cursor, window, more=len(found) > window.size)
 
 
 def template_edge(record: TemplateRecord) -> Edge[TemplateRecord]:
     """Return the template's edge in the list of templates."""
-    return Edge(record, encode_cursor(record.id))
+    return Edge(record, _cursor)
+
+
+def _cursor(record: TemplateRecord) -> str:
+    return encode_cursor(record.id)
 
 
 async def version(record: Parent[TemplateRecord], info: Info, number: str) -> TemplateVersionRecord | None:
@@ -51,9 +55,14 @@ async def version(record: Parent[TemplateRecord], info: Info, number: str) -> Te
     return await _version(info.context, record, checks.version(number) or number)
 
 
-async def template_of(record: Parent[TemplateVersionRecord], info: Info) -> TemplateRecord:
+def _template_id(record: TemplateVersionRecord) -> str:
+    return record.template_id
+
+
+@loaded(lambda loaders: loaders.template, key=_template_id)
+def template_of(template: TemplateRecord | None, record: TemplateVersionRecord) -> TemplateRecord:
     """Return the template to which a version belongs."""
-    return await _named(info.context, record.template_id)
+    return _described(template, record.template_id)
 
 
 async def version_by_number(context: RequestContext, slug: str, number: str) -> TemplateVersionRecord:
@@ -103,7 +112,8 @@ async def publish(context: RequestContext, source: str, key: str | None) -> Publ
 
 async def published_template(context: RequestContext, published: PublishedVersion) -> TemplateRecord:
     """Return the template of a published version."""
-    return await _named(context, published.template_id)
+    slug = published.template_id
+    return _described(await context.loaders.template.load(slug), slug)
 
 
 async def published_version(context: RequestContext, published: PublishedVersion, source: str) -> TemplateVersionRecord:
@@ -122,9 +132,9 @@ async def published_version(context: RequestContext, published: PublishedVersion
     )
 
 
-async def _named(context: RequestContext, slug: str) -> TemplateRecord:
+def _described(template: TemplateRecord | None, slug: str) -> TemplateRecord:
     """Return an existing template. If AMS does not serve templates, the record has only the slug."""
-    return await context.loaders.template.load(slug) or TemplateRecord(id=slug, described=False)
+    return template or TemplateRecord(id=slug, described=False)
 
 
 async def _used_versions(context: RequestContext, slug: str) -> set[str | None]:

@@ -113,11 +113,11 @@ class Tally:
         self._bytes = 0
         self._deltas = 0
 
-    def add(self, events: Sequence[Event]) -> None:
-        """Count the tokens of events."""
+    def add(self, events: Sequence[Event], *, joined: int = 1) -> None:
+        """Count the tokens of events. Each delta was joined of ``joined`` deltas."""
         for event in events:
             if isinstance(event, _DELTAS):
-                self._deltas += 1
+                self._deltas += joined
                 self._bytes += event.size
                 if isinstance(event, ToolCallDelta) and event.name is not None:
                     self._bytes += utf8_size(event.name)

@@ -4,30 +4,44 @@ from datetime import datetime
 
 from strawberry import Parent
 
+from clients.ams import Profile
 from clients.litellm import KeyInfo
 from clients.origin import Owner
 from resolvers.context import RequestContext
 from resolvers.info import Info
 from resolvers.limits import RateLimitRecord
-from resolvers.owned import OwnedAgent
+from resolvers.loaded import loaded
+from resolvers.loaders import Loaders
+from resolvers.loading import Loader
+from resolvers.owned import OwnedAgent, agents_of
 from resolvers.principal import Principal
 from resolvers.streams.stream import Stream
 
 
-async def name(user: Parent[Principal], info: Info) -> str | None:  # noqa: ARG001 - the parent is the principal
+def _profile(loaders: Loaders) -> Loader[str, Profile]:
+    return loaders.profile
+
+
+def _user_id(user: Principal) -> str:
+    return user.user_id
+
+
+@loaded(_profile, key=_user_id)
+def name(profile: Profile) -> str | None:
     """Return the user's name in AMS."""
-    return (await info.context.access.profile()).name
+    return profile.name
 
 
-async def created_at(user: Parent[Principal], info: Info) -> datetime | None:  # noqa: ARG001 - see ``name``
+@loaded(_profile, key=_user_id)
+def created_at(profile: Profile) -> datetime | None:
     """Return the creation time of the user's profile."""
-    return (await info.context.access.profile()).created_at
+    return profile.created_at
 
 
-async def default_agent(user: Parent[Principal], info: Info) -> OwnedAgent | None:  # noqa: ARG001 - see ``name``
+@loaded(_profile, key=_user_id)
+def default_agent(profile: Profile) -> OwnedAgent | None:
     """Return the default agent in the user's AMS profile."""
-    first = (await info.context.access.profile()).letta_agent_id
-    return next((agent for agent in await info.context.access.agents() if agent.agent_id == first), None)
+    return next((agent for agent in agents_of(profile) if agent.agent_id == profile.letta_agent_id), None)
 
 
 async def budget(user: Parent[Principal], info: Info) -> KeyInfo | None:  # noqa: ARG001 - the parent is the principal

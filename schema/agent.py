@@ -19,6 +19,7 @@ from resolvers.info import Info
 from resolvers.owned import OwnedAgent, OwnedConversation, OwnedRun
 from resolvers.paging import DEFAULT_PAGE, Page, window
 from resolvers.runs import AgentStatus
+from schema import named
 from schema.arguments import After, Before, First, Last
 from schema.base import answered_by, derived, described, entity, enum, object_type, optional, shows
 from schema.connections import CountedConnection, TwoWayEdge
@@ -201,6 +202,7 @@ class Agent(Node):
         "The template from which the agent was created. Null if AMS reports no template.",
         optional=True,
         costs=[SHARED],
+        held=named.TEMPLATE,
     )
     variables: JSON | None = answered_by(
         agents.variables,

@@ -5,6 +5,7 @@ attribute of the record, or has one resolver.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import EnumMeta
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from strawberry import UNSET
 from strawberry.schema_directive import Location
 
 from schema.access import SIGNED_IN, Access
+from schema.held import HELD, Held
 
 T = TypeVar("T", bound=type)
 
@@ -30,6 +32,23 @@ class SemanticNonNull:
     levels: Sequence[int] = strawberry.field(default=(0,), graphql_type=list[int])
 
 
+@dataclass(frozen=True, slots=True)
+class OfClass:
+    """An ``is_type_of`` that depends only on a class. An executor can read which classes belong to a type.
+
+    Attributes:
+        classes: the classes that belong to the type.
+        attribute: the value's attribute whose class counts. If ``None``, the value's own class counts.
+    """
+
+    classes: tuple[type, ...]
+    attribute: str | None = None
+
+    def __call__(self, value: object, _info: object) -> bool:
+        """Return whether a value is of the type."""
+        return type(value if self.attribute is None else getattr(value, self.attribute)) in self.classes
+
+
 def reads(*records: type) -> Callable[[T], T]:
     """Return a class decorator that sets which record classes a GraphQL type represents.
 
@@ -38,7 +57,7 @@ def reads(*records: type) -> Callable[[T], T]:
 
     def bind(cls: T) -> T:
         cls.records = records  # type: ignore[attr-defined]
-        cls.is_type_of = staticmethod(lambda obj, _info: type(obj) in records)  # type: ignore[attr-defined]
+        cls.is_type_of = OfClass(records)  # type: ignore[attr-defined]
         return cls
 
     return bind
@@ -73,6 +92,8 @@ def answered_by(
     arguments: Mapping[str, str] = MappingProxyType({}),
     costs: Sequence[object] = (),
     access: Access | None = None,
+    held: Held[Any, Any] | None = None,
+    metadata: Mapping[Any, Any] = MappingProxyType({}),
     **more: Any,
 ) -> Any:
     """Declare a field that has a resolver.
@@ -86,10 +107,13 @@ def answered_by(
         costs: directives of ``schema.costs``.
         access: who may read the field. Required for a root field. Other fields have the rule of their type, and
             ``access`` adds a rule.
+        held: what the parent holds of the object that the field returns.
+        metadata: data about the field for other modules.
         more: further arguments of ``strawberry.field``.
     """
     directives = [*_rules(access), *([] if optional else [SemanticNonNull(levels=levels)]), *costs]
-    field = strawberry.field(resolver=resolver, description=description, directives=directives, **more)
+    data = {**metadata, HELD: held} if held else metadata
+    field = strawberry.field(resolver=resolver, description=description, directives=directives, metadata=data, **more)
     return _explained(field, arguments)
 
 

@@ -25,6 +25,7 @@ from clients.codes import ErrorCode
 from schema.base import LEVELS
 from schema.federation import VERSION, federated
 from schema.guards import enforce
+from schema.held import look_ahead
 from schema.message import Message
 from schema.mutation import Mutation
 from schema.outcomes import UserError
@@ -56,7 +57,8 @@ def build_schema() -> strawberry.Schema:
             _leave_to_objects(kind)
     for levels in [directive.args["levels"] for directive in schema._schema.directives if "levels" in directive.args]:
         levels.description = LEVELS  # Strawberry omits the description
-    enforce(schema._schema)
+    look_ahead(schema._schema)
+    enforce(schema._schema)  # last, so that no other resolver runs before a check
     return schema
 
 

@@ -14,6 +14,7 @@ from resolvers import conversations, messages, runs
 from resolvers.info import Info
 from resolvers.owned import OwnedConversation, ref_of
 from resolvers.paging import Page, window
+from schema import named
 from schema.arguments import After, Before, First, Last
 from schema.base import answered_by, described, entity, object_type
 from schema.connections import Connection, Edge
@@ -44,7 +45,7 @@ async def _messages(
 )
 class Conversation(Node):
     agent: Annotated[Agent, strawberry.lazy("schema.agent")] | None = answered_by(
-        conversations.agent, "The conversation's agent."
+        conversations.agent, "The conversation's agent.", held=named.AGENT
     )
     summary: str | None = described("A short description of the conversation's topic.")
     messages: Annotated[MessageConnection, strawberry.lazy("schema.message")] | None = answered_by(

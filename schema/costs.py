@@ -17,6 +17,7 @@ from strawberry import UNSET
 from strawberry.federation.schema_directives import Cost, ListSize
 
 from resolvers.paging import DEFAULT_PAGE
+from schema.held import HELD
 
 CALL = 50
 """The cost of one upstream call."""
@@ -102,6 +103,8 @@ class FieldCost:
         arguments: the ``@cost`` of arguments, by name.
         slicing: the arguments that give the list's length.
         sized_by: the argument whose length is the list's length.
+        held: the fields of the object that the parent holds. A selection of these fields alone makes no call, and the
+            field then costs 1.
     """
 
     weight: int | None = None
@@ -110,12 +113,13 @@ class FieldCost:
     slicing: tuple[str, ...] = ()
     sized_fields: frozenset[str] = frozenset()
     sized_by: str | None = None
+    held: frozenset[str] = frozenset()
 
     @property
     def key(self) -> tuple[object, ...]:
         """A hashable value that is equal for equal costs."""
         arguments = tuple(sorted(self.arguments.items()))
-        return self.weight, arguments, self.assumed_size, self.slicing, self.sized_fields, self.sized_by
+        return self.weight, arguments, self.assumed_size, self.slicing, self.sized_fields, self.sized_by, self.held
 
 
 Costs = Mapping[tuple[str, str], FieldCost]
@@ -139,6 +143,7 @@ def _costs(schema: strawberry.Schema) -> Iterator[tuple[tuple[str, str], FieldCo
 
 def _cost_of(definition: Any, arguments: Mapping[str, Any]) -> FieldCost:
     size = next((one for one in definition.directives if isinstance(one, ListSize)), None)
+    held = definition.metadata.get(HELD)
     named = {name: _weight(one.extensions["strawberry-definition"]) for name, one in arguments.items()}
     return FieldCost(
         weight=_weight(definition),
@@ -147,6 +152,7 @@ def _cost_of(definition: Any, arguments: Mapping[str, Any]) -> FieldCost:
         slicing=() if size is None else tuple(size.slicing_arguments or ()),
         sized_fields=frozenset() if size is None else frozenset(size.sized_fields or ()),
         sized_by=definition.metadata.get(SIZED_BY),
+        held=frozenset() if held is None else held.fields,
     )
 
 

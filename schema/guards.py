@@ -31,7 +31,7 @@ PUBLIC = frozenset({"Query._service", "_Service.sdl"})
 """The fields that clients may read without a token: Apollo Federation's SDL. Introspection fields have no rules."""
 
 NEEDS_SCOPES = "needs-scopes"
-"""The key of a type's ``extensions`` if the type's rule needs scopes."""
+"""The key of the ``extensions`` of types and fields whose rules need scopes."""
 
 _Needed: TypeAlias = tuple[tuple[frozenset[str], ...], ...]
 """For each rule, sets of scopes. The user needs all scopes of at least one set."""
@@ -54,6 +54,7 @@ def enforce(schema: GraphQLSchema) -> None:
         for name, field in kind.fields.items():
             needed = _needed(kind) + _needed(field) + _needed(get_named_type(field.type))
             if needed:
+                field.extensions[NEEDS_SCOPES] = True
                 field.resolve = _guarded(field.resolve or default_field_resolver, needed, name)
                 if field.subscribe is not None:
                     field.subscribe = _guarded(field.subscribe, needed, name)
@@ -61,6 +62,11 @@ def enforce(schema: GraphQLSchema) -> None:
         if needed := _needed(kind):
             kind.is_type_of = kind.is_type_of and _guarded_type(kind.is_type_of, needed, kind.name)
             kind.extensions[NEEDS_SCOPES] = True
+
+
+def needs_scopes(field: GraphQLField) -> bool:
+    """Return whether a field's resolver must check the user's scopes. Other resolvers can be called directly."""
+    return NEEDS_SCOPES in field.extensions
 
 
 def public_fields(schema: GraphQLSchema) -> frozenset[str]:
@@ -130,11 +136,7 @@ def _unknown_scopes(place: str, one: Any) -> Iterator[str]:
 
 
 def _guarded(resolve: Callable[..., Any], needed: _Needed, name: str) -> Callable[..., Any]:
-    """Return a resolver that raises Forbidden before ``resolve`` runs, if the user has not the needed scopes.
-
-    The resolver does not copy the attributes of ``resolve``, because ``PlainEvents`` reads a field without its resolver
-    if Strawberry has marked the resolver with ``_is_default``.
-    """
+    """Return a resolver that raises Forbidden before ``resolve`` runs, if the user has not the needed scopes."""
 
     def guarded(source: Any, info: Info, **arguments: Any) -> Any:
         _check(info, needed, name)

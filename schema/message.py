@@ -17,6 +17,7 @@ from clients.letta.records import StepRecord
 from resolvers import conversations, runs
 from resolvers.info import Info
 from resolvers.owned import OwnedConversation
+from schema import named
 from schema.base import answered_by, described, entity, enum, object_type, shows
 from schema.connections import TwoWayConnection, TwoWayEdge
 from schema.costs import assumed, calls
@@ -65,16 +66,21 @@ class Message(Node):
         "When Letta stored the message. In a stream, the field is null until Letta has stored the message."
     )
     conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
-        _conversation, "The conversation that contains the message.", costs=[calls()]
+        _conversation,
+        "The conversation that contains the message.",
+        costs=[calls()],
+        held=named.MESSAGES_CONVERSATION,
     )
     run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
-        run_of, "The run that produced the message.", optional=True, costs=[calls()]
+        run_of, "The run that produced the message.", optional=True, costs=[calls()], held=named.RUN
     )
     step: Annotated[Step, strawberry.lazy("schema.run")] | None = answered_by(
         _step,
-        "The model call that produced the message. Null if Letta has no record of the call.",
+        "The model call that produced the message. Null if Letta has no record of the call. If only `id` is selected, "
+        "the gateway does not ask Letta.",
         optional=True,
         costs=[calls()],
+        held=named.STEP,
     )
 
 

@@ -4,7 +4,8 @@ If an upstream id is globally unique and shows the object's type, the upstream i
 get a prefix, so that other subgraphs can compute the global ids.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import strawberry
@@ -37,28 +38,40 @@ MAX_NODES = 100
 """The maximum number of ids in one ``nodes`` or ``_entities`` field."""
 
 
+_own_id: Callable[[Any], str] = attrgetter("id")
+
+_READERS: dict[type, Callable[[Any], str]] = {
+    MessageRecord: messages.message_node_id,
+    AgentRow: attrgetter("agent_id"),
+    Principal: lambda user: f"{USER}{user.user_id}",
+    ModelRecord: lambda model: f"{MODEL}{model.name}",
+    TemplateRecord: lambda template: f"{TEMPLATE}{template.id}",
+    TemplateVersionRecord: lambda version: f"{TEMPLATE}{version.template_id}@{version.number}",
+    PassageRecord: passages.passage_node_id,
+    ConversationRecord: _own_id,
+    MemoryBlockRecord: _own_id,
+    RunRecord: _own_id,
+    StepRecord: _own_id,
+    ToolRecord: _own_id,
+    Stream: _own_id,
+}
+
+
+def id_reader(kind: type) -> Callable[[Any], str]:
+    """Return the function that returns the global id of a record of a class. Raises TypeError for other classes."""
+    reader = _READERS.get(kind)
+    if reader is None:
+        base = next((base for base in kind.__mro__ if base in _READERS), None)
+        if base is None:
+            raise TypeError(f"{kind.__name__} is no node")
+        reader = _READERS[kind] = _READERS[base]
+    return reader
+
+
 def global_id(record: Parent[Any]) -> ID:
     """Return a record's global id."""
-    match record:
-        case MessageRecord():
-            value = messages.message_node_id(record)
-        case AgentRow():
-            value = record.agent_id
-        case Principal():
-            value = f"{USER}{record.user_id}"
-        case ModelRecord():
-            value = f"{MODEL}{record.name}"
-        case TemplateRecord():
-            value = f"{TEMPLATE}{record.id}"
-        case TemplateVersionRecord():
-            value = f"{TEMPLATE}{record.template_id}@{record.number}"
-        case PassageRecord():
-            value = passages.passage_node_id(record)
-        case ConversationRecord() | MemoryBlockRecord() | RunRecord() | StepRecord() | ToolRecord() | Stream():
-            value = record.id
-        case _:
-            raise TypeError(f"{type(record).__name__} is no node")
-    return ID(value)
+    kind = type(record)
+    return ID((_READERS.get(kind) or id_reader(kind))(record))
 
 
 @strawberry.interface(description="An object with a global id (GraphQL Global Object Identification).")

@@ -12,6 +12,7 @@ from clients.letta.records import RunRecord, RunStatus, StepRecord, StepStatus
 from resolvers import runs, turns
 from resolvers.info import Info
 from resolvers.owned import OwnedAgent, OwnedConversation, OwnedRun, default_conversation
+from schema import named
 from schema.base import answered_by, described, entity, enum, object_type
 from schema.connections import Connection, Edge
 from schema.costs import assumed, calls
@@ -70,7 +71,7 @@ class Step(Node):
     provider: str | None = described("The model's provider, as Letta names it.")
     usage: Annotated[Usage, strawberry.lazy("schema.stream")] = described("The step's token counts.")
     run: Annotated[Run, strawberry.lazy("schema.run")] | None = answered_by(
-        run_of, "The step's run.", optional=True, costs=[calls()]
+        run_of, "The step's run.", optional=True, costs=[calls()], held=named.RUN
     )
 
 
@@ -78,9 +79,11 @@ class Step(Node):
 class Run(Node):
     status: RunStatus = described("The run's status.")
     stop_reason: str | None = described("Letta's reason for the end of the run, such as `end_turn`.")
-    agent: Annotated[Agent, strawberry.lazy("schema.agent")] | None = answered_by(_agent, "The run's agent.")
+    agent: Annotated[Agent, strawberry.lazy("schema.agent")] | None = answered_by(
+        _agent, "The run's agent.", held=named.AGENT
+    )
     conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
-        _conversation, "The run's conversation.", costs=[calls()]
+        _conversation, "The run's conversation.", costs=[calls()], held=named.RUNS_CONVERSATION
     )
     stream: Annotated[Stream, strawberry.lazy("schema.stream")] | None = answered_by(
         runs.stream,

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 
+import msgspec
 import strawberry
 from strawberry.schema.types.base_scalars import DateTimeDefinition
 
@@ -39,7 +40,8 @@ DATE = strawberry.scalar(
 
 
 def _rfc_3339(moment: datetime) -> str:
-    return in_utc(moment).isoformat()
+    """Return a time like ``isoformat``, which takes three times as long."""
+    return f"{msgspec.json.encode(in_utc(moment))[1:-2].decode()}+00:00"
 
 
 DATE_TIME = replace(

@@ -24,7 +24,8 @@ from resolvers.sources.turn_events import MessageAdded as MessageAddedEvent
 from resolvers.sources.turn_events import TurnStarted, sent_message, user_message
 from resolvers.streams import events
 from resolvers.streams.stream import Stream as StreamRecord
-from schema.base import answered_by, derived, described, object_type, shows
+from schema import named
+from schema.base import OfClass, answered_by, derived, described, object_type, shows
 from schema.costs import calls
 from schema.message import MessageEdge
 from schema.node import Node
@@ -64,7 +65,7 @@ class Stream(Node):
     status: StreamStatus = described("The stream's status.")
     started_at: datetime = described("When the stream started.")
     expires_at: datetime | None = described("When the stream expires. Null while the stream runs.")
-    run: Run | None = answered_by(run_of, _RUN, optional=True, costs=[calls()])
+    run: Run | None = answered_by(run_of, _RUN, optional=True, costs=[calls()], held=named.RUN)
     user_message_edge: MessageEdge | None = derived(
         _user_message_edge,
         "The message that started the turn, as an edge. If `messages` does not contain the message, clients can add "
@@ -120,7 +121,7 @@ def _delivers(*events: type[events.Event]) -> Callable[[T], T]:
 
     def bind(cls: T) -> T:
         cls.records = events  # type: ignore[attr-defined]
-        cls.is_type_of = staticmethod(lambda delivery, _info: type(delivery.event) in events)  # type: ignore[attr-defined]
+        cls.is_type_of = OfClass(events, "event")  # type: ignore[attr-defined]
         return cls
 
     return bind
@@ -158,7 +159,7 @@ def _sent_message_edge(delivery: Parent[events.Delivery[events.Started]]) -> Edg
 @_delivers(events.Started, TurnStarted)
 class StreamStarted(StreamEvent):
     stream: Stream = derived(_stream, "The stream that has started.")
-    run: Run | None = answered_by(_event_run, _RUN, optional=True, costs=[calls()])
+    run: Run | None = answered_by(_event_run, _RUN, optional=True, costs=[calls()], held=named.EVENTS_RUN)
     run_edge: RunEdge | None = answered_by(
         _started_run_edge,
         "The run as an edge. If `runs` does not contain the run, clients can add the edge at the start. Null for a "
@@ -216,7 +217,9 @@ class MessageAdded(StreamEvent):
 @_delivers(ApprovalRequestedEvent)
 class ApprovalRequested(StreamEvent):
     edge: MessageEdge = derived(_edge, "The `ApprovalRequestMessage` as an edge of `messages`.")
-    run: Run | None = answered_by(_event_run, "The run that waits for the decision.", costs=[calls()])
+    run: Run | None = answered_by(
+        _event_run, "The run that waits for the decision.", costs=[calls()], held=named.EVENTS_RUN
+    )
 
 
 async def _ended_conversation(delivery: Parent[events.Delivery[events.Ended]], info: Info) -> OwnedConversation | None:
@@ -235,7 +238,7 @@ class StreamEnded(StreamEvent):
     )
     usage: Usage | None = _of_event("The answer's token counts and cost. Unknown values are null.")
     error: StreamFailure | None = _of_event("The error, if `outcome` is `FAILED`.")
-    run: Run | None = answered_by(_event_run, _RUN, optional=True, costs=[calls()])
+    run: Run | None = answered_by(_event_run, _RUN, optional=True, costs=[calls()], held=named.EVENTS_RUN)
     conversation: Annotated[Conversation, strawberry.lazy("schema.conversation")] | None = answered_by(
         _ended_conversation,
         "The conversation after the turn. Null for a completion, or if the conversation was deleted.",

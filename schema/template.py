@@ -10,6 +10,7 @@ from strawberry import Parent
 
 from clients.ams import TemplateFormat, TemplateRecord, TemplateValidation, TemplateVersionRecord
 from resolvers import templates
+from schema import named
 from schema.base import answered_by, derived, described, entity, enum, object_type, shows
 from schema.connections import Connection, Edge
 from schema.costs import SHARED, calls
@@ -36,7 +37,7 @@ class TemplateVersion(Node):
     source: str | None = described("The Agent File that was published as this version.")
     published_at: datetime | None = described("When the version was published.")
     template: Annotated[Template, strawberry.lazy("schema.template")] | None = answered_by(
-        templates.template_of, "The version's template.", costs=[SHARED]
+        templates.template_of, "The version's template.", costs=[SHARED], held=named.TEMPLATE
     )
 
 

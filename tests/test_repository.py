@@ -13,7 +13,8 @@ FILES = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=
 MODULES = [name for name in FILES if name.endswith(".py") and not name.startswith("tests/")]
 TESTS = [name for name in FILES if name.endswith(".py") and name.startswith("tests/")]
 OTHER_NAMES = {
-    "tests/app/test_connection_packets.py": "of Connection, in an event loop for each example",
+    "tests/app/test_gated_heads.py": "of GatedConnection, with equal heads",
+    "tests/app/test_bounded_packets.py": "of Connection, in an event loop for each example",
     "tests/app/test_shedding_load.py": "of Shedder and the lag of the loop together, simulated",
 }
 """Files with other names, and the reason."""

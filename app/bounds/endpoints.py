@@ -1,18 +1,19 @@
 """Describes the bounds on requests, connections, WebSockets, GraphQL documents and slots."""
 
-from app import sockets, wire
+from app import sockets
 from app.bounds.bound import Bound, bad, refused, shared, size, too_complex
-from app.connection import HELD_BYTES, LINGER_BYTES, LINGER_SECONDS
+from app.connections import frames as wire
+from app.connections.bounded import HELD_BYTES, LINGER_BYTES, LINGER_SECONDS
+from app.connections.heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_READ_HEADER_BYTES
+from app.connections.idle_connections import MAX_HEADS_BYTES
+from app.connections.outgoing import MAX_UNSENT_BYTES, MIN_STEP_BYTES, STEP_FRACTION
+from app.connections.server import KEEP_ALIVE_SECONDS
 from app.encodings import MAX_CODINGS
 from app.gateway import LETTA_BODY_SECONDS
-from app.graphql import introspection, lexer, merging, session, shape, subprotocol
+from app.graphql import introspection, lexer, merging, shape, socket_operations, subprotocol
 from app.graphql.answers import MAX_ERRORS
 from app.graphql.http import MAX_QUERY_FIELDS
-from app.heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_READ_HEADER_BYTES
-from app.idle_connections import MAX_HEADS_BYTES
 from app.json_text import MAX_CONTAINERS
-from app.outgoing import MAX_UNSENT_BYTES, MIN_STEP_BYTES, STEP_FRACTION
-from app.server import KEEP_ALIVE_SECONDS
 from app.shedding import MAX_WAIT_SECONDS
 from app.slots import BODIES
 from app.sockets import BURST_SECONDS
@@ -168,21 +169,21 @@ SOCKETS = (
         "socket-operations",
         "concurrent operations on one WebSocket",
         refused(ErrorCode.RATE_LIMITED, Reason.OPERATIONS),
-        str(session.MAX_OPERATIONS),
+        str(socket_operations.MAX_OPERATIONS),
     ),
     Bound("socket-id", "an operation id", _closes(4400), f"{subprotocol.MAX_ID_CHARS} characters"),
     Bound(
         "socket-unread",
-        f"one user's unread answers; answers of up to {session.SMALL_CHARS:,} characters do not count",
+        f"one user's unread answers; answers of up to {socket_operations.SMALL_BYTES:,} bytes do not count",
         refused(ErrorCode.RATE_LIMITED, Reason.UNREAD),
-        f"{sockets.MAX_UNREAD:,} characters",
+        f"{sockets.MAX_UNREAD:,} bytes",
     ),
     Bound(
         "socket-unread-all",
-        f"all users' unread answers; answers of up to {session.SMALL_CHARS:,} characters do not count; "
+        f"all users' unread answers; answers of up to {socket_operations.SMALL_BYTES:,} bytes do not count; "
         "a user who has read all earlier answers always gets the next answer",
         refused(ErrorCode.OVERLOADED, Reason.UNREAD),
-        f"{sockets.MAX_ALL_UNREAD:,} characters",
+        f"{sockets.MAX_ALL_UNREAD:,} bytes",
     ),
 )
 

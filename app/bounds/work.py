@@ -5,9 +5,9 @@ from clients.breakers import MAX_PARTS
 from clients.calls import AnswerSize, UpstreamLimits
 from clients.codes import ErrorCode, Reason
 from clients.decode import MAX_PAGE_RECORDS, MAX_RECORDS
+from clients.http.connection import MAX_HEADER_BYTES, MAX_HEADERS
 from clients.sse import MAX_EVENT_BYTES, MAX_EVENT_PARTS
 from clients.state.streams.backend import LogLimits
-from clients.transport import MAX_HEADER_BYTES, MAX_HEADERS
 from clients.wire import MAX_REFUSAL_BYTES
 from resolvers import idempotency
 from resolvers.recent_ids import CREATED_KEPT_FOR, MAX_ALL_CREATED, MAX_CREATED

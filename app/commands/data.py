@@ -2,18 +2,12 @@
 
 import argparse
 import sys
-from pathlib import Path
 
-from app import devtokens
+from app.devtokens import DataFolderError, store_path
 from app.embedded.store import Store, StoreError, open_store, remove_store
 from app.usage import UsageError
 
 _YES = frozenset({"y", "yes"})
-
-
-def store_path() -> Path:
-    """Return the path of the embedded platform's data file."""
-    return devtokens.data_dir() / "embedded.sqlite3"
 
 
 def opened_store() -> Store:
@@ -23,7 +17,7 @@ def opened_store() -> Store:
     except StoreError as error:
         raise UsageError(str(error)) from error
     except OSError as error:
-        raise devtokens.DataFolderError(store_path().parent, error) from error
+        raise DataFolderError(store_path().parent, error) from error
 
 
 def reset(options: argparse.Namespace) -> None:

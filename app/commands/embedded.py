@@ -5,7 +5,8 @@ import asyncio
 import signal
 
 from app import garbage
-from app.commands.data import opened_store, store_path
+from app.commands.data import opened_store
+from app.devtokens import store_path
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from app.proxy_settings import letta_key, proxy_target
 from app.settings import Settings

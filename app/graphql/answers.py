@@ -34,13 +34,13 @@ PACED_FIELDS = 1_000
 _WOKEN = 16
 """Maximum number of waiting answers that one iteration of the event loop resumes."""
 
-_VALUE_BYTES = 8
+VALUE_BYTES = 8
 """The assumed size of a value that is not a string, in bytes of JSON."""
 
-_PUNCTUATION_BYTES = 4
+PUNCTUATION_BYTES = 4
 """The size of a field without its name and value: two quotes, a colon, a comma."""
 
-_BRACES_BYTES = 3
+BRACES_BYTES = 3
 """The size of an object without its fields: two braces, and a comma in a list."""
 
 _PLAIN = {GraphQLString.name: str, GraphQLID.name: str, GraphQLBoolean.name: bool}
@@ -185,7 +185,7 @@ class Answer:
         """
         entry = self._names.get(id(fields))
         if entry is None:
-            entry = fields, _BRACES_BYTES + sum(map(len, fields)) + _PUNCTUATION_BYTES * len(fields)
+            entry = fields, BRACES_BYTES + sum(map(len, fields)) + PUNCTUATION_BYTES * len(fields)
             self._names[id(fields)] = entry
         if self.paced:
             self.pacer.take(len(fields))
@@ -193,18 +193,29 @@ class Answer:
 
     def too_large(self) -> AnswerAborted:
         """Return the error for an answer that is too large."""
-        message = (
-            f"The response has more than {self.limits.max_bytes:,} bytes. Request smaller pages with `first` or "
-            "`last`, select fewer fields with long texts, or use several operations."
-        )
-        return AnswerAborted(QueryTooComplex(message, reason=Reason.ANSWER_SIZE))
+        return too_large(self.limits.max_bytes)
+
+
+def too_large(max_bytes: int) -> AnswerAborted:
+    """Return the error for an answer that is too large."""
+    message = (
+        f"The response has more than {max_bytes:,} bytes. Request smaller pages with `first` or `last`, select fewer "
+        "fields with long texts, or use several operations."
+    )
+    return AnswerAborted(QueryTooComplex(message, reason=Reason.ANSWER_SIZE))
+
+
+def too_many_errors() -> AnswerAborted:
+    """Return the error for an answer of which too many fields failed."""
+    message = f"More than {MAX_ERRORS:,} fields failed. The response has only the first errors. Request fewer fields."
+    return AnswerAborted(QueryTooComplex(message, reason=Reason.ERRORS))
 
 
 def json_size(value: object) -> int:
     """Estimate the size of a scalar or enum value in JSON, in bytes."""
     if not isinstance(value, str | dict | list):
-        return _VALUE_BYTES
+        return VALUE_BYTES
     try:
         return len(orjson.dumps(value))
     except TypeError:  # the nesting is too deep, or a number too large: the response cannot be encoded either
-        return _VALUE_BYTES
+        return VALUE_BYTES

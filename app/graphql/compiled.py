@@ -64,6 +64,7 @@ class Compiler:
         self._program = Program()
         self._conditions: dict[str, bool] = {}
         self._costs: dict[tuple[str, tuple[int, ...], _Sized | None], Amount] = {}
+        self._names: dict[tuple[str, tuple[int, ...]], frozenset[str]] = {}
         self._steps = 0
 
     def form(self) -> Form:
@@ -81,6 +82,7 @@ class Compiler:
         key = (kind.name, tuple(map(id, sets)), sized)
         if key not in self._costs:
             fields = self._collected(kind, sets).values()
+            self._names[key[:2]] = frozenset(nodes[0].name.value for nodes in fields)
             self._costs[key] = self._program.sum(self._field(kind, nodes, sized) for nodes in fields)
         return self._costs[key]
 
@@ -140,15 +142,20 @@ class Compiler:
         if name.startswith("__"):
             return self._model.leaf_weight
         facts = self._model.field(kind, name)
-        own = [facts.weight, *self._arguments(facts, node)] if node.arguments else [facts.weight]
+        arguments = self._arguments(facts, node) if node.arguments else ()
         if facts.is_leaf:
-            return self._program.sum(own)
+            return self._program.sum([facts.weight, *arguments])
         length = self._length(facts, node) if sized is None or name not in sized.fields else sized.length
         fields = facts.cost.sized_fields
         sets = tuple(one.selection_set for one in nodes if one.selection_set is not None)
         each = self._program.sum([1, self._of_any(facts.named, sets, _Sized(fields, length) if fields else None)])
         count = length if facts.is_list and not fields else 1
-        return self._program.sum([*own, self._program.product(count, each)])
+        weight = 1 if facts.cost.held and self._is_held(facts, sets) else facts.weight
+        return self._program.sum([weight, *arguments, self._program.product(count, each)])
+
+    def _is_held(self, facts: Facts, sets: tuple[SelectionSetNode, ...]) -> bool:
+        """Return whether the field's parent holds all selected fields, so that the field makes no call."""
+        return self._names[facts.named.name, tuple(map(id, sets))] <= facts.cost.held
 
     def _of_any(self, named: Any, sets: tuple[SelectionSetNode, ...], sized: _Sized | None) -> Amount:
         """Return the cost of selections on a type. For an interface or union, the costliest object type counts."""

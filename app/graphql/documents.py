@@ -20,6 +20,7 @@ from app.graphql.errors import RequestError, extensions, request_error, shaped
 from app.graphql.lexer import DocumentTooLargeError, parse_document
 from app.graphql.merging import TooManyError, conflicts
 from app.graphql.nul import nul_in_document
+from app.graphql.plan.plans import Plans
 from app.graphql.shape import excess, fragments_of
 from app.graphql.validation import invalid
 from clients.bounded import Lru
@@ -41,12 +42,14 @@ class Operation:
 
     Attributes:
         is_public: whether a client may send the operation without a token, whatever its variables.
+        plans: the operation's plans.
     """
 
     def __init__(self, document: DocumentNode, node: OperationDefinitionNode, public: frozenset[str]) -> None:
         self.document = document
         self.node = node
         self.name = node.name.value if node.name else None
+        self.plans = Plans(document, node)
         self.is_public = node.operation is OperationType.QUERY and public.issuperset(root_fields(document, node))
 
     @property

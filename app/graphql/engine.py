@@ -18,7 +18,8 @@ from app.graphql.cost import CostModel
 from app.graphql.documents import Documents, Operation
 from app.graphql.errors import format_error, gateway_extensions, is_internal, shaped
 from app.graphql.executor import Executor
-from app.graphql.plain import PlainEvents
+from app.graphql.plan.execution import EventExecution, Execution
+from app.graphql.plan.plans import Plan
 from app.graphql.results import Error, Executed, Refused, Result
 from app.graphql.safe import is_safe
 from app.telemetry import Telemetry
@@ -27,6 +28,9 @@ from clients.errors import GatewayError, QueryTooComplex
 from resolvers.context import RequestContext
 from resolvers.streams.events import Detached
 from schema.costs import costs_of
+
+Run: TypeAlias = Executor | Execution
+"""One execution of an operation, or of a subscription for one event: by graphql-core, or by a plan."""
 
 RawVariables: TypeAlias = dict[str, Any] | None
 """A request's variables before coercion."""
@@ -49,16 +53,30 @@ class EngineLimits:
 
 
 class _Started(NamedTuple):
-    """An operation that is ready for execution. ``reported`` is the operation's cost, or ``None`` if not requested."""
+    """An operation that is ready for execution.
+
+    Attributes:
+        reported: the operation's cost, or ``None`` if not requested.
+        plan: the operation's plan, or ``None`` if graphql-core executes the operation.
+    """
 
     executor: Executor
+    cost: int
     reported: int | None
+    plan: Plan | None
 
 
 class Engine:
-    """Executes GraphQL operations."""
+    """Executes GraphQL operations.
 
-    def __init__(self, schema: strawberry.Schema, telemetry: Telemetry, limits: EngineLimits) -> None:
+    Args:
+        compiled: whether operations are executed by plans. If not, graphql-core executes all operations.
+    """
+
+    def __init__(
+        self, schema: strawberry.Schema, telemetry: Telemetry, limits: EngineLimits, *, compiled: bool = True
+    ) -> None:
+        self._compiled = compiled
         self._schema = schema._schema
         self._telemetry = telemetry
         self._max_cost = limits.max_cost
@@ -76,7 +94,7 @@ class Engine:
     ) -> Result:
         """Execute a query or mutation. If ``report_cost`` is true, the result's ``extensions`` contain the cost."""
         started = self._start(operation, variables, context, report_cost=report_cost)
-        result = started if isinstance(started, Refused) else await self._execute(started, context)
+        result = started if isinstance(started, Refused) else await self._execute(self._run(started), started.reported)
         self._count(operation, failed=bool(result.errors))
         return result
 
@@ -114,18 +132,17 @@ class Engine:
                 self._count(operation, failed=True)
                 yield self._result(_without_paths(source), context)
                 return
-            failed, plain = False, PlainEvents(started.executor, self._answer_limits)
+            failed = False
             try:
                 async with aclosing(cast("Any", source)):
                     async for event in source:
                         trail.begun(event)
-                        data = plain.data(event) if started.reported is None else None
-                        result = await self._result_of(started, event, context) if data is None else Executed(data)
+                        result = await self._execute(self._event_run(started, event), started.reported)
                         failed = bool(result.errors)
                         if isinstance(result, Executed):
                             result.cursor, result.is_detached = event.cursor, type(event.event) is Detached
                         yield result
-                        del event, data, result  # an event must not stay in memory until the next one
+                        del event, result  # an event must not stay in memory until the next one
             except Exception as error:  # noqa: BLE001 - the client receives an error, whatever the exception
                 trail.broke(error)
                 failure = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
@@ -133,10 +150,18 @@ class Engine:
                 yield self._result(ExecutionResult(None, [failure]), context)
             self._count(operation, failed=failed)
 
-    async def _result_of(self, started: _Started, event: object, context: RequestContext) -> Result:
-        one = started.executor.build_per_event_executor(event)
-        one.context_value = context.renewed()
-        return await self._execute(_Started(one, started.reported), one.context_value, serially=False)
+    def _run(self, started: _Started) -> Run:
+        """Return the run of a query or mutation."""
+        if started.plan is None:
+            return started.executor
+        return Execution(started.plan, started.executor, self._answer_limits, paced=started.cost > PACED_FIELDS)
+
+    def _event_run(self, started: _Started, event: object) -> Run:
+        """Return the run of a subscription for one event."""
+        if started.plan is None:
+            return started.executor.for_event(event)
+        paced = started.cost > PACED_FIELDS
+        return EventExecution(started.plan, started.executor, self._answer_limits, paced=paced, root=event)
 
     def _start(
         self, operation: Operation, variables: RawVariables, context: RequestContext, *, report_cost: bool
@@ -168,10 +193,12 @@ class Engine:
         )
         if isinstance(executor, list):
             return self._refused(executor, context)
+        is_event = operation.kind is OperationType.SUBSCRIPTION
         bound = cast("Executor", executor).bound(self._answer_limits, paced=cost > PACED_FIELDS)
         if isinstance(bound, MutationExecutor):
             bound.audit = self._telemetry.audit
-        return _Started(bound, cost if report_cost else None)
+        plan = operation.plans.plan(bound, cost, at_once=is_event) if self._compiled else None
+        return _Started(bound, cost, cost if report_cost else None, plan)
 
     def _too_costly(self, cost: int) -> QueryTooComplex:
         return QueryTooComplex(
@@ -191,20 +218,23 @@ class Engine:
             }
         }
 
-    async def _execute(self, started: _Started, context: RequestContext, *, serially: bool | None = None) -> Result:
-        executor = started.executor
+    async def _execute(self, run: Run, reported: int | None) -> Result:
         result: Result
         try:
-            executed = executor.execute_operation(serially)
-            result = self._result(await executed if inspect.isawaitable(executed) else executed, context)
+            executed: Any = run.execute()
+            if inspect.isawaitable(executed):
+                executed = await executed
+            if not executed.errors and reported is None and not run.has_context:
+                return Executed(executed.data)
+            result = self._result(executed, run.context)
         except AnswerAborted as aborted:
-            executor.cancel_fields()
-            first = shaped(aborted.error.message, gateway_extensions(aborted.error, context.request_id))
-            others = self._sent(executor.collected_errors.errors[:MAX_LISTED_ERRORS], context)
-            result = Executed(None, [first, *others])
+            run.cancel_fields()
+            first = shaped(aborted.error.message, gateway_extensions(aborted.error, run.context.request_id))
+            result = Executed(None, [first, *self._sent(run.failures[:MAX_LISTED_ERRORS], run.context)])
         finally:
-            executor.close()
-        cost = {} if started.reported is None else self._report(started.reported, context)
+            run.close()
+        context = run.context
+        cost = {} if reported is None else self._report(reported, context)
         stale = {} if (report := context.stale_report) is None else {"stale": report}
         result.extensions = {**cost, **stale} or None
         return result

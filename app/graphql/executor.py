@@ -6,16 +6,15 @@ import asyncio
 from math import isfinite
 from typing import Any, Self, cast
 
-from graphql import GraphQLList, GraphQLObjectType, GraphQLResolveInfoHelpers, Undefined
+from graphql import GraphQLError, GraphQLList, GraphQLObjectType, GraphQLResolveInfoHelpers, Undefined
 from graphql.execution.collect_fields import CollectedFields, FieldDetailsList, GroupedFieldSet
 from graphql.pyutils import Path, gather_with_cancel
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from app.graphql.answers import MAX_ERRORS, Answer, AnswerAborted, AnswerLimits, json_size
+from app.graphql.answers import MAX_ERRORS, Answer, AnswerAborted, AnswerLimits, json_size, too_many_errors
 from app.graphql.introspection import with_schema
-from clients.codes import Reason
-from clients.errors import QueryTooComplex
 from resolvers.cache.stale import FIELD
+from resolvers.context import RequestContext
 
 _SHORT_CHARS = 256
 """The size of a shorter ASCII string is its number of characters. Other strings are encoded to measure their size."""
@@ -51,15 +50,16 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         self._answer = Answer(limits, paced=paced)
         return self
 
-    @property
-    def root_fields(self) -> GroupedFieldSet | None:
-        """Return the operation's root fields, or ``None`` before the first execution."""
-        return self._root_fields[0] if self._root_fields else None
-
     def build_per_event_executor(self, payload: Any) -> Self:
         """Return an executor for one subscription event. The answer limits apply to each event separately."""
         one: Self = super().build_per_event_executor(payload)  # type: ignore[assignment]
         return one.bound(self._answer.limits, paced=self._answer.paced)
+
+    def for_event(self, payload: Any) -> Self:
+        """Return an executor for one subscription event, with loaders and a deadline of its own."""
+        one = self.build_per_event_executor(payload)
+        one.context_value = self.context_value.renewed()
+        return one
 
     def execute_root_grouped_field_set(
         self, root_type: GraphQLObjectType, root_value: Any, grouped_field_set: GroupedFieldSet, *rest: Any
@@ -77,6 +77,24 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         return with_schema(
             self, root_type, grouped_field_set, lambda others: execute(root_type, root_value, others, *rest)
         )
+
+    has_context = True
+    """Whether the execution has a context that can have something to report."""
+
+    @property
+    def context(self) -> RequestContext:
+        """The operation's context."""
+        context: RequestContext = self.context_value
+        return context
+
+    @property
+    def failures(self) -> list[GraphQLError]:
+        """The errors so far."""
+        return self.collected_errors.errors
+
+    def execute(self) -> Any:
+        """Execute the operation. Return an ``ExecutionResult``, or an awaitable of it."""
+        return self.execute_operation()
 
     def close(self) -> None:
         """Break the executor's reference cycles after the execution has ended."""
@@ -209,10 +227,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
             raise raw_error
         super().handle_field_error(raw_error, return_type, field_details_list, path)
         if len(self.collected_errors.errors) > MAX_ERRORS:
-            message = (
-                f"More than {MAX_ERRORS:,} fields failed. The response has only the first errors. Request fewer fields."
-            )
-            raise AnswerAborted(QueryTooComplex(message, reason=Reason.ERRORS))
+            raise too_many_errors()
 
 
 def _all_finite(numbers: list[Any]) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any
 
-import orjson
-
 from app.json_text import MAX_CONTAINERS, InvalidJson, TooManyContainers, loads
 
 PROTOCOL = "graphql-transport-ws"
@@ -78,8 +76,3 @@ def authorization_of(payload: object, header: str | None) -> str | None:
     parameters = {str(name).lower(): value for name, value in (payload or {}).items()}
     authorization = parameters.get("authorization", header)
     return authorization if isinstance(authorization, str) else None
-
-
-def encoded(message: dict[str, Any]) -> str:
-    """Encode a message as JSON."""
-    return orjson.dumps(message).decode()

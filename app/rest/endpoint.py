@@ -9,15 +9,18 @@ from app.gateway import Gateway
 from app.identity import identity_of, sender_of
 from app.limits import CountedSend
 from app.rest.envelope import refuse
-from app.rest.idempotency import is_repeated
+from app.rest.idempotency import has_key, is_repeated
 from app.rest.relay import Relay
 from app.rest.secrets import refused
-from app.rest.table import counts_of, endpoint_of, rows_at
+from app.rest.table import Row, counts_of, endpoint_of, rows_at
 from clients.codes import Reason
-from clients.errors import BadUserInput, GatewayError, NotFound
+from clients.errors import BadUserInput, GatewayError, NotFound, UpstreamError
 from clients.origin import Origin
+from clients.state.cache import Tag
 from resolvers.context import RequestContext
 from resolvers.limits import LimitExceeded, LimitKind
+
+_NONE: dict[str, str] = {}
 
 
 class RestEndpoint:
@@ -40,16 +43,25 @@ class RestEndpoint:
             await refuse(counted, error)
 
     async def _route(self, scope: Scope, receive: Receive, send: CountedSend) -> None:
-        context, counted = await self._sign_in(scope, send)
         found = rows_at(scope["path"])
-        if not found:
-            raise NotFound("The path does not exist. Check the URL.", reason=Reason.ROUTE)
-        for row, parameters in found:
-            if row.method == scope["method"]:
-                relay = Relay(self._gateway, row, context, counted=counted)
+        row, parameters, method = None, _NONE, scope["method"]
+        for at_path, given in found:
+            if at_path.method == method:
+                row, parameters = at_path, given
+                break
+        context, counted = await self._sign_in(scope, row, send)
+        if row is not None:
+            relay = Relay(self._gateway, row, context, counted=counted)
+            try:
                 with relay.trail:
                     await relay.answer(scope, receive, send, model=parameters.get("model"))
-                return
+            except UpstreamError as error:
+                if error.reason is Reason.CREDENTIAL:  # AMS may have a new key in place of the cached one
+                    await context.changed(Tag.PROFILE)
+                raise
+            return
+        if not found:
+            raise NotFound("The path does not exist. Check the URL.", reason=Reason.ROUTE)
         allow = ", ".join(row.method for row, _ in found)
         await refuse(
             send,
@@ -58,7 +70,7 @@ class RestEndpoint:
             headers={"allow": allow},
         )
 
-    async def _sign_in(self, scope: Scope, send: CountedSend) -> tuple[RequestContext, bool]:
+    async def _sign_in(self, scope: Scope, row: Row | None, send: CountedSend) -> tuple[RequestContext, bool]:
         """Authenticate a request and count it against rate limits, before any upstream call.
 
         If an earlier request with the same idempotency key provides the answer, the request does not count as model
@@ -72,12 +84,11 @@ class RestEndpoint:
             RateLimited: the request exceeds one of the user's rate limits.
         """
         context = self._opened(scope)
-        kinds = counts_of(scope["path"], scope["method"])
-        rows = (row for row, _ in rows_at(scope["path"]) if row.method == scope["method"])
-        repeats = [await is_repeated(context, scope, row) for row in rows]
-        if any(repeats):
+        kinds = counts_of(scope["path"]) if row is None else row.counts
+        if row is not None and has_key(scope) and await is_repeated(context, scope, row):
             kinds = tuple(kind for kind in kinds if kind is not LimitKind.LLM)
-        await send.count(self._gateway.resources.limits, context.principal.user_id, *kinds)
+        limits, user_id = self._gateway.resources.limits, context.principal.user_id
+        context.versions = await send.count(limits, user_id, *kinds, tags=True)
         if context.origin is Origin.LETTA and not (await context.access.profile()).profile_exists:
             raise refused()
         return context, LimitKind.LLM in kinds
@@ -85,4 +96,7 @@ class RestEndpoint:
     def _opened(self, scope: Scope) -> RequestContext:
         identity = identity_of(scope)
         principal, request_id, traceparent = identity.signed_in(), scope["state"]["request_id"], traceparent_of(scope)
-        return self._gateway.context(principal, request_id, traceparent, endpoint=endpoint_of(scope["path"]))
+        context = self._gateway.context(principal, request_id, traceparent, endpoint=endpoint_of(scope["path"]))
+        # only the profile and the virtual key, which model calls need; the proxy must know at once who is deleted
+        context.reads_cache = context.origin is not Origin.LETTA
+        return context

@@ -6,8 +6,6 @@ request frees its key.
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from starlette.types import Scope
 
 from app.asgi import header
@@ -39,11 +37,17 @@ def key_of(scope: Scope, row: Row) -> str | None:
         ) from error
 
 
+def has_key(scope: Scope) -> bool:
+    """Return whether a request has an idempotency key. Most requests have none."""
+    return header(scope, b"idempotency-key") is not None
+
+
 async def is_repeated(context: RequestContext, scope: Scope, row: Row) -> bool:
     """Return whether a request's idempotency key already belongs to a stream or answer."""
-    key = None
-    with suppress(BadUserInput):
+    try:
         key = key_of(scope, row)
+    except BadUserInput:
+        return False
     return key is not None and (await _is_streamed(context, key) or await _is_whole(context, key))
 
 

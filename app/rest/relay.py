@@ -76,7 +76,7 @@ class Relay:
         key = key_of(scope, self._row)
         scope["state"]["slot"].lengthen()
         self.trail.begin(Act(Event.MODEL_CALL, self._row.path, {"model": vetted["model"]}))
-        model_key = await self._context.access.model_key()
+        model_key = await self._context.model_key()
         if work is Work.CHAT and body.get("stream") is True:
             del raw, body
             await self._stream(model_key, vetted, key, scope, receive, send)
@@ -84,7 +84,7 @@ class Relay:
         named = naming(self._context, vetted, model_key)
         request = raw if named is body else msgspec.json.encode(named)
         need = starts.need(self._context, vetted, embedding_need if work is Work.EMBEDDINGS else need_of)
-        act = partial(self._call, work, model_key, request, need)
+        act = partial(self._call, work, model_key, request, vetted["model"], need)
         digest = "" if key is None else fingerprint(self._row.path, vetted)
         vetted.clear()
         del raw, body, named, request  # only the encoded request stays in memory while the model works
@@ -97,20 +97,21 @@ class Relay:
         self.trail.succeeded({}, replayed=not self._has_called)
         await respond(send, 200, answer.body, JSON, answer.headers)
 
-    async def _call(self, work: Work, model_key: str, request: bytes, need: Need) -> ModelAnswer:
+    async def _call(self, work: Work, model_key: str, request: bytes, model: str, need: Need) -> ModelAnswer:
         self._has_called = True
         call = self._litellm.embeddings if work is Work.EMBEDDINGS else self._litellm.complete
-        async with starts.reserved(self._context, need) as spent:
-            answer = await call(self._context.model_scope(), model_key, request)
+        async with starts.Spent(self._context, need) as spent:
+            answer = await call(self._context.model_scope(), model_key, request, model)
             spent.usage = answer.usage
         if (usage := answer.usage) is not None:
             kind = "embedding" if work is Work.EMBEDDINGS else "completion"
             kind = "proxied" if self._context.origin is Origin.LETTA else kind
             self._context.resources.metrics.tokens_used(kind, usage.prompt_tokens, usage.completion_tokens)
-        return msgspec.structs.replace(answer, headers=headers_for_user(self._context, model_key, answer.headers))
+        headers = headers_for_user(self._context, model_key, answer.headers)
+        return answer if headers is answer.headers else msgspec.structs.replace(answer, headers=headers)
 
     async def _models(self, name: str | None) -> bytes:
-        key = await self._context.access.model_key()
+        key = await self._context.model_key()
         if name is None:
             return await self._litellm.openai_models(self._context.scope, key)
         model = await self._litellm.openai_model(self._context.scope, key, name)
@@ -128,7 +129,8 @@ class Relay:
         by_letta = self._context.origin is Origin.LETTA
         continues = not by_letta and header(scope, b"x-stream-continue") == "true"
         need = starts.need(self._context, body)
-        source = CompletionSource(self._context, model_key, request, need, wants_usage=wants_usage)
+        joins = self._context.resources.streams.limits.coalesce > 0
+        source = CompletionSource(self._context, model_key, request, need, wants_usage=wants_usage, joins=joins)
         request_bytes, digest = REQUEST_COPIES * len(request), fingerprint(self._row.path, body)
         body.clear()  # only the encoded request stays in memory, for the bill of a cut-off answer
         del request

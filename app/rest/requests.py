@@ -127,6 +127,7 @@ class Embeddings(msgspec.Struct, forbid_unknown_fields=True):
     user: str | None = None
 
 
+_NAMES = {shape: frozenset(shape.__struct_fields__) for shape in (Chat, Embeddings)}
 _UNKNOWN = re.compile(r"Object contains unknown field `(.+)`\Z", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(\w+)`\Z")
 _PARAM = re.compile(r" - at `\$\.(.+)`\Z", re.DOTALL)
@@ -143,8 +144,8 @@ def check(body: dict[str, Any], shape: type[Chat | Embeddings]) -> Vetted:
     Raises:
         BadUserInput: a parameter is unknown or invalid.
     """
-    unknown = body.keys() - set(shape.__struct_fields__)
-    ignored = {name for name in unknown if body[name] is None or (name == "metadata" and body[name] == {})}
+    unknown = body.keys() - _NAMES[shape]
+    ignored = unknown and {name for name in unknown if body[name] is None or (name == "metadata" and body[name] == {})}
     if ignored:
         body = {name: value for name, value in body.items() if name not in ignored}
     try:

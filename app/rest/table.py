@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from clients.origin import Endpoint, Origin
@@ -41,20 +41,20 @@ class Row:
         path: the template of the path, which is also the route's name in metrics.
         origin: who sends requests. ``USER`` requires a user's token. ``LETTA`` requires an agent secret or Letta's own
             key.
+        counts: the rate limits that apply to a request to this route.
     """
 
     method: str
     path: str
     work: Work
     origin: Origin = Origin.USER
+    counts: tuple[LimitKind, ...] = field(init=False)
 
-    @property
-    def counts(self) -> tuple[LimitKind, ...]:
-        """Return the rate limits that apply to a request to this route."""
-        if self.origin is Origin.LETTA:
-            return (LimitKind.PROXY,)
+    def __post_init__(self) -> None:
+        """Set ``counts``."""
         calls_model = self.work not in {Work.MODELS, Work.NO_MODELS}
-        return (LimitKind.GENERAL, LimitKind.LLM) if calls_model else (LimitKind.GENERAL,)
+        of_user = (LimitKind.GENERAL, LimitKind.LLM) if calls_model else (LimitKind.GENERAL,)
+        object.__setattr__(self, "counts", of_user if self.origin is Origin.USER else (LimitKind.PROXY,))
 
 
 def _proxy(method: str, path: str, work: Work) -> Row:
@@ -80,33 +80,41 @@ def _pattern(template: str) -> re.Pattern[str]:
     return re.compile("".join(_PATTERNS.get(part) or re.escape(part) for part in parts))
 
 
-_ROWS = [(row, _pattern(row.path)) for row in TABLE]
+_EXACT: dict[str, list[tuple[Row, dict[str, str]]]] = {
+    path: [(row, {}) for row in TABLE if row.path == path] for path in {row.path for row in TABLE} if "{" not in path
+}
+_ROWS = [(row, _pattern(row.path)) for row in TABLE if "{" in row.path]
 _PROXIED = re.compile(_pattern(PROXY).pattern + "(/.*)?")
 
 
 def rows_at(path: str) -> list[tuple[Row, dict[str, str]]]:
     """Return the routes that match a path, with the values of the path's parameters."""
+    exact = _EXACT.get(path)
+    if exact is not None:
+        return exact
     return [(row, match.groupdict()) for row, pattern in _ROWS if (match := pattern.fullmatch(path))]
 
 
 def proxied_user(path: str) -> str | None:
     """Return the user id in a proxy path, or ``None`` for any other path."""
-    match = _PROXIED.fullmatch(path)
+    match = _PROXIED.fullmatch(path) if path.startswith("/api/") else None
     return None if match is None else match["user_id"]
 
 
 def is_rest(path: str) -> bool:
     """Return whether a path belongs to the REST endpoints."""
-    return path.startswith("/v1/") or _PROXIED.fullmatch(path) is not None
+    return path.startswith("/v1/") or proxied_user(path) is not None
 
 
 def origin_of(path: str) -> Origin:
     """Return who sends requests to a path: users or Letta."""
-    return Origin.LETTA if _PROXIED.fullmatch(path) else Origin.USER
+    return Origin.USER if proxied_user(path) is None else Origin.LETTA
 
 
 def endpoint_of(path: str) -> Endpoint:
     """Return the endpoint at a path, for requests over HTTP."""
+    if path in _EXACT:
+        return Endpoint.V1
     if path == "/metrics":
         return Endpoint.METRICS
     if not is_rest(path):
@@ -114,14 +122,11 @@ def endpoint_of(path: str) -> Endpoint:
     return Endpoint.V1 if origin_of(path) is Origin.USER else Endpoint.PROXY
 
 
-def counts_of(path: str, method: str) -> tuple[LimitKind, ...]:
-    """Return the rate limits that apply to a request. Even if no route matches the request, a rate limit applies."""
-    row = next((row for row, _ in rows_at(path) if row.method == method), None)
-    if row is not None:
-        return row.counts
+def counts_of(path: str) -> tuple[LimitKind, ...]:
+    """Return the rate limits that apply to a request that no route matches."""
     return (LimitKind.PROXY if origin_of(path) is Origin.LETTA else LimitKind.GENERAL,)
 
 
 def template_of(path: str) -> str | None:
     """Return the template of the route that matches a path, or ``None``."""
-    return next((row.path for row, _ in rows_at(path)), None)
+    return path if path in _EXACT else next((row.path for row, _ in rows_at(path)), None)

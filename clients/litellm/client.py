@@ -90,14 +90,14 @@ class LiteLLM(ServiceClient):
         listed = models_of(await self.openai_models(scope, key))
         return next((raw for model_id, raw in listed if model_id == name), None)
 
-    async def complete(self, scope: CallScope, key: str, body: bytes) -> ModelAnswer:
-        """Create a chat completion. ``body`` is the body of an OpenAI request."""
-        call = _model_work("chat.completions", "/v1/chat/completions", key, body, WHOLE)
+    async def complete(self, scope: CallScope, key: str, body: bytes, model: str) -> ModelAnswer:
+        """Create a chat completion. ``body`` is the body of an OpenAI request to the model."""
+        call = _model_work("chat.completions", "/v1/chat/completions", key, body, WHOLE, model)
         return model_answer(await self.upstream.request(scope, call), key)
 
-    async def embeddings(self, scope: CallScope, key: str, body: bytes) -> ModelAnswer:
-        """Create embeddings. ``body`` is the body of an OpenAI request."""
-        call = _model_work("embeddings", "/v1/embeddings", key, body, VECTORS)
+    async def embeddings(self, scope: CallScope, key: str, body: bytes, model: str) -> ModelAnswer:
+        """Create embeddings. ``body`` is the body of an OpenAI request to the model."""
+        call = _model_work("embeddings", "/v1/embeddings", key, body, VECTORS, model)
         return model_answer(await self.upstream.request(scope, replace(call, size=AnswerSize.VECTORS)), key)
 
     async def count_tokens(
@@ -127,16 +127,16 @@ class LiteLLM(ServiceClient):
         return counted.total_tokens
 
     def stream(
-        self, scope: CallScope, key: str, body: bytes, *, opens_within: float, wants_usage: bool
+        self, scope: CallScope, key: str, body: bytes, *, opens_within: float, wants_usage: bool, joins: bool = False
     ) -> CompletionStream:
         """Open a stream of a chat completion.
 
         Exiting the context manager closes the connection. ``body`` is a request in OpenAI's form that requests usage.
-        Chunks that have only usage are passed on if ``wants_usage`` is set.
+        Chunks that have only usage are passed on if ``wants_usage`` is set. ``CompletionStream`` describes ``joins``.
         """
-        call = _model_work("chat.completions.stream", "/v1/chat/completions", key, body, NO_STREAM)
+        call = _model_work("chat.completions.stream", "/v1/chat/completions", key, body, NO_STREAM, model_of(body))
         answer = self.upstream.stream(scope, call, opens_within=opens_within)
-        return CompletionStream(answer, key, wants_usage=wants_usage)
+        return CompletionStream(answer, key, wants_usage=wants_usage, joins=joins)
 
 
 def _refused_activity(rejected: UpstreamRejected) -> GatewayError:
@@ -147,14 +147,16 @@ def _bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-def _model_work(operation: str, path: str, key: str, body: bytes, check: Callable[[Answer], Answer]) -> Call:
+def _model_work(
+    operation: str, path: str, key: str, body: bytes, check: Callable[[Answer], Answer], model: str
+) -> Call:
     return Call(
         operation=operation,
         method="POST",
         path=path,
         content=body,
         headers={**_bearer(key), "content-type": "application/json"},
-        model=model_of(body),
+        model=model,
         model_work=True,
         is_models_failure=model_failed,
         check=check,

@@ -17,9 +17,10 @@ from clients.litellm.answers import passed_headers
 from clients.litellm.chunks import Chunk, decode_chunk, is_done
 from clients.litellm.redaction import without_key
 from clients.litellm.refusals import WireError, failure_in_stream
+from clients.litellm.templates import DeltaTemplate, Run
 from clients.litellm.tokens import updated, with_counts
 from clients.litellm.toolcalls import CallNumbers, CallPiece
-from clients.sse import SseEvent, sse_events
+from clients.sse import SseEvent, SseSplitter
 from clients.upstream import StreamedAnswer
 from clients.usage import Usage
 
@@ -28,14 +29,15 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one SSE event adds to a completion.
 
     ``raw`` is the event's bytes for an OpenAI client; empty if the client must not get the event. In ``calls``, an
-    ``index`` is the number of the tool call in this answer. ``is_silent`` is true if the event is blank, or has only
-    usage that the client did not request.
+    ``index`` is the number of the tool call in this answer. ``deltas`` is the number of joined events. ``is_silent`` is
+    true if the event is blank, or has only usage that the client did not request.
     """
 
     raw: bytes = b""
     text: str = ""
     reasoning: str = ""
     calls: list[CallPiece] = []
+    deltas: int = 1
     is_silent: bool = False
 
 
@@ -53,51 +55,61 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _NOTHING = Piece(is_silent=True)
+_MOST_SEARCHES = 16
 
 
 class CompletionStream:
-    """Reads a streamed completion piece by piece.
+    """Reads a streamed completion. Each item is the list of pieces that have arrived together.
 
     The object is a context manager and an async iterator. The iterator raises UpstreamError if the body ends before the
     answer is complete (``CUT``), or has no readable event (``DECODE``). If an event reports a failure of the model, the
     iterator raises the model's error. ``headers`` are the response headers for the client. To save memory, the iterator
-    is not a generator.
+    is not a generator. If ``joins`` is true, the text of events that arrive together is joined in one piece.
     """
 
     __slots__ = (
         "_call",
         "_calls",
         "_choices",
-        "_events",
+        "_chunks",
         "_failure",
         "_finish",
+        "_has_ended",
         "_is_over",
+        "_joins",
         "_key",
         "_readable",
+        "_splitter",
+        "_template",
         "_wants_usage",
         "headers",
         "usage",
     )
 
     headers: dict[str, str]
-    _events: AsyncIterator[SseEvent]
+    _chunks: AsyncIterator[bytes]
 
-    def __init__(self, call: AbstractAsyncContextManager[StreamedAnswer], key: str, *, wants_usage: bool) -> None:
+    def __init__(
+        self, call: AbstractAsyncContextManager[StreamedAnswer], key: str, *, wants_usage: bool, joins: bool = False
+    ) -> None:
         self._call = call
+        self._joins = joins
         self._key = key
         self._wants_usage = wants_usage
         self._calls: CallNumbers | None = None
         self._choices: dict[int, bool] = {}
         self._failure: WireError | None = None
         self._finish: str | None = None
-        self._is_over = False
+        self._has_ended = self._is_over = False
+        self._splitter = SseSplitter(Service.LITELLM)
+        self._template = DeltaTemplate()
         self._readable: bool | None = None
         self.usage: Usage | None = None
 
     async def __aenter__(self) -> Self:
         answer = await self._call.__aenter__()
         self.headers = passed_headers(answer.headers, self._key)
-        self._events = sse_events(answer.chunks, Service.LITELLM)
+        self._chunks = answer.chunks
         return self
 
     async def __aexit__(
@@ -108,25 +120,82 @@ class CompletionStream:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Piece | Unreadable | Done:
-        if self._failure is not None:
-            raise failure_in_stream(self._failure)
-        if self._is_over:
-            raise StopAsyncIteration
-        event = await anext(self._events, None)
-        if event is None or is_done(event):
-            if event is None:
+    async def __anext__(self) -> list[Piece | Unreadable | Done]:
+        """Return the pieces of the next bytes that have arrived. The list is never empty."""
+        pieces: list[Piece | Unreadable | Done] = []
+        while not pieces:
+            if self._failure is not None:
+                raise failure_in_stream(self._failure)
+            if self._is_over:
+                raise StopAsyncIteration
+            if self._splitter.error is not None:
+                raise self._splitter.error
+            if self._has_ended:
                 self._check_complete()
-            self._is_over = True
-            return Done(finish=self._finish)
+                return [self._done()]
+            chunk = await anext(self._chunks, None)
+            self._has_ended = chunk is None
+            if chunk is None:
+                self._add(self._splitter.end(), pieces)
+            elif (body := self._splitter.take(chunk)) is None:
+                self._add(self._splitter.feed(chunk), pieces)
+            else:
+                self._add_body(body, pieces)
+        return pieces
+
+    def _add_body(self, body: bytes, pieces: list[Piece | Unreadable | Done]) -> None:
+        """Add the pieces of complete events. Few runs are searched for, because each search takes linear time."""
+        template, at, searches = self._template, 0, 0
+        while at < len(body) and searches < _MOST_SEARCHES:
+            if template.begins(body, at):
+                searches += 1
+                if (run := template.run(body, at)) is not None:
+                    self._add_run(body[at : run.end], run, pieces)
+                    at = run.end
+                    continue
+            end = body.find(b"\n\n", at) + 2
+            if not self._add(self._splitter.events(body[at:end]), pieces):
+                return
+            at = end
+        self._add(self._splitter.events(body[at:]), pieces)
+
+    def _add_run(self, raw: bytes, run: Run, pieces: list[Piece | Unreadable | Done]) -> None:
+        self._choices.setdefault(0, False)
+        if self._joins:
+            pieces.append(self._text_piece(raw, "".join(run.texts), len(run.texts)))
+        else:
+            found = zip(run.parts, run.texts, strict=True)
+            pieces += [self._text_piece(self._template.raw(part), text) for part, text in found]
+
+    def _text_piece(self, raw: bytes, text: str, deltas: int = 1) -> Piece:
+        if self._template.is_reasoning:
+            return Piece(raw=raw, reasoning=text, deltas=deltas)
+        return Piece(raw=raw, text=text, deltas=deltas)
+
+    def _add(self, events: list[SseEvent], pieces: list[Piece | Unreadable | Done]) -> bool:
+        """Add the pieces of events. Return False after the last event of the answer."""
+        for event in events:
+            pieces.append(self._next(event))
+            if self._failure is not None or self._is_over:
+                return False
+        return self._splitter.error is None
+
+    def _next(self, event: SseEvent) -> Piece | Unreadable | Done:
+        if is_done(event):
+            return self._done()
         chunk = decode_chunk(event)
         if chunk is not None:
             self._readable = True
+            self._template.learn(event, chunk, decode_chunk)
             return self._piece(chunk, event.raw)
         if not event.data.strip():
             return _NOTHING
         self._readable = self._readable or False
         return Unreadable(without_key(event.raw, self._key))
+
+    def _done(self) -> Done:
+        self._is_over = True
+        return Done(finish=self._finish)
 
     def _piece(self, chunk: Chunk, raw: bytes) -> Piece:
         text = reasoning = ""

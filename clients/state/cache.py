@@ -5,7 +5,8 @@ record is stored with the versions that were read before the record's load began
 never receives the record.
 """
 
-import uuid
+import itertools
+import secrets
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -32,7 +33,7 @@ class Versions(msgspec.Struct, frozen=True):
     """The versions of one user's tags at one moment.
 
     ``epoch`` is a random id. If the versions are lost, the next versions have a new epoch, so no old record matches.
-    ``of_tags`` has a random id for each tag that has been dropped. ``is_shared`` is false if the versions are this
+    ``of_tags`` has a unique id for each tag that has been dropped. ``is_shared`` is false if the versions are this
     process's own, because Redis is unavailable.
     """
 
@@ -42,7 +43,10 @@ class Versions(msgspec.Struct, frozen=True):
 
     def of(self, tags: Iterable[Tag]) -> str:
         """Return the version of a record with the given tags."""
-        return ".".join((self.epoch, *(self.of_tags.get(tag, "0") for tag in tags)))
+        version = self.epoch
+        for tag in tags:
+            version += "." + self.of_tags.get(tag, "0")
+        return version
 
 
 class Place(NamedTuple):
@@ -108,6 +112,7 @@ class MemoryCacheStore:
 
     def __init__(self, max_owners: int = MAX_OWNERS) -> None:
         self._versions: Lru[str, Versions] = Lru(max_owners)
+        self._changes = itertools.count(1)
 
     def is_behind(self, owner: str) -> bool:  # noqa: ARG002 - the store is the process's memory
         """Return false."""
@@ -120,7 +125,7 @@ class MemoryCacheStore:
     async def drop(self, owner: str, tags: Iterable[Tag]) -> None:
         """Change the versions of a user's tags."""
         before = self._of(owner)
-        changed: dict[str, str] = dict.fromkeys(tags, uuid.uuid4().hex)
+        changed: dict[str, str] = dict.fromkeys(tags, f"{next(self._changes):x}")
         self._versions.put(owner, Versions(before.epoch, {**before.of_tags, **changed}))
 
     async def get(self, place: Place) -> SharedRecord | None:  # noqa: ARG002 - there are no records
@@ -140,6 +145,6 @@ class MemoryCacheStore:
     def _of(self, owner: str) -> Versions:
         found = self._versions.get(owner)
         if found is None:
-            found = Versions(uuid.uuid4().hex)
+            found = Versions(secrets.token_hex(16))
             self._versions.put(owner, found)
         return found

@@ -137,7 +137,10 @@ class RedisLimiter:
         allowed, now, stored, charged, *found = answer
         self._ahead = now * 1_000_000 - time.monotonic_ns()
         counters = [_counter(charge, one) for charge, one in zip(charges, stored, strict=True)]
-        waits = [0 if allowed else counter.wait(charge, now) for charge, counter in zip(charges, counters, strict=True)]
+        waits = [
+            0 if allowed else counter.wait(charge.budget.limit, charge.needed, now)
+            for charge, counter in zip(charges, counters, strict=True)
+        ]
         standings = standings_of(counters, charges, waits, now)
         for charge, counter, cost in zip(charges, counters, charged, strict=True):
             self._known.put(user, charge.budget, counter, is_charged=cost != 0)

@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from clients.bounded import Lru
 from clients.codes import Reason
 from clients.errors import GatewayError, Service, UpstreamFailure
 from clients.state.cache import CacheStore, Place, Tag, Versions
 from resolvers.cache.calls import Calls
-from resolvers.cache.entries import Entries
+from resolvers.cache.entries import Entries, Entry
 from resolvers.cache.kinds import Kind
 from resolvers.cache.reads import CacheMetrics, Load, Outcome, Read, Source, Wanted
 from resolvers.cache.stale import REVALIDATING, SLOW, Stale
@@ -25,6 +26,9 @@ V = TypeVar("V")
 
 MAX_REFRESHES = 100
 """The maximum number of records that are read again in the background at the same time."""
+
+MAX_KEYS = 10_000
+"""The maximum number of decoded virtual keys."""
 
 LOCAL_SECONDS = 2.0
 """The longest time for which a record is fresh while Redis is unavailable, in seconds."""
@@ -49,6 +53,9 @@ class Cache:
         store: what the process shares with other replicas.
         memory: the maximum memory of the process's records, in bytes.
         clock: returns monotonic seconds.
+
+    Attributes:
+        keys: the virtual keys that were decoded from accounts, by user.
     """
 
     def __init__(
@@ -61,6 +68,7 @@ class Cache:
         self._calls = Calls(store, self._entries, clock)
         self._refreshes: dict[Place, asyncio.Task[None]] = {}
         self._slow: dict[Service, float] = {}
+        self.keys: Lru[str, Any] = Lru(MAX_KEYS)
 
     @property
     def memory(self) -> int:
@@ -103,7 +111,21 @@ class Cache:
         if tags := tuple(tags):
             for tag in tags:
                 self._metrics.cache_dropped(tag)
+            if not self._store.has_records:  # the store is this process's memory, and never waits
+                await self._store.drop(owner, tags)
+                return
             await asyncio.shield(self._calls.write(self._store.drop(owner, tags)))
+
+    def fresh(self, kind: Kind, owner: str, key: str, versions: Versions, shape: str) -> Entry | None:
+        """Return a record from the process's memory if it is fresh. For the arguments see ``read``.
+
+        Most reads of a virtual key end here. ``read`` needs a task and three futures for the same record.
+        """
+        entry = self._entries.get(owner, f"{kind.name}:{shape}:{key}", versions.of(kind.tags))
+        if entry is None or self.clock() - entry.began >= _fresh_seconds(kind, versions):
+            return None
+        self._metrics.cache_read(kind.name, Outcome.HIT)
+        return entry
 
     async def read(self, kind: Kind, owner: str, key: str, versions: Versions, source: Source[V]) -> Read[V]:
         """Return a record. ``key`` names the record among the user's records of this kind.
@@ -112,7 +134,7 @@ class Cache:
         """
         place = Place(owner, f"{kind.name}:{source.stored.shape}:{key}", kind.tags, versions.of(kind.tags))
         is_shared = self._store.has_records and versions.is_shared and not kind.is_secret
-        fresh = kind.fresh if versions.is_shared else min(kind.fresh, LOCAL_SECONDS)
+        fresh = _fresh_seconds(kind, versions)
         wanted = Wanted(kind, place, source, fresh, is_shared)
         found, outcome = await self._found(wanted)
         if found is not None and self._age(found) < fresh:
@@ -210,6 +232,10 @@ class Cache:
 
     def _stale(self, kind: Kind, read: Read[V], reason: str) -> Read[V]:
         return read._replace(stale=Stale(kind.service, self._age(read), reason))
+
+
+def _fresh_seconds(kind: Kind, versions: Versions) -> float:
+    return kind.fresh if versions.is_shared else min(kind.fresh, LOCAL_SECONDS)
 
 
 def _is_outage(error: UpstreamFailure) -> bool:

@@ -16,6 +16,7 @@ from resolvers.sources.cost_bounds import CostBound, cost_bound
 from resolvers.sources.recipes import COMPLETION
 from resolvers.starts import Reserved, reserve
 from resolvers.streams.events import (
+    Batch,
     Ended,
     Event,
     Raw,
@@ -24,6 +25,7 @@ from resolvers.streams.events import (
     StreamOutcome,
     TextDelta,
     ToolCallDelta,
+    batch_of,
     finish_reason,
 )
 from resolvers.streams.log import StreamLog
@@ -47,12 +49,14 @@ class CompletionSource:
 
     ``body`` always requests usage. The chunk with usage is omitted unless ``wants_usage`` is set. ``need`` is the
     estimated number of tokens, which are reserved before the call. ``max_cost`` is the maximum cost in US dollars.
+    If ``joins`` is true, text that arrives together is one event. Otherwise, each chunk is an event.
     """
 
     __slots__ = (
         "_body",
         "_context",
         "_is_charged",
+        "_joins",
         "_key",
         "_max_cost",
         "_need",
@@ -74,8 +78,10 @@ class CompletionSource:
         *,
         wants_usage: bool,
         max_cost: Decimal | None = None,
+        joins: bool = False,
     ) -> None:
         self._context = context
+        self._joins = joins and max_cost is None
         self._key = key
         self._body = body
         self._need = need
@@ -93,8 +99,8 @@ class CompletionSource:
         """Return the data with which another process ends the stream, if this process stops."""
         return COMPLETION
 
-    async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
-        """Request the completion. For each chunk, yield events and the chunk's bytes."""
+    async def events(self) -> AsyncGenerator[Batch]:
+        """Request the completion. Yield the events and bytes of the chunks that have arrived together."""
         resources = self._context.resources
         self._reservation = await reserve(self._context, self._need)
         bound = await self._bound()
@@ -104,26 +110,19 @@ class CompletionSource:
             async with self._opening(within) as stream:
                 self.headers = headers_for_user(self._context, self._key, stream.headers)
                 self._is_charged = True
-                yield Started(), b""
-                async for piece in timeouts.timed(stream, is_token=lambda _: True):
+                yield batch_of(Started())
+                async for pieces in timeouts.timed(stream, is_token=lambda _: True):
                     self.usage = stream.usage
-                    match piece:
-                        case Unreadable():
-                            resources.metrics.event_unreadable("completion")
-                            yield Raw(), piece.raw
-                        case Done(finish=finish):
-                            await self._context.changed(Tag.SPEND)
-                            yield _completed(finish, self.usage), piece.raw
-                            return
-                        case _:
-                            events, raw = _events(piece), piece.raw
-                            if tally is not None:
-                                tally.add(events)
-                            for event in events:
-                                yield event, raw
-                                raw = b""
-                            if bound is not None and tally is not None:
-                                bound.check(tally.tokens)
+                    # the cost is checked after each piece, otherwise after all pieces that have arrived together
+                    for some in [pieces] if bound is None else [[piece] for piece in pieces]:
+                        if (batch := self._batch(some, tally)).events:
+                            yield batch
+                        if bound is not None and tally is not None:
+                            bound.check(tally.tokens)
+                    if isinstance(done := pieces[-1], Done):
+                        await self._context.changed(Tag.SPEND)
+                        yield Batch([(_completed(done.finish, self.usage), done.raw)])
+                        return
         except GatewayError as error:
             if not self._is_charged:
                 raise
@@ -132,6 +131,28 @@ class CompletionSource:
             if isinstance(error, UpstreamFailure) and error.unconfirmed:
                 raise _broken_off(error) from error
             raise
+
+    def _batch(self, pieces: list[Piece | Unreadable | Done], tally: Tally | None) -> Batch:
+        """Return the events of several pieces. The first event of a piece has the piece's bytes."""
+        found: list[tuple[Event, bytes]] = []
+        joined = 0
+        for piece in pieces:
+            if type(piece) is Piece:
+                joined += piece.deltas - 1
+                if piece.text and not piece.reasoning and not piece.calls:
+                    events: list[Event] = [TextDelta(text=piece.text)]
+                else:
+                    events = _events(piece)
+                if tally is not None:
+                    tally.add(events, joined=piece.deltas)
+                raw = piece.raw
+                for event in events:
+                    found.append((event, raw))
+                    raw = b""
+            elif isinstance(piece, Unreadable):
+                self._context.resources.metrics.event_unreadable("completion")
+                found.append((Raw(), piece.raw))
+        return Batch(found, joined)
 
     async def settle(self, log: StreamLog) -> None:
         """Set the usage of an answer that the gateway has cut off, and correct the reservation."""
@@ -164,7 +185,12 @@ class CompletionSource:
 
     def _opening(self, within: float) -> CompletionStream:
         return self._context.resources.litellm.stream(
-            self._context.model_scope(), self._key, self._body, opens_within=within, wants_usage=self._wants_usage
+            self._context.model_scope(),
+            self._key,
+            self._body,
+            opens_within=within,
+            wants_usage=self._wants_usage,
+            joins=self._joins,
         )
 
 

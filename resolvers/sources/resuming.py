@@ -13,7 +13,7 @@ from resolvers.sources.lookup import LostTurn
 from resolvers.sources.positions import ResumePoint, resume_point
 from resolvers.sources.recipes import COMPLETION, TurnRecipe, decode_recipe
 from resolvers.sources.turns import LettaSource
-from resolvers.streams.events import Ended, Entry, Event, Started, StreamFailure, StreamOutcome
+from resolvers.streams.events import Batch, Ended, Entry, Started, StreamFailure, StreamOutcome, batch_of
 from resolvers.streams.log import StreamLog
 from resolvers.streams.stream import Source
 
@@ -75,11 +75,11 @@ class _LostCompletion:
         """Return the data with which another process can end the stream."""
         return COMPLETION
 
-    async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
+    async def events(self) -> AsyncGenerator[Batch]:
         """Yield the end."""
         if not self._has_started:
-            yield Started(), b""
-        yield lost_completion(), b""
+            yield batch_of(Started())
+        yield batch_of(lost_completion())
 
     async def settle(self, log: StreamLog) -> None:
         """Do nothing, because the stopped process has reserved the tokens."""

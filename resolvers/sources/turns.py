@@ -37,6 +37,7 @@ from resolvers.sources.run_frames import RunFrames, cut
 from resolvers.sources.turn_costs import TurnCost, ended_steps, turn_cost
 from resolvers.sources.turn_events import ApprovalRequested, MessageAdded, TurnStarted
 from resolvers.streams.events import (
+    Batch,
     Ended,
     Event,
     ReasoningDelta,
@@ -44,6 +45,7 @@ from resolvers.streams.events import (
     StreamOutcome,
     TextDelta,
     ToolCallDelta,
+    batch_of,
     finish_reason,
 )
 from resolvers.streams.log import StreamLog
@@ -93,7 +95,7 @@ class LettaSource:
         """Return the data with which another process continues the turn."""
         return turn_recipe(self._context, self._conversation, self._sent, self._earlier, self._max_cost)
 
-    async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
+    async def events(self) -> AsyncGenerator[Batch]:
         """Send the message or resume the run, and yield the turn's events."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._context.changed_by_turn)
@@ -110,24 +112,22 @@ class LettaSource:
                 self.run_id = self.run_id or run.run_id
                 if not has_started and (self.run_id is not None or not isinstance(frame, Ping)):
                     has_started = True
-                    yield await self._started(resumable=run.is_replayed), b""
+                    yield batch_of(await self._started(resumable=run.is_replayed))
                 if isinstance(frame, Done):
                     break
                 if isinstance(frame, ErrorFrame):
                     failed = frame
-                for event in self._from(frame):
-                    yield event, b""
+                if events := self._from(frame):
+                    yield batch_of(*events)
                 self.mark = 0
-                for event in self._read():
-                    yield event, b""
+                if events := self._read():
+                    yield batch_of(*events)
                 if self._stop == "cancelled":
                     break
                 if self._cost is not None and (excess := await self._excess(self._cost, frame)) is not None:
-                    for event in await self._cancelled(excess):
-                        yield event, b""
+                    yield batch_of(*await self._cancelled(excess))
                     return
-            for event in await self._last(failed):
-                yield event, b""
+            yield batch_of(*await self._last(failed))
 
     async def settle(self, log: StreamLog) -> None:
         """Do nothing, because Letta reports a turn's usage, and the gateway's proxy counts the turn's tokens."""

@@ -34,6 +34,7 @@ class Entries:
 
     __slots__ = (
         "_blocks",
+        "_dropped",
         "_held",
         "_recent",
         "_recent_bytes",
@@ -49,7 +50,7 @@ class Entries:
         self._blocks: list[Block] = []
         self._starts: list[int] = []
         self._recent: list[Entry] = []
-        self._recent_start = 0
+        self._recent_start = self._dropped = 0
         self._held: list[int] = []
         self._recent_bytes = 0
         self.weight = 0
@@ -82,6 +83,19 @@ class Entries:
         taken = min(position, len(self) - _UNPACKED)
         while taken - self._recent_start >= PIECE:
             self._pack_oldest(PIECE, keep_raw=keep_raw)
+
+    def drop_raw(self, position: int) -> None:
+        """Delete the upstream bytes of the unpacked entries up to a position."""
+        for at in range(max(self._dropped, self._recent_start), position):
+            place = at - self._recent_start
+            entry = self._recent[place]
+            if entry.raw:
+                size = len(entry.raw)
+                self._recent[place] = Entry(entry.seq, entry.event, mark=entry.mark)
+                self._held[place] -= size
+                self._recent_bytes -= size
+                self.weight -= size
+        self._dropped = max(self._dropped, position)
 
     def pack(self, *, keep_raw: bool) -> None:
         """Pack all entries of a log that has ended and has no readers."""

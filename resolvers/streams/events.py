@@ -7,7 +7,7 @@ with a cursor. Joined deltas have the last delta's cursor, so the text after any
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -173,6 +173,21 @@ class Detached(Event, frozen=True, kw_only=True):
 
 class Raw(Event, frozen=True, kw_only=True):
     """An upstream event that GraphQL clients do not receive. The OpenAI endpoint sends the event to the client."""
+
+
+class Batch(NamedTuple):
+    """Events that have arrived together, with their upstream bytes.
+
+    ``joined`` is the number of the service's frames that were joined with other frames, and are no events.
+    """
+
+    events: list[tuple[Event, bytes]]
+    joined: int = 0
+
+
+def batch_of(*events: Event) -> Batch:
+    """Return a batch of events without upstream bytes."""
+    return Batch([(event, b"") for event in events])
 
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)

@@ -65,5 +65,5 @@ class StreamMetrics(Protocol):
     def first_token(self, kind: str, seconds: float) -> None:
         """Record the seconds until a stream's first token."""
 
-    def next_frame(self, kind: str, seconds: float) -> None:
-        """Record the seconds between two frames of a stream."""
+    def next_frames(self, kind: str, seconds: float, frames: int) -> None:
+        """Record the seconds before frames that have arrived together. Between these frames, there is no time."""

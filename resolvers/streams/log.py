@@ -166,6 +166,10 @@ class StreamLog(ABC):
         """Store an entry."""
 
     @abstractmethod
+    def _drop_raw(self, position: int) -> None:
+        """Delete upstream bytes up to a position, because no reader needs the bytes any longer."""
+
+    @abstractmethod
     def pack(self) -> None:
         """Reduce the memory of a log that has ended and has no readers."""
 
@@ -262,6 +266,8 @@ class StreamLog(ABC):
     def moved(self, reader: Reader, position: int) -> None:
         """Record that a reader has read all entries up to a position."""
         reader.position = position
+        if not self.replays_raw:
+            self._drop_raw(min(one.position for one in self._readers))
         if self._moved:
             self._moved.wake()
 

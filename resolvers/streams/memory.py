@@ -21,6 +21,10 @@ class MemoryLog(StreamLog):
             taken = min(reader.position for reader in self._readers)
             entries.pack_taken(taken, keep_raw=self.replays_raw)
 
+    def _drop_raw(self, position: int) -> None:
+        """Delete upstream bytes up to a position."""
+        self._entries.drop_raw(min(position, self.length))
+
     def pack(self) -> None:
         """Pack all entries of a log that has ended and has no readers."""
         self._entries.pack(keep_raw=self.replays_raw)

@@ -10,7 +10,7 @@ from clients.codes import ErrorCode, Reason
 from clients.errors import GatewayError, UpstreamError
 from clients.outcome import outcome_unknown
 from resolvers.outcome_unknown import is_passed_on, settled_at
-from resolvers.streams.events import Ended, Event, OnDisconnect, Started, StreamFailure, StreamOutcome
+from resolvers.streams.events import Batch, Ended, Event, OnDisconnect, Started, StreamFailure, StreamOutcome
 from resolvers.streams.limits import StreamLimits, StreamMetrics
 from resolvers.streams.merging import MAX_FRAME_BYTES, split
 from resolvers.streams.registry import WEIGHED_BYTES, StreamRegistry
@@ -55,8 +55,8 @@ class Pump:
             return
         try:
             try:
-                async with aclosing(source.events()) as events:
-                    await self._copy(stream, events)
+                async with aclosing(source.events()) as batches:
+                    await self._copy(stream, batches)
             finally:
                 await self._settle(source, stream)
         except asyncio.CancelledError:
@@ -85,25 +85,20 @@ class Pump:
         except Exception as error:  # noqa: BLE001 - a bug in the accounting does not change the answer
             self._metrics.source_broke(stream.kind, error)
 
-    async def _copy(self, stream: Stream, events: AsyncIterator[tuple[Event, bytes]]) -> None:
+    async def _copy(self, stream: Stream, batches: AsyncIterator[Batch]) -> None:
         loop, limits, log = asyncio.get_running_loop(), self._limits, stream.log
-        before, first = loop.time(), True
-        async for event, raw in events:
-            if isinstance(event, Ended):
-                self._end(stream, event, raw)
-                return
-            if isinstance(event, Started):
-                stream.headers = {} if stream.source is None else dict(stream.source.headers)
-            else:
+        before, is_first = loop.time(), True
+        async for batch in batches:
+            if frames := _frames(batch):
                 now = loop.time()
-                (self._metrics.first_token if first else self._metrics.next_frame)(stream.kind, now - before)
-                before, first = now, False
-            mark = 0 if stream.source is None else stream.source.mark
-            self._append(stream, event, raw if stream.keeps_raw else b"", mark)
-            if not stream.begun:
-                stream.begun = True
-                if stream.conversation is not None:
-                    self.begun.wake((stream.owner, stream.conversation))
+                if is_first:
+                    self._metrics.first_token(stream.kind, now - before)
+                    frames, before, is_first = frames - 1, now, False
+                if frames:
+                    self._metrics.next_frames(stream.kind, now - before, frames)
+                before = now
+            if not self._add(stream, batch):
+                return
             size, weight = log.size, log.weight
             if weight > stream.weighed + WEIGHED_BYTES:
                 self._registry.grown(stream)
@@ -118,6 +113,22 @@ class Pump:
             "The connection to Letta or LiteLLM broke. Retry the request with the same idempotency key or stream key."
         )
         raise UpstreamError(message, reason=Reason.CUT)
+
+    def _add(self, stream: Stream, batch: Batch) -> bool:
+        """Append a batch to the stream's log. Return False if the stream has ended."""
+        mark, keeps_raw = 0 if stream.source is None else stream.source.mark, stream.keeps_raw
+        for event, raw in batch.events:
+            if isinstance(event, Ended):
+                self._end(stream, event, raw)
+                return False
+            if isinstance(event, Started):
+                stream.headers = {} if stream.source is None else dict(stream.source.headers)
+            self._append(stream, event, raw if keeps_raw else b"", mark)
+        if not stream.begun:
+            stream.begun = True
+            if stream.conversation is not None:
+                self.begun.wake((stream.owner, stream.conversation))
+        return True
 
     def _append(self, stream: Stream, event: Event, raw: bytes = b"", mark: int = 0) -> None:
         for piece in (event,) if event.size <= MAX_FRAME_BYTES else split(event):
@@ -179,3 +190,9 @@ class Pump:
             stream.log.pack()
         if self._registry.retain(stream):
             stream.start_timer(self._limits.retention, self._registry.remove)
+
+
+def _frames(batch: Batch) -> int:
+    """Return how many frames of the service a batch has, without the stream's start and end."""
+    events = batch.events
+    return len(events) + batch.joined - isinstance(events[0][0], Started) - isinstance(events[-1][0], Ended)

@@ -6,6 +6,9 @@ from collections.abc import AsyncGenerator
 from resolvers.streams.events import Delivery, Detached, DetachReason, Ended, Event, Raw
 from resolvers.streams.log import Leave, StreamLog
 
+MOST_IN_A_ROW = 16
+"""The maximum number of events that a reader receives before other tasks can run."""
+
 
 async def read_events(
     log: StreamLog,
@@ -20,7 +23,8 @@ async def read_events(
     """Read a log's events after a cursor, until the log ends. Raises BadUserInput (``CURSOR``).
 
     Events are delivered at intervals of at least ``coalesce`` seconds, with the deltas in between joined up to
-    ``MAX_FRAME_BYTES``. If ``coalesce`` is 0, no deltas are joined. Other tasks can run between two events. A reader
+    ``MAX_FRAME_BYTES``. If ``coalesce`` is 0, no deltas are joined. Events that have arrived together are delivered
+    together, so that the transport sends them together. Other tasks can run after ``MOST_IN_A_ROW`` events. A reader
     that attaches after the end receives the last event again.
 
     A reader is detached if it took ``slow_after`` seconds for an event, and more than ``max_waiting`` bytes wait.
@@ -31,7 +35,7 @@ async def read_events(
         position = min(position, log.length - 1)
     clock = asyncio.get_running_loop().time
     away, sent = 0.0, clock() - coalesce
-    began, behind = position, False
+    began, behind, in_a_row = position, False, 0
     with log.reading(position) as reader:
         while True:
             if position > began and away >= slow_after and log.size_after(position) > max_waiting:
@@ -48,12 +52,13 @@ async def read_events(
                 batch = await log.after(position)
                 entries, position = [entry for entry in batch if type(entry.event) is not Raw], position + len(batch)
             log.moved(reader, position)
-            waits, behind = behind, position < log.length
+            in_a_row, behind = in_a_row if behind else 0, position < log.length
             away = 0.0
             for entry in entries:
-                if waits:
+                if in_a_row == MOST_IN_A_ROW:
                     await asyncio.sleep(0)
-                waits = True
+                    in_a_row = 0
+                in_a_row += 1
                 delivered = clock()
                 yield Delivery(log.stream_id, log.cursor(entry.seq), entry.event, replayed)
                 if isinstance(entry.event, Ended):

@@ -15,7 +15,7 @@ from clients.errors import GatewayError, NotFound
 from clients.origin import Owner
 from clients.outcome import is_unconfirmed
 from clients.usage import Usage
-from resolvers.streams.events import Ended, Event, OnDisconnect, StreamFailure, StreamOutcome, StreamStatus
+from resolvers.streams.events import Batch, Ended, OnDisconnect, StreamFailure, StreamOutcome, StreamStatus
 from resolvers.streams.log import StreamLog
 
 
@@ -26,7 +26,7 @@ class Source(Protocol):
         run_id: the id of Letta's run, once it is known.
         usage: the usage that the service has reported so far, for a stream that ends early.
         headers: the service's headers for the OpenAI endpoint, set before the first event.
-        mark: the position in Letta's stream of the event that ``events`` has just yielded; 0 if there is no position.
+        mark: the position in Letta's stream of the events that ``events`` has just yielded; 0 if there is no position.
     """
 
     run_id: str | None
@@ -37,8 +37,8 @@ class Source(Protocol):
     def recipe(self) -> bytes:
         """Return the data with which another replica continues or ends the stream, if this process stops."""
 
-    def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
-        """Open the upstream call, and yield events with upstream bytes. The first event is ``Started``.
+    def events(self) -> AsyncGenerator[Batch]:
+        """Open the upstream call, and yield the events that arrive together. The first event is ``Started``.
 
         An answer without ``Ended`` is incomplete. If the service refuses the request, GatewayError is raised before the
         first event. Closing the generator closes the call at once.

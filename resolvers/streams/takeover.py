@@ -12,7 +12,7 @@ from clients.state.errors import StateUnavailable
 from clients.state.streams.records import Opened, StreamRecord
 from clients.state.streams.store import StreamStore
 from clients.usage import Usage
-from resolvers.streams.events import Entry, Event, Started
+from resolvers.streams.events import Batch, Entry, Started, batch_of
 from resolvers.streams.log import StreamLog
 from resolvers.streams.mirrors import Mirrors, log_of
 from resolvers.streams.replicator import Held
@@ -129,11 +129,11 @@ class _Failing:
         """Return nothing, because no replica can continue the stream."""
         return b""
 
-    async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
+    async def events(self) -> AsyncGenerator[Batch]:
         """Fail."""
         if self._error is not None:
             raise self._error
-        yield Started(), b""  # a function without ``yield`` would be no generator
+        yield batch_of(Started())  # a function without ``yield`` would be no generator
 
     async def settle(self, log: StreamLog) -> None:
         """Do nothing."""

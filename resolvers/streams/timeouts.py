@@ -63,26 +63,28 @@ class StreamTimeouts:
 
 
 class _Alarm:
-    """Cancels the running task after a deadline, like ``asyncio.timeout_at``, but reuses the timer."""
+    """Cancels the task that creates the alarm after a deadline, like ``asyncio.timeout_at``, but reuses the timer."""
+
+    __slots__ = ("_cancelling", "_is_set", "_limit", "_loop", "_rang", "_task", "_timer", "_timer_at")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = self._limit = 0.0
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = asyncio.current_task()
         self._cancelling = 0
-        self._rang = False
+        self._is_set = self._rang = False
 
     def set(self, limit: float) -> None:
-        """Set the current task's deadline, as a time of the event loop's clock."""
-        self._limit, self._task = limit, asyncio.current_task()
+        """Set the task's deadline, as a time of the event loop's clock."""
+        self._limit, self._is_set = limit, True
         self._cancelling = 0 if self._task is None else self._task.cancelling()
         if self._timer is None or limit < self._timer_at:
             self._start()
 
     def unset(self) -> None:
         """Remove the deadline."""
-        self._task = None
+        self._is_set = False
 
     def is_the_reason(self) -> bool:
         """Undo the alarm's cancellation of the task. Return whether only the alarm has cancelled the task."""
@@ -92,7 +94,7 @@ class _Alarm:
         """Stop the timer."""
         if self._rang:  # the task has raised an error other than the cancellation
             self._take_back()
-        self._task = None
+        self._is_set, self._task = False, None
         if self._timer is not None:
             self._timer.cancel()
 
@@ -108,7 +110,7 @@ class _Alarm:
 
     def _ring(self) -> None:
         self._timer = None
-        if self._task is None:
+        if not self._is_set or self._task is None:
             return
         if self._loop.time() < self._limit:
             self._start()

@@ -10,7 +10,7 @@ from resolvers import agentchanges, agents
 from resolvers.info import Info
 from resolvers.owned import OwnedAgent
 from resolvers.paging import Edge
-from schema import outcomes
+from schema import named, outcomes
 from schema.access import SIGNED_IN
 from schema.agent import Agent, AgentEdge
 from schema.base import answered_by, described, enum, optional
@@ -111,12 +111,12 @@ class CreateAgentPayload(Payload):
         optional=True,
         costs=[SHARED],
     )
-    agent: Agent | None = answered_by(_agent, "The new agent.", optional=True, costs=[SHARED])
+    agent: Agent | None = answered_by(_agent, "The new agent.", optional=True, costs=[SHARED], held=named.AGENT)
 
 
 @payload(_Payload)
 class UpdateAgentPayload(Payload):
-    agent: Agent | None = answered_by(_agent, "The updated agent.", optional=True, costs=[SHARED])
+    agent: Agent | None = answered_by(_agent, "The updated agent.", optional=True, costs=[SHARED], held=named.AGENT)
 
 
 @payload(_Payload)
@@ -129,6 +129,7 @@ class UpgradeAgentPayload(Payload):
         "The agent after the mutation. If the upgrade is queued, the agent still has the old version.",
         optional=True,
         costs=[SHARED],
+        held=named.AGENT,
     )
 
 

@@ -7,7 +7,7 @@ from clients.ams import PublishedVersion, TemplateRecord, TemplateVersionRecord
 from resolvers import templates
 from resolvers.info import Info
 from resolvers.paging import Edge
-from schema import outcomes
+from schema import named, outcomes
 from schema.access import ADMIN
 from schema.base import answered_by, described, optional
 from schema.costs import SHARED, calls
@@ -55,7 +55,9 @@ class PublishTemplatePayload(Payload):
         optional=True,
         costs=[SHARED],
     )
-    template: Template | None = answered_by(_template, "The template.", optional=True, costs=[SHARED])
+    template: Template | None = answered_by(
+        _template, "The template.", optional=True, costs=[SHARED], held=named.PUBLISHED_TEMPLATE
+    )
     template_version: TemplateVersion | None = answered_by(
         _version, "The published version.", optional=True, costs=[calls()]
     )

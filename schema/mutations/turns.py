@@ -15,7 +15,7 @@ from resolvers.owned import OwnedRun
 from resolvers.paging import Edge
 from resolvers.sources.turn_events import sent_message
 from resolvers.streams.stream import Stream as StreamRecord
-from schema import outcomes
+from schema import named, outcomes
 from schema.access import SIGNED_IN
 from schema.base import answered_by, described, enum, optional
 from schema.costs import calls
@@ -83,7 +83,7 @@ class SendMessagePayload(Payload):
     user_message_edge: MessageEdge | None = described(
         "The user's message as an edge, which clients can add at the end of `messages`."
     )
-    run: Run | None = answered_by(run_of, "The turn's run.", optional=True, costs=[calls()])
+    run: Run | None = answered_by(run_of, "The turn's run.", optional=True, costs=[calls()], held=named.RUN)
     run_edge: RunEdge | None = answered_by(
         _run_edge, "The run as an edge, which clients can add at the start of `runs`.", optional=True, costs=[calls()]
     )
@@ -92,7 +92,9 @@ class SendMessagePayload(Payload):
 
 @payload(_Payload)
 class RespondToApprovalPayload(Payload):
-    run: Run | None = answered_by(run_of, "The run that continues the turn.", optional=True, costs=[calls()])
+    run: Run | None = answered_by(
+        run_of, "The run that continues the turn.", optional=True, costs=[calls()], held=named.RUN
+    )
     run_edge: RunEdge | None = answered_by(
         _run_edge, "The run as an edge, which clients can add at the start of `runs`.", optional=True, costs=[calls()]
     )

@@ -8,7 +8,7 @@ import socket
 import pytest
 import uvloop
 
-from app.accepting import INTERVAL_SECONDS, Acceptor
+from app.connections.accepting import INTERVAL_SECONDS, Acceptor
 
 
 class Accepted(asyncio.Protocol):

@@ -12,8 +12,8 @@ import pytest
 
 from app.audit import HIDDEN, MAX_LINES, MAX_SUBJECTS, OTHERS, Act, AuditTrail, Event, Sender
 from app.audit_file import audit_logger
+from app.logs import make_logger
 from app.settings import Settings, SettingsError
-from app.telemetry import make_logger
 from app.usage import UsageError
 from clients.codes import Reason
 from clients.errors import Forbidden, Overloaded, RateLimited, Unauthenticated

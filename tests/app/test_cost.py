@@ -267,7 +267,7 @@ def call_counts(cell: str) -> list[int]:
 
 def test_a_field_weighs_at_least_the_calls_that_it_makes() -> None:
     """The calls in ``docs/calls.md`` are counted on a running gateway."""
-    cells = re.findall(r"^\| (`.*) \| (.*) \| (.*) \|$", (ROOT / "docs" / "calls.md").read_text(), re.MULTILINE)
+    cells = re.findall(r"^\| (`[^|]*) \| ([^|]*) \| ([^|]*) \|", (ROOT / "docs" / "calls.md").read_text(), re.MULTILINE)
     rows = [
         (kind, name, call_counts(once), call_counts(each))
         for names, once, each in cells
@@ -289,6 +289,30 @@ def test_a_field_weighs_at_least_the_calls_that_it_makes() -> None:
             assert (costs[kind, name].weight or 0) >= CALL * min(sum(once), 6), (name, once)
     assert all(costs[mutation.name, name].weight for name in mutation.fields)
     assert all(costs[subscription.name, name].weight for name in subscription.fields)
+
+
+@pytest.mark.parametrize(
+    ("selection", "cost"),
+    [
+        ("run { id }", 3),
+        ("run { id __typename }", 4),
+        ("run { ...OfRun }", 3),
+        ("run { status }", 52),
+        ("run { id } run { status }", 53),
+        ("run { status @skip(if: true) id }", 3),
+        ("run { id status @include(if: $yes) }", 53),
+        ("run { id status @skip(if: $yes) }", 3),
+        ("conversation { id agent { id } }", 6),
+        ("conversation { id agent { name } }", 7),
+        ("conversation { summary agent { name } }", 56),
+    ],
+)
+def test_a_selection_that_the_parent_holds_costs_no_call(selection: str, cost: int) -> None:
+    document = """query($yes: Boolean = true) {{ used: __typename @skip(if: $yes) viewer {{ agents(first: 1) {{ nodes {{
+      messages(last: 1) {{ nodes {{ role {} }} }} }} }} }} }} {}"""
+    fragment = "fragment OfRun on Run { id }" if "OfRun" in selection else ""
+    added = ours(document.format(selection, fragment)) - ours(document.format("", ""))
+    assert added == cost
 
 
 DASHBOARD = """query($agents: Int = 50, $messages: Int = 20) {

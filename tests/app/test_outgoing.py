@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.outgoing import MIN_STEP_BYTES, Outgoing, Unsent, owner_of
+from app.connections.outgoing import MAX_JOINED_BYTES, MIN_STEP_BYTES, Outgoing, Unsent, owner_of
 from clients.origin import Owner
 
 bound = pytest.mark.bound
@@ -37,6 +37,9 @@ class Transport:
         assert name == "socket"
         return SimpleNamespace(setsockopt=lambda *_: None)
 
+    def is_closing(self) -> bool:
+        return self.is_reset
+
     def abort(self) -> None:
         self.is_reset = True
 
@@ -46,7 +49,7 @@ class Transport:
 
 def outgoing(waiting: int = 0) -> tuple[Outgoing, Transport]:
     transport = Transport()
-    out = Outgoing(cast("Any", transport))
+    out = Outgoing(cast("Any", transport), lambda act: act())
     if waiting:
         out.write(b"x" * waiting)
     return out, transport
@@ -144,3 +147,77 @@ def test_a_connection_belongs_to_its_user_or_address() -> None:
 def test_connections_of_one_ipv6_network_have_one_owner() -> None:
     here, there = ({"client": (f"2001:db8::{host}", 1)} for host in ("1", "ffff"))
     assert owner_of(SimpleNamespace(scope=here)) == owner_of(SimpleNamespace(scope=there))
+
+
+class Sent:
+    """A transport that records what it is asked to do."""
+
+    def __init__(self) -> None:
+        self.acts: list[Any] = []
+
+    def write(self, data: bytes) -> None:
+        self.acts.append(data)
+
+    def close(self) -> None:
+        self.acts.append("close")
+
+    def write_eof(self) -> None:
+        self.acts.append("eof")
+
+    def is_closing(self) -> bool:
+        return "close" in self.acts
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+def joining() -> tuple[Outgoing, Sent, list[Any]]:
+    """Return a connection, its transport, and what the event loop calls in its next iteration."""
+    sent, soon = Sent(), list[Any]()
+    return Outgoing(cast("Any", sent), soon.append), sent, soon
+
+
+def test_small_writes_of_one_loop_iteration_are_sent_together() -> None:
+    out, sent, soon = joining()
+    for part in (b"a", b"b", b"c"):
+        out.write(part)
+    assert (sent.acts, out.get_write_buffer_size(), len(soon)) == ([], 3, 1)
+    soon.pop()()
+    assert (sent.acts, out.get_write_buffer_size()) == ([b"abc"], 0)
+
+
+@given(st.lists(st.one_of(st.just("next"), st.integers(0, 2 * MAX_JOINED_BYTES)), max_size=20))
+def test_joined_writes_keep_their_order_and_wait_for_at_most_one_iteration(steps: list[int | str]) -> None:
+    out, sent, soon = joining()
+    written = b""
+    for number, step in enumerate(steps):
+        if isinstance(step, int):
+            data = bytes([number]) * step
+            out.write(data)
+            written += data
+            assert out.get_write_buffer_size() < MAX_JOINED_BYTES
+            continue
+        acts, soon[:] = list(soon), []
+        for act in acts:
+            act()
+        assert b"".join(sent.acts) == written
+    out.close()
+    assert b"".join(sent.acts[:-1]) == written
+    assert sent.acts[-1] == "close"
+
+
+@pytest.mark.parametrize(("act", "last"), [("close", "close"), ("close_inner", "close"), ("write_eof", "eof")])
+def test_joined_writes_are_sent_before_the_end(act: str, last: str) -> None:
+    out, sent, soon = joining()
+    out.write(b"a")
+    getattr(out, act)()
+    soon.pop()()
+    assert sent.acts == [b"a", last]
+
+
+def test_nothing_is_written_to_a_transport_that_is_closing() -> None:
+    out, sent, soon = joining()
+    out.write(b"a")
+    sent.close()
+    soon.pop()()
+    assert sent.acts == ["close"]

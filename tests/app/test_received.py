@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.received import Received
+from app.connections.received import Received
 
 
 @given(st.lists(st.lists(st.sampled_from(b"\r\nx"), min_size=1, max_size=6).map(bytes), min_size=1, max_size=8))

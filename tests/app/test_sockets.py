@@ -72,7 +72,7 @@ def test_anonymous_sockets_are_evicted_only_at_their_bounds(
 def test_unread_answers_of_one_user_are_bounded() -> None:
     held = shared()
     with held.unread("ada", MAX_UNREAD - 10), held.unread("ada", 10):
-        with pytest.raises(RateLimited, match=f"{MAX_UNREAD:,} characters") as refused, held.unread("ada", 1):
+        with pytest.raises(RateLimited, match=f"{MAX_UNREAD:,} bytes") as refused, held.unread("ada", 1):
             pass
         assert refused.value.reason == "UNREAD"
         with held.unread("grace", MAX_UNREAD):
@@ -99,5 +99,5 @@ def test_users_without_unread_answers_are_forgotten() -> None:
     held = shared()
     with held.unread("ada", 10):
         pass
-    assert not held.unread_chars
+    assert not held.unread_bytes
     assert sockets.MAX_ALL_UNREAD > sockets.MAX_UNREAD

@@ -8,14 +8,17 @@ import io
 import json
 import logging
 import sys
+from typing import Any
 
 import pytest
 
-from app.telemetry import LogHandler, make_logger
+from app.logs import LogHandler, make_logger
+from app.telemetry import Telemetry
+from clients.errors import Service
 
 SAYS_EVERYTHING = """
 import asyncio, gc, logging, sys, threading, warnings
-from app.telemetry import log_everything, make_logger
+from app.logs import log_everything, make_logger
 
 log_everything(make_logger("INFO"))
 logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
@@ -85,3 +88,48 @@ def test_a_record_that_cannot_be_formatted_is_logged() -> None:
     record = logging.LogRecord("library", logging.ERROR, "x.py", 1, "%d", ("one",), None)
     LogHandler(make_logger("INFO", out)).emit(record)
     assert json.loads(out.getvalue())["message"].startswith("%d (TypeError")
+
+
+def lines_of(out: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+def test_a_requests_line_contains_its_successful_calls(level: str) -> None:
+    out = io.StringIO()
+    telemetry = Telemetry(make_logger(level, out))
+    telemetry.request_began("r")
+    for outcome, seconds in (("ok", 0.001), ("timeout", 0.5), ("ok", 0.0024)):
+        telemetry.call_ended(Service.LETTA, "agent", outcome, seconds, 200, "r")
+    telemetry.call_ended(Service.AMS, "me", "ok", 0.2, 200, "r")
+    telemetry.request_ended("/graphql", "POST", 200, 0.75, "r")
+    lines = lines_of(out)
+    assert lines[-1]["upstream"] == {"letta.agent": [2, 3.4], "ams.me": [1, 200.0]}
+    calls = [line["outcome"] for line in lines if line["event"] == "upstream"]
+    assert calls == (["timeout"] if level == "INFO" else ["ok", "timeout", "ok", "ok"])
+    telemetry.call_ended(Service.LETTA, "agent", "ok", 0.001, 200, "r")
+    assert lines_of(out)[-1]["event"] == "upstream", "a call after the request has its own line"
+    telemetry.request_ended("/graphql", "POST", 200, 0.75, "r")
+    assert "upstream" not in lines_of(out)[-1]
+
+
+def test_a_line_has_its_level_and_the_time_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    log = make_logger("INFO", out)
+    monkeypatch.setattr("app.logs.time.time_ns", lambda: 1_700_000_000_000_001_999)
+    log.debug("hidden")
+    log.info("request", status=200)
+    log.bind(logger="audit").warning("limit")
+    try:
+        int("text")
+    except ValueError:
+        log.exception("internal error")
+    shown = lines_of(out)
+    assert [(line["event"], line["level"]) for line in shown] == [
+        ("request", "info"),
+        ("limit", "warning"),
+        ("internal error", "error"),
+    ]
+    assert {line["timestamp"] for line in shown} == {"2023-11-14T22:13:20.000001Z"}
+    assert shown[1]["logger"] == "audit"
+    assert "ValueError" in shown[2]["exception"]

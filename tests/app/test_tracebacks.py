@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from app.telemetry import LogHandler, make_logger
+from app.logs import LogHandler, make_logger
 from app.tracebacks import MAX_CHAIN, formatted
 from clients.errors import NotFound
 

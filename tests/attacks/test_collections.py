@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
+from statistics import median
 
 import pytest
 import pytest_asyncio
@@ -97,7 +99,8 @@ async def test_ended_streams_leave_no_memory(target: Target) -> None:
                 await asyncio.sleep(0.01)
         await gone(target)
         sizes.append(target.rss_bytes())
-    assert sizes[-1] - sizes[1] <= 8 * 2**20
+    growth = [after - before for before, after in pairwise(sizes[1:])]
+    assert median(growth) <= 2**20, "a round adds 5 MB of streams; once, the buffers of slow readers can add more"
 
 
 async def test_memory_is_flat_over_many_requests(target: Target) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from app.connections.frames import SIGN_IN_BYTES
 from app.embedded.people import GRACE
-from app.graphql.session import MAX_OPERATIONS
+from app.graphql.socket_operations import MAX_OPERATIONS
 from app.sockets import MAX_ANONYMOUS_PER_ADDRESS
-from app.wire import SIGN_IN_BYTES
 from tests.support.attack import Target, attacked
 from tests.support.rawsocket import Op, frame, raw_socket, text
 from tests.support.stack import until

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from app.connections.idle_connections import MAX_HEADS_BYTES
 from app.embedded.people import ADA
-from app.idle_connections import MAX_HEADS_BYTES
 from app.slots import BODIES
 from tests.support.attack import Target, attacked
 from tests.support.rawhttp import Raw, raw

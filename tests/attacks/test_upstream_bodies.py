@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from app.embedded.people import ADA, GRACE
-from clients.transport import MAX_HEADER_BYTES, MAX_HEADERS
+from clients.http.connection import MAX_HEADER_BYTES, MAX_HEADERS
 from tests.support.attack import Target, attacked
 from tests.support.oddserver import Scripted, odd_server
 

@@ -10,11 +10,11 @@ import trustme
 from redis.exceptions import AuthenticationError
 
 from clients.causes import cause_of
-from clients.transport import AiohttpTransport
+from clients.http.transport import HttpTransport
 
 
 async def failure(url: str) -> httpx.TransportError:
-    async with httpx.AsyncClient(transport=AiohttpTransport(), timeout=5) as client:
+    async with httpx.AsyncClient(transport=HttpTransport(), timeout=5) as client:
         with pytest.raises(httpx.TransportError) as caught:
             await client.get(url)
     return caught.value

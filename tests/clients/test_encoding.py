@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -62,3 +63,28 @@ async def test_a_body_that_grows_beyond_the_bound_is_given_up() -> None:
     assert len(await undone(packed, "gzip", size=100_000, limit=1_000_000)) == 1_000_000
     with pytest.raises(TooLarge, match="more than 999,999 bytes"):
         await undone(packed, "gzip", size=100_000, limit=999_999)
+
+
+async def test_a_body_of_many_members_is_decoded_in_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    fed = 0
+
+    class Counting:
+        """Counts the bytes that zlib gets, and returns as ``unused_data`` if a member ends."""
+
+        def __init__(self, machine: Any) -> None:
+            self._machine = machine
+
+        def decompress(self, data: bytes, most: int) -> bytes:
+            nonlocal fed
+            fed += len(data)
+            return bytes(self._machine.decompress(data, most))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._machine, name)
+
+    begin = zlib.decompressobj
+    monkeypatch.setattr(zlib, "decompressobj", lambda window: Counting(begin(window)))
+    member = gzip.compress(b"a")
+    count = 2000
+    assert await undone(member * count, "gzip", size=len(member) * count) == b"a" * count
+    assert fed < 8192 * count

@@ -5,7 +5,8 @@ import pytest
 
 from clients.calls import Answer, Call, UpstreamRejected
 from clients.errors import UpstreamError
-from clients.transport import FRESH, IdleConnectionDropped
+from clients.http.errors import IdleConnectionDropped
+from clients.http.transport import FRESH
 from tests.support.upstream_calls import answering, ask, failing, parts, raised, scope, upstream_with
 
 

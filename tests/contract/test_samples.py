@@ -80,9 +80,9 @@ async def page(at: Replay, sample: Sample) -> list[MessageRecord]:
 async def chat(at: Replay, sample: Sample) -> Any:
     body = json.dumps(sample.asked).encode()
     if not isinstance(sample.asked, dict) or not sample.asked.get("stream"):
-        return await at.litellm.complete(at.scope, KEY, body)
+        return await at.litellm.complete(at.scope, KEY, body, "m")
     async with at.litellm.stream(at.scope, KEY, body, opens_within=5, wants_usage=True) as stream:
-        return await everything(with_error(stream))
+        return await everything(with_error(one async for batch in stream for one in batch))
 
 
 async def usage(at: Replay, sample: Sample) -> list[UsageLine]:
@@ -135,7 +135,7 @@ READS: list[tuple[str, str, str, Read]] = [
     ("letta", "DELETE", r"/v1/conversations/[\w-]+", lambda at, _: at.letta.delete_conversation(at.scope, OWNED)),
     ("letta", "GET|PATCH", r"/v1/agents/[\w-]+/core-memory/blocks/\w+", block),
     ("litellm", "POST", r"/v1/chat/completions", chat),
-    ("litellm", "POST", r"/v1/embeddings", lambda at, _: at.litellm.embeddings(at.scope, KEY, b"{}")),
+    ("litellm", "POST", r"/v1/embeddings", lambda at, _: at.litellm.embeddings(at.scope, KEY, b"{}", "m")),
     ("litellm", "GET", r"/v1/models", lambda at, _: at.litellm.openai_models(at.scope, KEY)),
     ("litellm", "GET", r"/model_group/info", lambda at, _: at.litellm.models(at.scope, KEY)),
     ("litellm", "GET", r"(/v1)?/model/info", lambda at, _: at.litellm.model_details(at.scope, KEY)),

@@ -19,8 +19,8 @@ from graphql.language import FieldNode, ObjectValueNode, OperationDefinitionNode
 from graphql.type import GraphQLField, GraphQLNamedType
 from websockets.frames import CloseCode
 
+from app.connections.frames import Breach
 from app.graphql.subprotocol import Close
-from app.wire import Breach
 from tests.docs.markdown import ROOT, snippets
 from tests.support.node import run_node
 

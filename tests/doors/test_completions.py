@@ -389,7 +389,7 @@ async def test_the_platforms_key_pays_for_a_user_without_one_and_names_them() ->
 
 async def test_only_the_own_keys_spend_is_shown_in_the_headers_of_v1() -> None:
     key = os.environ["LITELLM_API_KEY"] if REAL else "sk-platform"
-    async with any_stack(litellm_api_key=key) as stack:
+    async with any_stack(litellm_api_key=key, cache="off") as stack:
         make_key(stack.platform.state, key, "platform")
         stack.platform.state.users[ADA].litellm_key = None
         chat = {"model": stack.chat_model, "messages": [{"role": "user", "content": "hi [[tokens=2 delay=0]]"}]}

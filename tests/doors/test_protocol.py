@@ -87,10 +87,10 @@ async def test_a_page_of_an_allowed_origin_may_send_head(stack: Stack) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("POST", "/ping", "GET"),
-        ("DELETE", "/health", "GET"),
-        ("PUT", "/metrics", "GET"),
-        ("OPTIONS", "/ping", "GET"),
+        ("POST", "/ping", "GET, HEAD"),
+        ("DELETE", "/health", "GET, HEAD"),
+        ("PUT", "/metrics", "GET, HEAD"),
+        ("OPTIONS", "/ping", "GET, HEAD"),
         ("PUT", "/graphql", "GET, POST"),
         ("OPTIONS", "/graphql", "GET, POST"),
         ("GET", "/v1/chat/completions", "POST"),

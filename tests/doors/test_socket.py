@@ -8,9 +8,9 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app import sockets
-from app.graphql import session
+from app.graphql import socket_operations
 from app.graphql.engine import Engine
-from app.graphql.session import MAX_OPERATIONS
+from app.graphql.socket_operations import MAX_OPERATIONS
 from tests.support.documents import COMPLETION
 from tests.support.rawsocket import raw_socket, text
 from tests.support.stack import GRACE, Stack, any_stack, embedded_stack, opened_socket, until
@@ -218,7 +218,7 @@ async def test_messages_past_the_rate_limit_close_the_socket() -> None:
 
 async def test_large_answers_are_refused_past_the_bound_on_unread_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets, "MAX_UNREAD", 500_000)
-    monkeypatch.setattr(session, "SMALL_CHARS", 10_000)
+    monkeypatch.setattr(socket_operations, "SMALL_BYTES", 10_000)
     query = {"query": "{ _service { sdl } }"}
     async with embedded_stack() as stack:
         host, port = stack.url.removeprefix("http://").split(":")

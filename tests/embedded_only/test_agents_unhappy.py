@@ -131,10 +131,14 @@ async def test_the_number_of_calls_for_each_mutation_of_an_agent(stack: Stack) -
     by_ams = {"letta POST /v1/agents/": 1}
     assert await cost(made, given) == {"ams POST /agents/create": 1, "ams GET /me": 1, **by_ams}
     agent_id = rows(stack)[0]["agent_id"]
-    changed = "mutation($i: UpdateAgentInput!) { updateAgent(input: $i) { agent { id } } }"
+    changed = "mutation($i: UpdateAgentInput!) { updateAgent(input: $i) { agent { id version } } }"
     read, write = "letta GET /v1/agents/", "letta PATCH /v1/agents/"
     assert await cost(changed, {"agentId": agent_id, "name": "x"}) == {"ams GET /me": 2, write: 1}
     assert await cost(changed, {"agentId": agent_id, "tags": ["t"]}) == {"ams GET /me": 2, read: 1, write: 1}
+    assert await cost(changed.replace(" version", ""), {"agentId": agent_id, "name": "y"}) == {
+        "ams GET /me": 1,
+        write: 1,
+    }
     gone = "mutation($i: DeleteAgentInput!) { deleteAgent(input: $i) { deletedAgentId } }"
     by_ams = {"letta DELETE /v1/agents/": 1}
     assert await cost(gone, {"agentId": agent_id}) == {"ams GET /me": 1, "ams DELETE /agents/": 1, **by_ams}

@@ -14,10 +14,10 @@ from websockets.asyncio.client import connect
 
 from app.embedded.faults import Fault
 from app.embedded.people import ADA, GRACE
-from app.graphql.session import MAX_OPERATIONS
+from app.graphql.socket_operations import MAX_OPERATIONS
 from resolvers.cache import policy
 from resolvers.cache.changes import CHANGES
-from resolvers.cache.kinds import FAILED_SECONDS, KEY_INFO, MESSAGES, PROFILE
+from resolvers.cache.kinds import ACCOUNT, FAILED_SECONDS, KEY_INFO, MESSAGES, PROFILE
 from resolvers.cache.stale import MAX_LISTED, REVALIDATING, SLOW
 from tests.support import things
 from tests.support.cached import clocked
@@ -215,6 +215,34 @@ async def test_a_completions_cost_is_readable_after_its_end(timed: Stack) -> Non
         after = (await data(timed, BUDGET))["viewer"]["budget"]
         assert after != before
         before = after
+
+
+async def test_a_completion_reads_the_virtual_key_from_the_cache(timed: Stack, clock: Clock) -> None:
+    await timed.own_key()
+    body = {"model": timed.chat_model, "messages": [{"role": "user", "content": "[[tokens=2 delay=0]]"}]}
+    for seconds, ams in ((0, 1), (0, 0), (ACCOUNT.fresh, 1), (0, 0)):
+        clock.now += seconds
+        calls(timed)
+        answer = await timed.client.post("/v1/chat/completions", json=body, headers=timed.headers())
+        assert answer.status_code == 200
+        assert calls(timed) == {"litellm": 1} | ({"ams": ams} if ams else {})
+    await timed.servers["ams"].stop()
+    clock.now += FAILED_SECONDS - 1
+    answer = await timed.client.post("/v1/chat/completions", json=body, headers=timed.headers())
+    assert answer.status_code == 200, "the older key pays while AMS is unavailable"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_key_that_litellm_refuses_is_read_again(timed: Stack, stream: bool) -> None:
+    old = await timed.own_key()
+    body = {"model": timed.chat_model, "messages": [{"role": "user", "content": "[[tokens=2 delay=0]]"}]}
+    asked: dict[str, Any] = {"json": body | {"stream": stream}, "headers": timed.headers()}
+    assert (await timed.client.post("/v1/chat/completions", **asked)).status_code == 200
+    await timed.own_key()
+    del timed.platform.state.keys[old]
+    refused = await timed.client.post("/v1/chat/completions", **asked)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (502, "credential")
+    assert (await timed.client.post("/v1/chat/completions", **asked)).status_code == 200
 
 
 async def test_a_slowly_changing_list_is_read_again_in_the_background(timed: Stack, clock: Clock) -> None:

@@ -20,7 +20,7 @@ import pytest
 
 from app.cli import main
 from app.embedded import http_client
-from app.telemetry import make_logger
+from app.logs import make_logger
 from tests.support.canaries import Canaries, Table, allowed_for
 from tests.support.leaky import Leaky, leaky_gateway, secret_settings
 from tests.support.process import serving
@@ -186,7 +186,7 @@ async def test_a_development_gateway_writes_and_shows_no_secret(tmp_path: Path) 
     async with serving(tmp_path, {"LOG_LEVEL": "DEBUG", "XDG_DATA_HOME": str(tmp_path)}) as gateway:
         canaries.leak("banner", gateway.banner)
         async with http_client.client(base_url=gateway.url) as client:
-            await client.get("/ping")
+            await client.get("/")  # is answered when the gateway is open, which makes the files
             plant_files(canaries, tmp_path / "agentgraph")
             password = canaries.texts["file:dev-password"]
             signed_in = await sign_in(client, email="ada@example.com", password=password)

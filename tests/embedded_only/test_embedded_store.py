@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from app.cli import main
-from app.commands.data import store_path
+from app.devtokens import store_path
 from app.embedded import http_client
 from app.embedded.store import StoreError, open_store, remove_store
 from tests.support.embedded import embedded

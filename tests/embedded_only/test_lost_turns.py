@@ -66,8 +66,8 @@ async def turn(resources: Resources, agent_id: str, directive: str, **more: Any)
 async def read(source: Source, log: list[Entry], most: int = 1_000) -> list[Entry]:
     """Copy at most a number of a source's events into a log, as the pump does, and close the source."""
     async with aclosing(source.events()) as events:
-        async for event, _ in events:
-            for piece in split(event):
+        async for batch in events:
+            for piece in (piece for event, _ in batch.events for piece in split(event)):
                 log.append(Entry(len(log) + 1, piece, mark=source.mark))
             if len(log) >= most:
                 break

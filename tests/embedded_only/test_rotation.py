@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
+import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 from websockets.exceptions import ConnectionClosed
 
-from app import composition
 from app.embedded.people import ADA
 from app.signin import issuer as issuer_module
+from app.signin import opening
+from clients.http.transport import HttpTransport
 from tests.support.documents import COMPLETION_TEXT
 from tests.support.stack import Stack, embedded_stack, opened_socket, until
 from tests.support.supabase import Issuer, Key, issuing, key_pair
@@ -29,19 +30,19 @@ QUERY = {"query": "{ viewer { id } }"}
 class Asking:
     """A client of one gateway and issuer that sends any number of queries at a time."""
 
-    def __init__(self, stack: Stack, issuer: Issuer, session: aiohttp.ClientSession) -> None:
+    def __init__(self, stack: Stack, issuer: Issuer, client: httpx.AsyncClient) -> None:
         self._url = f"{stack.url}/graphql"
         self._issuer = issuer
-        self._session = session
+        self._client = client
 
     async def __call__(self, key: Key, **header: object) -> tuple[int, Any]:
         """Send a query with a new token until the gateway sheds no load. Return the answer's status and body."""
         headers = {"authorization": f"Bearer {key.token(self._issuer.claims(), **header)}"}
         while True:
-            async with self._session.post(self._url, json=QUERY, headers=headers) as answer:
-                body = await answer.json()
-            if answer.status not in {429, 503} or body["errors"][0]["extensions"]["reason"] not in SHED:
-                return answer.status, body
+            answer = await self._client.post(self._url, json=QUERY, headers=headers)
+            body = answer.json()
+            if answer.status_code not in {429, 503} or body["errors"][0]["extensions"]["reason"] not in SHED:
+                return answer.status_code, body
 
     async def statuses(self, *keys: Key) -> set[int]:
         """Send a query for each key at once, and return the statuses."""
@@ -51,19 +52,18 @@ class Asking:
 @asynccontextmanager
 async def asking(*keys: Key) -> AsyncIterator[tuple[Asking, Issuer, Stack]]:
     """Run a gateway whose issuer publishes keys, and read them once."""
-    connector = aiohttp.TCPConnector(limit=0)
     async with (
         issuing(*(key.jwk for key in keys)) as issuer,
         embedded_stack(supabase_url=issuer.url, rate_limit_general=0) as stack,
-        aiohttp.ClientSession(connector=connector) as session,
+        httpx.AsyncClient(transport=HttpTransport(), timeout=None) as client,
     ):
-        ask = Asking(stack, issuer, session)
+        ask = Asking(stack, issuer, client)
         assert (await ask(keys[0]))[0] == 200
         yield ask, issuer, stack
 
 
 async def test_no_request_is_refused_while_keys_rotate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(composition, "JWKS_SECONDS", 60.0)
+    monkeypatch.setattr(opening, "JWKS_SECONDS", 60.0)
     monkeypatch.setattr(issuer_module, "COOL_DOWN_SECONDS", 0.0)
     async with asking(OLD) as (ask, issuer, stack):
         issuer.may_answer.clear()

@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from app.embedded import http_client
 from app.embedded.faults import Fault
 from app.embedded.people import ADA
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
+from app.logs import make_logger
 from app.main import create_app
 from app.settings import Settings
-from app.telemetry import Telemetry, make_logger
+from app.telemetry import Telemetry
+from tests.support.forks import ROOT
 from tests.support.oddserver import Scripted, odd_server
-from tests.support.process import serving
+from tests.support.process import running, serving
 from tests.support.serving import free_port, served
 from tests.support.settings import settings_of
 from tests.support.stack import until
@@ -240,3 +244,31 @@ async def test_an_html_page_at_the_url_of_letta_is_logged() -> None:
     async with odd_server(lambda *_: page) as url:
         logged = await warnings_of(settings_of(letta_base_url=url, letta_api_key="k"), 1)
     assert ["Letta" in text and "Check LETTA_BASE_URL" in text for text in logged] == [True]
+
+
+async def test_a_starting_gateway_answers_probes_and_keeps_other_requests(tmp_path: Path) -> None:
+    ports = [str(free_port()), str(free_port())]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PORT": ports[0], "OPERATIONS_PORT": ports[1]}
+    urls = [f"http://127.0.0.1:{port}" for port in ports]
+    async with (
+        running("serve", "--memory", folder=tmp_path, environment=environment, forks=False),
+        http_client.client(timeout=30) as client,
+    ):
+        answers = []
+        for url in urls:
+            answers.append(await first_answer(client, f"{url}/readyz"))
+            answers.append(await client.get(f"{url}/ping"))
+        assert [(one.status_code, one.json()["status"]) for one in answers] == [(503, "starting"), (200, "ok")] * 2
+        health, page = await asyncio.gather(client.get(f"{urls[1]}/health"), client.get(f"{urls[0]}/"))
+        assert (health.status_code, page.status_code) == (200, 200)
+        ready = [(await client.get(f"{url}/readyz")).json() for url in urls]
+        assert ready == [{"status": "ready"}] * 2
+
+
+async def first_answer(client: httpx.AsyncClient, url: str) -> httpx.Response:
+    """Connect until the port is open."""
+    while True:
+        try:
+            return await client.get(url)
+        except httpx.ConnectError:
+            await asyncio.sleep(0.005)

@@ -24,9 +24,10 @@ from starlette.routing import Route
 from app.embedded import http_client
 from app.embedded.server import LoopbackServer
 from app.embedded.supabase.service import EmbeddedSupabase
+from app.logs import make_logger
 from app.main import create_app
 from app.settings import Settings, SettingsError
-from app.telemetry import Telemetry, make_logger
+from app.telemetry import Telemetry
 from tests.support.serving import served
 from tests.support.settings import settings_of
 from tests.support.stack import Stack, embedded_stack

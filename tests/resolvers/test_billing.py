@@ -11,6 +11,7 @@ import pytest
 
 from clients.errors import GatewayError, NotFound
 from clients.limiter import MemoryLimiter
+from clients.litellm.completions import Piece
 from clients.origin import Origin
 from resolvers.limits import LimitKind, RateLimits
 from resolvers.sources import completions
@@ -44,7 +45,7 @@ class Opened:
         if not self.left:
             await asyncio.Event().wait()
         self.left -= 1
-        return SimpleNamespace(raw=b"", text="abc", reasoning="", calls=[], is_silent=False)
+        return [Piece(text="abc")]
 
 
 class Ignored:

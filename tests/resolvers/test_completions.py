@@ -98,9 +98,9 @@ async def heard(*body: bytes | Any, wants_usage: bool = True) -> Heard:
     )
     source = CompletionSource(context, "key", b"", Need(1), wants_usage=wants_usage)  # type: ignore[arg-type]
     try:
-        async for event, raw in source.events():
-            found.events.append(event)
-            found.raw += raw
+        async for batch in source.events():
+            found.events += [event for event, _ in batch.events]
+            found.raw += b"".join(raw for _, raw in batch.events)
     except GatewayError as error:
         found.error = error
     found.usage = source.usage

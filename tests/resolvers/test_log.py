@@ -262,3 +262,19 @@ def test_a_slow_reader_gets_all_bytes(
     assert [entry.event for entry in entries] == [event for event, _ in given]
     kept = [entry.raw for entry in entries]
     assert kept == raws if replays else all(have in {b"", had} for have, had in zip(kept, raws, strict=True))
+
+
+def test_bytes_that_every_reader_has_taken_are_dropped_at_once(adapter: type[StreamLog]) -> None:
+    log = adapter("stream:1")
+    log.replays_raw = False
+    for number in range(4):
+        log.append(TextDelta(text=str(number)), b"x" * 1000)
+    full = log.weight
+    with log.reading(0) as quick, log.reading(0) as slow:
+        log.moved(quick, 3)
+        assert log.weight == full
+        log.moved(slow, 2)
+        assert full - log.weight == 2000
+    kept = asyncio.run(entries_of(log))
+    assert [len(entry.raw) for entry in kept] == [0, 0, 1000, 1000]
+    assert log.text == "0123"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -12,9 +12,20 @@ import pytest
 from clients.codes import Reason
 from clients.errors import BudgetExceeded, UpstreamError
 from clients.usage import Usage
-from resolvers.streams.events import Delivery, Ended, Event, OnDisconnect, Started, StreamOutcome, TextDelta
+from resolvers.streams.events import (
+    Batch,
+    Delivery,
+    Ended,
+    Event,
+    OnDisconnect,
+    Started,
+    StreamOutcome,
+    TextDelta,
+    batch_of,
+)
 from resolvers.streams.hub import StreamHub
 from resolvers.streams.log import StreamLog
+from resolvers.streams.reading import MOST_IN_A_ROW
 from resolvers.streams.stream import Stream
 from tests.support.scripted_streams import COMPLETED, ScriptedSource, end_of, failure_of, hub, starting, text_in
 
@@ -232,3 +243,46 @@ async def test_a_paused_source_is_closed_when_its_reader_leaves() -> None:
     async with asyncio.timeout(10):
         assert (await end_of(stream)).outcome is StreamOutcome.CANCELLED
     assert source.closed == 1
+
+
+class Together(ScriptedSource):
+    """A source whose events arrive together, after ``go``."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.go = asyncio.Event()
+
+    async def events(self) -> AsyncGenerator[Batch]:
+        yield batch_of(Started())
+        await self.go.wait()
+        yield batch_of(*[TextDelta(text=f"{number} ") for number in range(self.count)])
+        yield batch_of(COMPLETED)
+
+
+async def scheduled(count: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Return how often a task is scheduled while ``count`` events that have arrived together reach a reader."""
+    streams, _ = hub(coalesce=0)
+    source, loop, calls = Together(count), asyncio.get_running_loop(), 0
+    call_soon = loop.call_soon
+
+    def counted(*args: Any, **more: Any) -> asyncio.Handle:
+        nonlocal calls
+        calls += 1
+        return call_soon(*args, **more)
+
+    async with starting(streams, source) as stream, aclosing(streams.events(stream, None)) as reader:
+        assert isinstance((await anext(reader)).event, Started)
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "call_soon", counted)
+            source.go.set()
+            heard = [one async for one in reader]
+        assert text_in(heard) == "".join(f"{number} " for number in range(count))
+        assert len(heard) == count + 1, "the deltas are not joined"
+    return calls
+
+
+async def test_events_that_arrive_together_wake_a_reader_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = await scheduled(1, monkeypatch)
+    assert await scheduled(MOST_IN_A_ROW - 1, monkeypatch) == one
+    assert await scheduled(4 * MOST_IN_A_ROW, monkeypatch) <= MOST_IN_A_ROW, "a wake-up for each event would be 64"

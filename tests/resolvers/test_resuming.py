@@ -27,7 +27,7 @@ async def rest(recipe: bytes, *log: Event) -> list[Event]:
     """Return the events that a log lacks."""
     entries = [Entry(seq, event) for seq, event in enumerate(log, 1)]
     async with aclosing(resumed_source(NONE, recipe, entries).events()) as events:
-        return [event async for event, _ in events]
+        return [event async for batch in events for event, _ in batch.events]
 
 
 @pytest.mark.parametrize("recipe", [COMPLETION, b"", b"\x81\xa4type\xa3new"], ids=["completion", "empty", "newer"])

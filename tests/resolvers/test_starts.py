@@ -14,7 +14,7 @@ from clients.origin import Origin
 from clients.usage import Usage
 from resolvers.context import RequestContext
 from resolvers.limits import LimitKind, RateLimits
-from resolvers.starts import need, reserve, reserved
+from resolvers.starts import Spent, need, reserve
 from resolvers.tokens import Need
 from tests.support.cached import changes_nothing
 from tests.support.scripted_streams import refuses
@@ -43,7 +43,7 @@ async def used(limits: RateLimits) -> int:
 @pytest.mark.parametrize(("usage", "counts"), [(Usage(total_tokens=7), 7), (Usage(total_tokens=70), 70), (None, 50)])
 async def test_a_call_counts_what_its_answer_reports(origin: Origin, usage: Usage | None, counts: int) -> None:
     context, limits = signed_in(origin)
-    async with reserved(context, NEED) as spent:
+    async with Spent(context, NEED) as spent:
         assert await used(limits) == (50 if origin is Origin.USER else 0)
         spent.usage = usage
     assert await used(limits) == counts
@@ -61,7 +61,7 @@ async def test_a_call_counts_what_its_answer_reports(origin: Origin, usage: Usag
 async def test_a_refused_call_counts_nothing_and_a_lost_answer_counts(error: GatewayError, counts: int) -> None:
     context, limits = signed_in()
     with pytest.raises(type(error)):
-        async with reserved(context, NEED):
+        async with Spent(context, NEED):
             raise error
     assert await used(limits) == counts
 
@@ -71,7 +71,7 @@ async def test_a_lost_answer_without_a_maximum_counts_as_the_reservation_does() 
     for_user, for_agent = signed_in(), signed_in(Origin.LETTA)
     for context, limits in (for_user, for_agent):
         with pytest.raises(UpstreamTimeout):
-            async with reserved(context, unbounded):
+            async with Spent(context, unbounded):
                 raise UpstreamTimeout("lost", reason=Reason.TOTAL)
         assert await used(limits) == min(LIMIT, unbounded.least + unbounded.more)
 
@@ -93,7 +93,7 @@ async def test_a_cancelled_call_counts_because_litellm_runs_on() -> None:
     context, limits = signed_in()
 
     async def call() -> None:
-        async with reserved(context, NEED):
+        async with Spent(context, NEED):
             await asyncio.Event().wait()
 
     task = asyncio.create_task(call())
@@ -108,8 +108,8 @@ async def test_a_call_that_can_never_fit_is_refused_unless_an_agent_makes_it() -
     huge = Need(LIMIT, 1)
     for_user, for_agent = signed_in(), signed_in(Origin.LETTA)
     with refuses(BadUserInput, "TOO_MANY_TOKENS"):
-        async with reserved(for_user[0], huge):
+        async with Spent(for_user[0], huge):
             pass
-    async with reserved(for_agent[0], huge) as spent:
+    async with Spent(for_agent[0], huge) as spent:
         spent.usage = Usage(total_tokens=LIMIT + 1)
     assert (await used(for_user[1]), await used(for_agent[1])) == (0, LIMIT)

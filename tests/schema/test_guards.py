@@ -9,13 +9,14 @@ from typing import Annotated, Any, cast
 
 import pytest
 import strawberry
-from graphql import ExecutionResult, GraphQLSchema, parse, subscribe
+from graphql import DocumentNode, ExecutionResult, GraphQLSchema, OperationDefinitionNode, parse, subscribe
 from strawberry import ID
 from strawberry.federation.schema_directives import RequiresScopes, Shareable
 
 from app.graphql.answers import AnswerLimits
 from app.graphql.executor import Executor
-from app.graphql.plain import PlainEvents
+from app.graphql.plan.execution import Execution
+from app.graphql.plan.plans import Plans
 from clients.errors import Forbidden
 from resolvers.principal import Principal, Role
 from resolvers.streams.events import Delivery
@@ -174,18 +175,26 @@ def context(role: Role) -> Any:
 
 
 async def asked(document: str, role: Role, **variables: Any) -> tuple[dict[str, Any] | None, list[tuple[Any, str]]]:
-    """Return an answer's data, and the path and reason of each error. All errors must be FORBIDDEN."""
-    CALLS.made.clear()
-    executor = Executor.build(SCHEMA, parse(document), context_value=context(role), raw_variable_values=variables)
-    assert isinstance(executor, Executor)
-    result = executor.bound(LIMITS, paced=True).execute_operation()
-    answer = await result if inspect.isawaitable(result) else result
-    assert isinstance(answer, ExecutionResult)
-    found = []
-    for error in answer.errors or []:
-        assert isinstance(error.original_error, Forbidden), error
-        found.append((error.path, str(error.original_error.reason)))
-    return answer.data, found
+    """Return an answer's data, and the path and reason of each error. All errors must be FORBIDDEN.
+
+    graphql-core and a plan must give equal answers, and must call the same resolvers.
+    """
+    parsed, answers = parse(document), []
+    for compiled in (False, True):
+        CALLS.made.clear()
+        executor = Executor.build(SCHEMA, parsed, context_value=context(role), raw_variable_values=variables)
+        assert isinstance(executor, Executor)
+        executor.bound(LIMITS, paced=True)
+        result = by_plan(executor, parsed) if compiled else executor.execute()
+        answer = await result if inspect.isawaitable(result) else result
+        assert isinstance(answer, ExecutionResult)
+        found = []
+        for error in answer.errors or []:
+            assert isinstance(error.original_error, Forbidden), error
+            found.append((error.path, str(error.original_error.reason)))
+        answers.append((answer.data, found, list(CALLS.made)))
+    assert answers[0] == answers[1]
+    return answers[0][:2]
 
 
 @pytest.mark.parametrize(
@@ -251,15 +260,23 @@ async def test_a_subscription_refuses_a_field_of_each_event() -> None:
     document = parse("subscription { events { ... on NotedEvent { number secret } } }")
     executor = Executor.build(SCHEMA, document, context_value=context(USER))
     assert isinstance(executor, Executor)
-    plain = PlainEvents(executor.bound(LIMITS, paced=False), LIMITS)
+    executor.bound(LIMITS, paced=False)
     for number in range(3):
         event = Delivery("stream:1", str(number), cast("Any", Noted()))
-        assert plain.data(event) is None
-        result = executor.build_per_event_executor(event).execute_operation(False)
-        answer = await result if inspect.isawaitable(result) else result
-        assert isinstance(answer, ExecutionResult)
-        assert answer.data == {"events": {"number": 1, "secret": None}}
-        assert [error.path for error in answer.errors or []] == [["events", "secret"]]
+        for result in (executor.build_per_event_executor(event).execute(), by_plan(executor, document, event)):
+            answer = await result if inspect.isawaitable(result) else result
+            assert isinstance(answer, ExecutionResult)
+            assert answer.data == {"events": {"number": 1, "secret": None}}
+            assert [error.path for error in answer.errors or []] == [["events", "secret"]]
+
+
+def by_plan(executor: Executor, document: DocumentNode, root: object = None) -> Any:
+    """Execute a document by a plan, if it can have one."""
+    [operation] = [one for one in document.definitions if isinstance(one, OperationDefinitionNode)]
+    plan = Plans(document, operation).plan(executor, 0, at_once=True)
+    if plan is None:  # graphql-core executes mutations
+        return executor.execute()
+    return Execution(plan, executor, LIMITS, paced=True, root=root).execute()
 
 
 def test_fields_without_scopes_keep_their_resolvers() -> None:

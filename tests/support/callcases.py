@@ -92,7 +92,8 @@ PARENT_TYPES: dict[str, ParentType] = {
     "ModelSupports": ParentType("{ models { supports { %s } } }", _nothing, most=1),
     "Run": ParentType('{ agent(id: "$id") { runs(first: $n) { nodes { %s } } } }', _conversing),
     "Step": ParentType(
-        '{ agent(id: "$id") { messages(last: 50) { nodes { ... on AssistantMessage { step { %s } } } } } }', _turns
+        '{ agent(id: "$id") { messages(last: 50) { nodes { ... on AssistantMessage { step { status %s } } } } } }',
+        _turns,
     ),
     "Stream": ParentType("{ viewer { streams { %s } } }", _turns),
     "Template": ParentType('{ templates(search: "counted") { nodes { %s } } }', _templates),

@@ -1,8 +1,9 @@
 """Count the upstream calls of each field and print ``docs/calls.md``: ``python -m tests.support.calltable``.
 
 Each document runs on two objects of a type and on four objects, both with the field and without it. The differences
-give the batched calls and the calls for each object. A mutation or subscription selects its whole payload. Without the
-cache, all calls are counted. With the cache, only the last of three runs is counted.
+give the batched calls and the calls for each object. A mutation or subscription selects its whole payload. Except for
+the column *held*, a selection on an object needs more than the object's parent holds. Without the cache, all calls are
+counted. With the cache, only the last of three runs is counted.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 from graphql import GraphQLInterfaceType, GraphQLObjectType, get_named_type, is_leaf_type
 
+from schema.held import held_of
 from tests.support.agentfiles import as_admin
 from tests.support.cached import clocked
 from tests.support.callcases import ARGUMENTS, BY_ID, DONE, FEW, MORE, NODES, OUTCOMES, PARENT_TYPES, ParentType
@@ -40,10 +42,15 @@ The table lists the upstream calls that each field adds to an operation. The cal
 These numbers are for an empty [cache](cache.md). The column *warm* has the kinds of calls that remain if the
 records are in the cache and fresh. Mutations and subscriptions do not read from the cache.
 
+The column *held* has the fields of the object that the field's parent holds. A message, for example, holds the id of its run.
+If a selection needs only these fields and `__typename`, the field makes no call and costs 1. The gateway then does not check
+that the object still exists ([decision 0072](decisions/0072-selections-that-the-parent-holds.md)).
+
 - The gateway makes equal calls of one operation only once, so a call that another field has made is not added. The gateway does
   not read an object again after a list has returned the object.
 - `nodes` and `_entities` make the same calls as `node`.
-- The row of a mutation or subscription includes the calls for its whole payload, and the calls from AMS to Letta.
+- The row of a mutation or subscription includes the calls for its whole payload, and the calls from AMS to Letta. In a payload,
+  `run { id }`, `agent { id }` and `agent { owner { … } }` make no call. In an event, `run { id }` makes no call.
 - `Subscription.conversation` is not in the table: it polls Letta for the agent's runs
   ([how often](streams.md#following-a-conversation)).
 - The fields at one level of a query make their calls concurrently. One user's calls can use a quarter of the
@@ -51,8 +58,8 @@ records are in the cache and fresh. Mutations and subscriptions do not read from
 - When the client disconnects, the gateway cancels the calls.
 - The gateway repeats some failed calls, which are not in the table ([which](operating.md#retries)).
 
-| field | once | for each object | warm |
-|---|---|---|---|
+| field | once | for each object | warm | held |
+|---|---|---|---|---|
 """  # noqa: E501 - a page
 
 
@@ -101,20 +108,46 @@ class Counting:
         given, make = ARGUMENTS.get(f"{kind}.{name}", ("", None))
         thing = None if make is None else await make(self._stack)
         leaf = is_leaf_type(get_named_type(field.type))
-        asked = name + (f"({given})" if given else "") + ("" if leaf else " { __typename }")
-        with_it = await self.calls(asked, thing)
+        asked = name + (f"({given})" if given else "")
+        with_it = await self.calls(asked + ("" if leaf else f" {{ {_unheld(field)} }}"), thing)
         if thing is not None or self._base is None:
             self._base = await self.calls("", thing)
+        if (held := _held(field)) and not self._is_warm:
+            inner = get_named_type(field.type).fields
+            parts = [one if is_leaf_type(get_named_type(inner[one].type)) else f"{one} {{ id }}" for one in held]
+            spared = await self.calls(f"{asked} {{ {' '.join(parts)} }}", thing)
+            assert spared == self._base, (kind, name, spared)
         with_it.subtract(self._base)
         return Counter({call: times for call, times in with_it.items() if times})
 
 
 class _Row(NamedTuple):
-    """A field's row: its name, the columns that list its calls, and the set of its calls."""
+    """A field's row: its name, the columns that list its calls, the set of its calls, and the column *held*."""
 
     name: str
     columns: str
     calls: set[str]
+    held: str
+
+
+def _held(field: Any) -> list[str]:
+    """Return the fields that the parent holds of the object that a field returns."""
+    held = held_of(field)
+    return [] if held is None else sorted(held.fields - {"__typename"})
+
+
+def _unheld(field: Any) -> str:
+    """Return a selection for which a field's object is read, but nothing else."""
+    held = held_of(field)
+    if held is None:
+        return "__typename"
+    inner: dict[str, Any] = get_named_type(field.type).fields
+    return next(name for name, one in inner.items() if name not in held.fields and _is_attribute(one))
+
+
+def _is_attribute(field: Any) -> bool:
+    """Return whether a field is an attribute of its record."""
+    return not field.extensions["strawberry-definition"].base_resolver
 
 
 NAMES = {"ams": "AMS", "letta": "Letta", "litellm": "LiteLLM"}
@@ -160,7 +193,7 @@ def _whole(kind: Any) -> str:
     if isinstance(named, GraphQLInterfaceType):
         return " ".join(f"... on {one.name} {{ {_whole(one)} }}" for one in SCHEMA.get_possible_types(named))
     leaves = {name: is_leaf_type(get_named_type(field.type)) for name, field in named.fields.items()}
-    return " ".join(name if leaf else f"{name} {{ __typename }}" for name, leaf in leaves.items())
+    return " ".join(name if leaf else f"{name} {{ {_unheld(named.fields[name])} }}" for name, leaf in leaves.items())
 
 
 async def _calls(stack: Stack, document: str) -> Counter[str]:
@@ -231,7 +264,7 @@ async def table() -> str:
     warm = await remaining({row.name for row in rows})
     by_calls = defaultdict[str, list[str]](list)
     for row in rows:
-        by_calls[f"{row.columns} {_remaining(row, warm.get(row.name, row.calls))} |"].append(row.name)
+        by_calls[f"{row.columns} {_remaining(row, warm.get(row.name, row.calls))} | {row.held} |"].append(row.name)
     return HEAD + "".join(sorted(f"| {', '.join(sorted(names))} {calls}\n" for calls, names in by_calls.items()))
 
 
@@ -239,7 +272,8 @@ async def _of_kind(kind: str, of_kind: list[tuple[str, Any]]) -> list[_Row]:
     most = PARENT_TYPES[kind].most
     few = await counted(kind, min(FEW, most), of_kind)
     more = await counted(kind, MORE, of_kind) if most > 1 else few
-    return [_row(f"`{kind}.{name}`", few[name], more[name]) for name in few]
+    held = {name: ", ".join(f"`{one}`" for one in _held(field)) for name, field in of_kind}
+    return [_row(f"`{kind}.{name}`", few[name], more[name], held[name]) for name in few]
 
 
 async def _by_id(kind: str) -> list[_Row]:
@@ -252,7 +286,7 @@ async def _done(root: GraphQLObjectType, name: str) -> list[_Row]:
     return [_row(f"`{root.name}.{name}`", calls, calls)]
 
 
-def _row(name: str, few: Counter[str], more: Counter[str]) -> _Row:
+def _row(name: str, few: Counter[str], more: Counter[str], held: str = "") -> _Row:
     """Return a field's row, with the two columns that list its calls."""
     batched, repeated = [], []
     for call in sorted(few | more):
@@ -261,7 +295,7 @@ def _row(name: str, few: Counter[str], more: Counter[str]) -> _Row:
         assert (rest, each >= 0, once >= 0) == (0, True, True), f"{name}: {call} {few[call]}, then {more[call]}"
         batched += [f"{_times(once)}{call}"] if once else []
         repeated += [f"{_times(each)}{call}"] if each else []
-    return _Row(name, f"| {', '.join(batched)} | {', '.join(repeated)} |", set(few | more))
+    return _Row(name, f"| {', '.join(batched)} | {', '.join(repeated)} |", set(few | more), held)
 
 
 def _remaining(row: _Row, warm: set[str]) -> str:

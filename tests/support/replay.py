@@ -11,11 +11,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.embedded.server import LoopbackServer
-from app.telemetry import Telemetry, make_logger
+from app.logs import make_logger
+from app.telemetry import Telemetry
 from clients.calls import CallScope, UpstreamLimits
+from clients.http.transport import HttpTransport
 from clients.letta.client import Letta
 from clients.litellm import LiteLLM
-from clients.transport import AiohttpTransport
 from clients.upstream import Upstream
 from tests.support.samples import Sample
 
@@ -26,7 +27,7 @@ _SECONDS = 10.0
 class Replay:
     """The gateway's clients in front of recorded answers."""
 
-    def __init__(self, url: str, transport: AiohttpTransport, answers: list[Sample], asked: list[str]) -> None:
+    def __init__(self, url: str, transport: HttpTransport, answers: list[Sample], asked: list[str]) -> None:
         self._url = url
         self._transport = transport
         self._answers = answers
@@ -70,7 +71,7 @@ async def replayed() -> AsyncIterator[Replay]:
                 response.headers[name] = value
         await response(scope, receive, send)
 
-    server, transport = LoopbackServer(app), AiohttpTransport()
+    server, transport = LoopbackServer(app), HttpTransport()
     await server.start()
     try:
         yield Replay(server.url, transport, answers, asked)

@@ -9,9 +9,10 @@ from typing import Any
 
 from app.composition import open_gateway
 from app.drain import Drain
+from app.logs import make_logger
 from app.shedding import Shedder
 from app.slots import Slots
-from app.telemetry import Telemetry, make_logger
+from app.telemetry import Telemetry
 from resolvers.context import RequestContext
 from resolvers.principal import principal_of_stream
 from resolvers.resources import Resources

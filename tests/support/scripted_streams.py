@@ -14,6 +14,7 @@ from clients.origin import Owner
 from clients.usage import Usage
 from resolvers.streams.attaching import Starting
 from resolvers.streams.events import (
+    Batch,
     Delivery,
     Ended,
     Event,
@@ -40,7 +41,7 @@ class Metrics:
 
     def stream_started(self, kind: str) -> None: ...
     def first_token(self, kind: str, seconds: float) -> None: ...
-    def next_frame(self, kind: str, seconds: float) -> None: ...
+    def next_frames(self, kind: str, seconds: float, frames: int) -> None: ...
 
     def event_unreadable(self, kind: str) -> None: ...
 
@@ -70,13 +71,13 @@ class ScriptedSource:
     def recipe(self) -> bytes:
         return b"script"
 
-    async def events(self) -> AsyncGenerator[tuple[Event, bytes]]:
+    async def events(self) -> AsyncGenerator[Batch]:
         self.opened += 1
         if self.refuses is not None:
             raise self.refuses
         try:
             async for said in self.said():
-                yield said
+                yield Batch([said])
         finally:
             self.closed += 1
 

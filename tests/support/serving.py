@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp
 
-from app.embedded.server import StoppableServer
-from app.server import server_config
+from app.connections.server import server_config
+from app.connections.stoppable import StoppableServer
 from app.settings import Settings
 
 

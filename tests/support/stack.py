@@ -26,9 +26,10 @@ from app.embedded.ams.proxied import ProxyTarget, provider_name
 from app.embedded.litellm.keys import make_key
 from app.embedded.people import ADA, GRACE
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform, LoopbackServer
+from app.logs import make_logger
 from app.main import create_app
 from app.rest.secrets import agent_secret
-from app.telemetry import Telemetry, make_logger
+from app.telemetry import Telemetry
 from tests.support.seeded import SeededStore
 from tests.support.serving import served
 from tests.support.settings import settings_of

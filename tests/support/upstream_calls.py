@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import httpx
@@ -13,7 +14,10 @@ import pytest
 
 from clients.breaker import BreakerState
 from clients.calls import Call, CallScope, RetryCause, UpstreamLimits
+from clients.encoding import TooLarge
 from clients.errors import Service
+from clients.http.messages import RawAnswer, RawHeaders, RawRequest
+from clients.http.transport import FRESH
 from clients.upstream import Upstream
 
 Act = Callable[[httpx.Request], Awaitable[httpx.Response]]
@@ -42,16 +46,64 @@ class Observer:
         self.states.append((part, state))
 
 
-class ScriptedTransport(httpx.AsyncBaseTransport):
-    """A transport whose answers the test sets."""
+class ScriptedAnswer:
+    """The answer of a scripted transport, as ``RawAnswer``."""
+
+    def __init__(self, response: httpx.Response, deadline: float) -> None:
+        self.status = response.status_code
+        self.deadline = deadline
+        self._response = response
+
+    def take_headers(self) -> RawHeaders:
+        return list(self._response.headers.raw)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        assert isinstance(self._response.stream, httpx.AsyncByteStream)
+        async with within(self.deadline):
+            async for chunk in self._response.stream:
+                yield chunk
+
+    async def read(self, limit: int) -> bytes:
+        body = b""
+        async for chunk in self:
+            body += chunk
+            if len(body) > limit:
+                raise TooLarge(limit)
+        return body
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
+
+
+def within(deadline: float) -> asyncio.Timeout:
+    return asyncio.timeout(None if deadline == math.inf else deadline - time.monotonic())
+
+
+class ScriptedTransport:
+    """A transport whose answers the test sets. It implements ``Sender``."""
 
     def __init__(self, act: Act) -> None:
         self.act = act
         self.calls = 0
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def send(self, request: RawRequest) -> RawAnswer:
         self.calls += 1
-        return await self.act(request)
+        async with within(request.deadline):
+            return ScriptedAnswer(await self.act(as_httpx(request)), request.deadline)
+
+    async def aclose(self) -> None:
+        pass
+
+
+def as_httpx(request: RawRequest) -> httpx.Request:
+    """Return a request as httpx would have built it."""
+    first, *lines = request.head.decode("ascii").splitlines()
+    method, target, _ = first.split(" ")
+    headers = [tuple(line.split(": ", 1)) for line in lines]
+    scheme, host, port = request.origin
+    base = f"{scheme}://{host}" + ("" if port == 80 else f":{port}")
+    extensions = {FRESH: True} if request.fresh else {}
+    return httpx.Request(method, base + target, headers=headers, content=request.body, extensions=extensions)  # type: ignore[arg-type]
 
 
 def upstream_with(act: Act, **limits: Any) -> tuple[Upstream, ScriptedTransport, Observer]:

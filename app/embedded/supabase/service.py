@@ -120,16 +120,21 @@ def _is_json(request: Request) -> bool:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
 
 
+async def bounded_body(request: Request) -> bytes:
+    """Read a body of at most ``MAX_BODY_BYTES``. A longer body is empty. Raises TimeoutError and ClientDisconnect."""
+    raw = bytearray()
+    async with asyncio.timeout(BODY_SECONDS):
+        async for piece in request.stream():
+            raw += piece
+            if len(raw) > MAX_BODY_BYTES:
+                return b""
+    return bytes(raw)
+
+
 async def _body(request: Request) -> Json:
     """Read a JSON object of at most ``MAX_BODY_BYTES``. For any other body, return an empty object."""
-    raw = bytearray()
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for piece in request.stream():
-                raw += piece
-                if len(raw) > MAX_BODY_BYTES:
-                    return {}
-        body = orjson.loads(raw)
+        body = orjson.loads(await bounded_body(request))
     except (orjson.JSONDecodeError, TimeoutError, ClientDisconnect):
         return {}
     return body if isinstance(body, dict) else {}

@@ -1,4 +1,7 @@
-"""Keys that sign access tokens with ES256, the algorithm of new Supabase projects."""
+"""Keys that sign access tokens with ES256, the algorithm of new Supabase projects.
+
+The module does not use PyJWT, which imports X.509 and needs as long as the rest of ``agentgraph token``.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePrivateKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
-from jwt.algorithms import ECAlgorithm
-
-from app.embedded.state import Json
 
 ALGORITHM = "ES256"
+_COORDINATE_BYTES = 32
 LIFETIME_SECONDS = 3600
 """An access token's lifetime in seconds. Supabase has the same default."""
 
@@ -52,21 +54,39 @@ class SigningKey:
     @cached_property
     def key_id(self) -> str:
         """The thumbprint of the public key (RFC 7638)."""
-        public = ECAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
-        members = {name: public[name] for name in ("crv", "kty", "x", "y")}
-        digest = hashlib.sha256(json.dumps(members, separators=(",", ":")).encode()).digest()
-        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        return _base64url(hashlib.sha256(_json(self._public)).digest())
 
     @property
-    def jwk(self) -> Json:
+    def jwk(self) -> dict[str, Any]:
         """The public key as a JWK, in the form that Supabase publishes."""
-        public = ECAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
-        facts = {"kid": self.key_id, "alg": ALGORITHM, "use": "sig", "key_ops": ["verify"], "ext": True}
-        return {**public, **facts}
+        facts: dict[str, Any] = {"kid": self.key_id, "alg": ALGORITHM, "use": "sig", "key_ops": ["verify"], "ext": True}
+        return {**self._public, **facts}
 
-    def sign(self, claims: Json) -> str:
+    def sign(self, claims: dict[str, Any]) -> str:
         """Return a signed token with the given claims."""
-        return jwt.encode(claims, self.private, algorithm=ALGORITHM, headers={"kid": self.key_id})
+        header = {"alg": ALGORITHM, "kid": self.key_id, "typ": "JWT"}
+        signed = f"{_base64url(_json(header))}.{_base64url(_json(claims))}"
+        return f"{signed}.{_base64url(self._signature(signed.encode()))}"
+
+    @property
+    def _public(self) -> dict[str, Any]:
+        """The required members of the public key's JWK, in the order of a thumbprint (RFC 7638, 3.2)."""
+        numbers = self.private.public_key().public_numbers()
+        x, y = (_base64url(one.to_bytes(_COORDINATE_BYTES)) for one in (numbers.x, numbers.y))
+        return {"crv": "P-256", "kty": "EC", "x": x, "y": y}
+
+    def _signature(self, signed: bytes) -> bytes:
+        """Return the two numbers of an ES256 signature (RFC 7518, 3.4)."""
+        numbers = decode_dss_signature(self.private.sign(signed, ECDSA(SHA256())))
+        return b"".join(one.to_bytes(_COORDINATE_BYTES) for one in numbers)
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def claims_of(

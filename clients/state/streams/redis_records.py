@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from clients.codes import Reason
 from clients.errors import Service, UpstreamError
-from clients.state.link import Reply
 from clients.state.streams.records import Lease, NewStream, Opened, StreamRecord, StreamState, Token
+
+if TYPE_CHECKING:
+    from clients.state.link import Reply
 
 _NEW = msgspec.msgpack.Decoder(NewStream)
 

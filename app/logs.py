@@ -1,0 +1,157 @@
+"""The process's log: one JSON object per line. Logs contain no secrets or prompts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import Any, TextIO
+
+import orjson
+import structlog
+
+from app.tracebacks import summary, with_traceback
+
+
+def make_logger(level: str, out: TextIO | None = None) -> Any:
+    """Return a logger that writes one JSON object per line."""
+    return json_logger(_Lines(out or sys.stdout), level)
+
+
+class _Lines:
+    """Writes log lines. If lines cannot be written, requests do not fail, and one line goes to the standard error."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._has_failed = False
+
+    def msg(self, line: str) -> None:
+        try:
+            self._out.write(f"{line}\n")
+            self._out.flush()
+        except OSError as error:
+            if not self._has_failed:
+                self._has_failed = True
+                with contextlib.suppress(OSError):
+                    sys.stderr.write(f"agentgraph: the log cannot be written: {error.strerror}\n")
+                    sys.stderr.flush()
+
+    debug = info = warning = error = critical = msg
+
+
+def json_logger(logger: Any, level: str) -> Any:
+    """Return a logger that passes one JSON object per line to another logger."""
+    wrapper = type("_JsonLog", (_Log,), {"least": logging.getLevelNamesMapping()[level]})
+    return structlog.wrap_logger(logger, processors=[], wrapper_class=wrapper).bind()  # not bound for each line
+
+
+class _Log(structlog.BoundLoggerBase):
+    """A logger of structlog that encodes an entry in one step, in a quarter of the time of its processors.
+
+    Attributes:
+        least: the minimum level.
+    """
+
+    least: int
+    _second = -1
+    _text = ""
+
+    def is_enabled_for(self, level: int) -> bool:
+        """Return whether entries of a level are written."""
+        return level >= self.least
+
+    def debug(self, event: str, **entry: Any) -> None:
+        """Write an entry of the level DEBUG."""
+        if self.least <= logging.DEBUG:
+            self._logger.debug(self._line("debug", event, entry))
+
+    def info(self, event: str, **entry: Any) -> None:
+        """Write an entry of the level INFO."""
+        if self.least <= logging.INFO:
+            self._logger.info(self._line("info", event, entry))
+
+    def warning(self, event: str, **entry: Any) -> None:
+        """Write an entry of the level WARNING."""
+        if self.least <= logging.WARNING:
+            self._logger.warning(self._line("warning", event, entry))
+
+    def error(self, event: str, **entry: Any) -> None:
+        """Write an entry of the level ERROR."""
+        if self.least <= logging.ERROR:
+            self._logger.error(self._line("error", event, entry))
+
+    def exception(self, event: str, **entry: Any) -> None:
+        """Write an entry of the level ERROR, with the traceback of the current exception."""
+        self.error(event, **{"exc_info": True, **entry})
+
+    def _line(self, level: str, event: str, entry: dict[str, Any]) -> str:
+        if self._context:
+            entry = {**self._context, **entry}
+        entry["event"], entry["level"], entry["timestamp"] = event, level, self._now()
+        if "exc_info" in entry:
+            with_traceback(entry)
+        try:
+            return orjson.dumps(entry, default=str).decode()
+        except TypeError:  # orjson refuses text with half of a surrogate pair
+            return json.dumps(entry, default=str)
+
+    @classmethod
+    def _now(cls) -> str:
+        """Return the time in UTC (RFC 3339). The text of a second is made once."""
+        microseconds = time.time_ns() // 1000
+        second = microseconds // 1_000_000
+        if second != _Log._second:
+            _Log._second, _Log._text = second, time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        return f"{_Log._text}{microseconds % 1_000_000:06d}Z"
+
+
+def log_everything(log: Any) -> None:
+    """Write library logs, Python warnings and uncaught exceptions to the JSON log."""
+    logging.basicConfig(handlers=[LogHandler(log)], level=logging.WARNING)
+    logging.captureWarnings(capture=True)
+
+    def unraisable(fault: sys.UnraisableHookArgs) -> None:
+        where = getattr(fault.object, "__qualname__", type(fault.object).__qualname__)  # a repr can contain values
+        log.error("unraisable", message=fault.err_msg, where=where, exc_info=fault.exc_value)
+
+    def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, trace)
+        else:
+            log.error("uncaught", exc_info=(kind, error, trace))
+
+    def in_thread(fault: threading.ExceptHookArgs) -> None:
+        log.error("uncaught", exc_info=fault.exc_value)
+
+    sys.unraisablehook, sys.excepthook, threading.excepthook = unraisable, uncaught, in_thread
+
+
+class LogHandler(logging.Handler):
+    """Writes the records of Python's ``logging`` to the JSON log."""
+
+    def __init__(self, log: Any) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a log record to the JSON log."""
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        try:
+            message = record.getMessage()
+        except Exception as error:  # noqa: BLE001 - a bug in the library's log call
+            message = f"{record.msg} ({summary(error)})"
+        if record.name == "asyncio":  # further lines have the representation of a task and of its exception
+            message = message.partition("\n")[0]
+        getattr(self._log, level)("library", logger=record.name, message=message, exc_info=record.exc_info)
+
+
+def announce(log: Any, event: str, text: str, *, level: str = "info", **facts: Any) -> None:
+    """Write a log entry. If standard error is a terminal, also print ``text`` to standard error."""
+    getattr(log, level)(event, message=text, **facts)
+    if sys.stderr.isatty():
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()

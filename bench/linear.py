@@ -1,0 +1,100 @@
+"""How a request's cost grows: with the number of objects, and with the document's length, aliases and fragments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import orjson
+
+from bench.gateways import compared
+from bench.load import Request, times
+from bench.machine import cpu_seconds
+from bench.processes import free_port
+from bench.rest import rest
+from bench.support import Options, Running, Table, apart_on, token
+
+SIZES = (10, 50, 200)
+MOST_DEVIATION = 0.15
+SETTINGS = {"MAX_QUERY_TOKENS": "100000", "MAX_UPSTREAM_CALLS": "20000"}
+REQUESTS, DASHBOARDS = 20, 3
+
+
+async def run(options: Options) -> Table:
+    """Measure each kind of growth at three sizes, in turns. The least and the greatest size give the line."""
+    spent: dict[tuple[str, int], list[float]] = {}
+    async with AsyncExitStack() as stack:
+        cores, enter = options.cores, stack.enter_async_context
+        served = {}
+        for size in SIZES:
+            behind = await enter(rest(free_port(), cores.others(), size))
+            served[size] = await enter(compared(behind, options, cache=False, **SETTINGS))
+        for number in range(options.rounds + 1):
+            for size in SIZES:
+                for name, document in DOCUMENTS.items():
+                    found = await _milliseconds(served[SIZES[0]], _different(document(size)), REQUESTS, options)
+                    spent.setdefault((name, size), []).append(found)
+                found = await _milliseconds(served[size], [_request(_agents(size))], DASHBOARDS, options)
+                spent.setdefault(("agents", size), []).append(found)
+            if number == 0:
+                spent.clear()  # the first round warms
+    result = Table("Growth of the CPU time of a request", ("what", *(f"{size}: ms" for size in SIZES), "off the line"))
+    for name in (*DOCUMENTS, "agents"):
+        _add(result, name, [min(spent[name, size]) for size in SIZES])
+    return result
+
+
+def _add(result: Table, name: str, cost: list[float]) -> None:
+    """Add a row. The figures are the least of all rounds, since load of the machine only adds."""
+    (first, middle, last), (low, between, high) = cost, SIZES
+    straight = first + (last - first) * (between - low) / (high - low)
+    off = middle / straight - 1
+    result.rows.append((name, *(f"{one:.2f}" for one in cost), f"{off:+.0%}"))
+    result.figures[name] = {**{str(size): one for size, one in zip(SIZES, cost, strict=True)}, "off": off}
+    result.targets[f"{name}: {off:+.0%} off a straight line (at most {MOST_DEVIATION:.0%})"] = (
+        abs(off) <= MOST_DEVIATION
+    )
+
+
+def _agents(size: int) -> str:
+    """Return a dashboard in two pages, since a page has at most 100 agents."""
+    fields = "id name version memoryBlocks { id value } messages(last: 20) { nodes { id role text createdAt } }"
+    pages = (f"{end}: agents({end}: {size // 2}) {{ nodes {{ {fields} }} }}" for end in ("first", "last"))
+    return f"{{ viewer {{ id {' '.join(pages)} }} }}"
+
+
+def _length(size: int) -> str:
+    return f"{{ viewer {{ {'id email ' * size} }} }}"
+
+
+def _aliases(size: int) -> str:
+    return f"{{ {' '.join(f'a{number}: viewer {{ id }}' for number in range(size))} }}"
+
+
+def _fragments(size: int) -> str:
+    parts = [f"fragment F{number} on User {{ id ...F{number + 1} }}" for number in range(size)]
+    return f"{{ viewer {{ ...F0 }} }} {' '.join(parts)} fragment F{size} on User {{ email }}"
+
+
+DOCUMENTS: dict[str, Callable[[int], str]] = {
+    "document length": _length,
+    "aliases": _aliases,
+    "fragments": _fragments,
+}
+
+
+def _different(document: str) -> list[Request]:
+    """Return requests whose documents differ, so that each is parsed and validated."""
+    return [_request(f"{document} #{number}") for number in range(REQUESTS)]
+
+
+def _request(document: str) -> Request:
+    return Request.post("/graphql", orjson.dumps({"query": document}), token())
+
+
+async def _milliseconds(server: Running, requests: list[Request], number: int, options: Options) -> float:
+    before = cpu_seconds(server.pid)
+    statuses = await apart_on(options.cores.others(), times, server.port, requests, number)
+    if set(statuses) != {200}:
+        raise RuntimeError(f"statuses {sorted(set(statuses))}")
+    return (cpu_seconds(server.pid) - before) / number * 1000

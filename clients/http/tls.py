@@ -1,0 +1,26 @@
+"""TLS of the client's connections."""
+
+import asyncio
+import ssl
+from functools import cache
+
+
+@cache
+def default_context() -> ssl.SSLContext:
+    """Return the TLS context, cached because reading the trusted certificates is slow."""
+    return ssl.create_default_context()
+
+
+def is_end_authentic(transport: asyncio.Transport | None) -> bool:
+    """Return whether the server itself has ended a connection whose end was received.
+
+    With TLS, only a closure alert proves this (RFC 9112, 9.8). Without an alert, asyncio reports an end, and
+    uvloop reports none.
+    """
+    tls: ssl.SSLObject | None = None if transport is None else transport.get_extra_info("ssl_object")
+    if tls is None:
+        return True
+    try:
+        return not tls.read(1)
+    except ssl.SSLError:  # SSLWantReadError, if no alert has arrived
+        return False
