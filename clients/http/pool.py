@@ -74,7 +74,7 @@ class Pool:
         try:
             await self._dialer.dial(lambda: connection, request.timeouts.connect)
             self._check_open()
-        except BaseException:
+        except BaseException:  # also at a cancellation
             connection.abort()  # uvloop calls no connection_lost if it closes a new connection at a cancellation
             raise
         self._all.add(connection)

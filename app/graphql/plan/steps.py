@@ -19,7 +19,7 @@ from strawberry.types.field import StrawberryField
 from app.graphql.plan.deferred import Called, Deferred, LoadedField, Opaque
 from app.graphql.plan.fields import Field
 from app.graphql.plan.places import Place
-from app.graphql.plan.values import completing
+from app.graphql.plan.values import Complete, completing
 from schema.guards import needs_scopes
 from schema.stream import EventField
 
@@ -30,6 +30,7 @@ Step: TypeAlias = "Callable[[Any, Execution, Place | None, dict[str, Any]], Any]
 
 _Read: TypeAlias = Callable[[Any], Any]
 _Call: TypeAlias = "Callable[[Any, Execution], Any]"
+_Failed: TypeAlias = "Callable[[Exception, Execution, Place | None], None]"
 
 _TEXTS = {"DateTime": datetime, "Date": date, "Decimal": Decimal}
 """Custom scalars whose values are written as text, and the class of their values."""
@@ -132,14 +133,14 @@ def _later(deferred: Deferred) -> Step:
     return step
 
 
+def _parts(x: Execution, field: Field) -> tuple[Complete, _Failed, str, bool]:
+    """Return what most steps need. Local names of a closure are faster than attributes."""
+    return completing(x, field, field.definition.type), field.failed, field.key, field.nullable
+
+
 def _calling(x: Execution, field: Field, call: _Call) -> Step:
     """Return a step that calls a resolver. If the resolver returns an awaitable, the value is completed later."""
-    complete, failed, key, nullable = (
-        completing(x, field, field.definition.type),
-        field.failed,
-        field.key,
-        field.nullable,
-    )
+    complete, failed, key, nullable = _parts(x, field)
     opaque, plain = Opaque(field, complete), x.plan.plain_classes
 
     def step(record: Any, x: Execution, place: Place | None, out: dict[str, Any]) -> Any:
@@ -181,12 +182,7 @@ def _reading(x: Execution, field: Field, read: _Read) -> Step:
         return _reading_mapped(x, field, read, members, _names_of(named).__getitem__)
     if (text := _TEXTS.get(named.name)) is not None:
         return _reading_mapped(x, field, read, text, named.coerce_output_value)
-    complete, failed, key, nullable = (
-        completing(x, field, field.definition.type),
-        field.failed,
-        field.key,
-        field.nullable,
-    )
+    complete, failed, key, nullable = _parts(x, field)
 
     def step(record: Any, x: Execution, place: Place | None, _out: dict[str, Any]) -> Any:
         try:
@@ -201,12 +197,7 @@ def _reading(x: Execution, field: Field, read: _Read) -> Step:
 
 
 def _reading_text(x: Execution, field: Field, read: _Read) -> Step:
-    complete, failed, key, nullable = (
-        completing(x, field, field.definition.type),
-        field.failed,
-        field.key,
-        field.nullable,
-    )
+    complete, failed, key, nullable = _parts(x, field)
 
     def step(record: Any, x: Execution, place: Place | None, _out: dict[str, Any]) -> Any:
         try:
@@ -225,12 +216,7 @@ def _reading_text(x: Execution, field: Field, read: _Read) -> Step:
 
 def _reading_mapped(x: Execution, field: Field, read: _Read, expected: type, convert: _Read) -> Step:
     """Return a step that converts values of the class ``expected`` to texts. Other values get all checks."""
-    complete, failed, key, nullable = (
-        completing(x, field, field.definition.type),
-        field.failed,
-        field.key,
-        field.nullable,
-    )
+    complete, failed, key, nullable = _parts(x, field)
 
     def step(record: Any, x: Execution, place: Place | None, _out: dict[str, Any]) -> Any:
         try:
