@@ -93,8 +93,7 @@ class IssuerKeys:
     def refresh(self) -> asyncio.Task[None]:
         """Begin to fetch the keys, unless a fetch is in progress. Return the fetch's task."""
         if self._task is None:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._stop_timer()
             self._tried_at = self._clock()
             self._task = asyncio.create_task(self._fetch_keys())
             self._task.add_done_callback(self._fetch_ended)
@@ -102,11 +101,15 @@ class IssuerKeys:
 
     async def aclose(self) -> None:
         """Cancel the next refresh, and the fetch in progress."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_timer()
         if (task := self._task) is not None:
             task.cancel()
             await asyncio.wait([task])
+            self._stop_timer()  # a fetch that had just ended has set it
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _is_cool(self, now: float) -> bool:
         return now - self._tried_at >= COOL_DOWN_SECONDS

@@ -31,6 +31,7 @@ class HttpTransport(httpx.AsyncBaseTransport):
         self._tls = tls
         self._limit = limit
         self._pools: dict[Origin, Pool] = {}
+        self._is_closed = False
 
     @property
     def in_use(self) -> int:
@@ -59,6 +60,8 @@ class HttpTransport(httpx.AsyncBaseTransport):
         return answer
 
     def _open(self, origin: Origin) -> Pool:
+        if self._is_closed:
+            raise httpx.ConnectError("The client was closed.")
         pool = self._pools[origin] = Pool(Dialer(origin, self._context(origin)), self._limit)
         return pool
 
@@ -85,7 +88,8 @@ class HttpTransport(httpx.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections. Later requests raise httpx.ConnectError."""
+        self._is_closed = True
         while self._pools:
             _, pool = self._pools.popitem()
             await pool.aclose()

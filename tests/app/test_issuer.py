@@ -202,3 +202,16 @@ async def test_closing_cancels_a_fetch() -> None:
     fetch = project.keys.refresh()
     await project.keys.aclose()
     assert fetch.cancelled()
+
+
+async def test_closing_stops_the_refresh_of_a_fetch_that_has_just_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(issuer, "REFRESH_SECONDS", 0)
+    project = Project(a=OLD)
+    fetch = project.keys.refresh()
+    while not fetch.done():
+        await asyncio.sleep(0)
+    await project.keys.aclose()
+    later = asyncio.Event()
+    asyncio.get_running_loop().call_later(0, later.set)
+    await later.wait()
+    assert project.keys.fetches == 1

@@ -101,7 +101,7 @@ def splits(answer: bytes) -> list[list[bytes]]:
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
-async def test_an_answer_is_read_wherever_it_is_split(name: str, transport: HttpTransport) -> None:
+async def test_an_answer_is_read_wherever_it_is_split(name: str) -> None:
     said = CONVERSATIONS[name]
     cases = splits(said.answer) if said.is_split else [[said.answer]]
 
@@ -117,15 +117,15 @@ async def test_an_answer_is_read_wherever_it_is_split(name: str, transport: Http
 
     async with raw_server(serve) as server:
         for number in range(len(cases)):
-            seen = await call(transport, f"{server.url}/{number}", said.method)
-            assert (seen.status, seen.body) == (said.status, said.body), cases[number]
-            if said.headers:
-                assert tuple(seen.headers.multi_items()) == said.headers or said.headers[0] in seen.headers.items()
-            before = len(server.talks)
-            again = await call(transport, server.url, "OPTIONS", extensions={})
-            assert (again.status, again.body, list(again.headers)) == (200, b"ok", ["content-length", "x-next"])
-            assert len(server.talks) - before == (0 if said.is_kept else 1), cases[number]
-            await transport.aclose()
+            async with HttpTransport() as transport:
+                seen = await call(transport, f"{server.url}/{number}", said.method)
+                assert (seen.status, seen.body) == (said.status, said.body), cases[number]
+                if said.headers:
+                    assert tuple(seen.headers.multi_items()) == said.headers or said.headers[0] in seen.headers.items()
+                before = len(server.talks)
+                again = await call(transport, server.url, "OPTIONS", extensions={})
+                assert (again.status, again.body, list(again.headers)) == (200, b"ok", ["content-length", "x-next"])
+                assert len(server.talks) - before == (0 if said.is_kept else 1), cases[number]
 
 
 HEAD = b"HTTP/1.1 200 OK\r\n"

@@ -532,6 +532,8 @@ async def test_closing_the_transport_fails_its_calls() -> None:
         with pytest.raises(httpx.ReadError):
             await calling
         assert transport.in_use == 0
+        with pytest.raises(httpx.ConnectError, match="closed"):
+            await call(transport, server.url)
 
 
 @pytest.mark.parametrize("value", ["a\r\nx: y", "a\ny", "a\0"])
