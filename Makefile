@@ -6,7 +6,7 @@ RIG_DIR ?= ../shared/rig
 PEERS_DIR ?= ../shared/peers
 ROUNDS ?= 5
 WORKERS ?= 4
-APART := --ignore tests/attacks --ignore tests/fuzz --ignore tests/chaos
+APART := $(addprefix --ignore tests/, attacks chaos fuzz processes)
 PAGES := app/pages/graphiql
 CHAT := examples/chat
 PIP := install --quiet --disable-pip-version-check --no-input
@@ -24,7 +24,7 @@ MAKEFLAGS += --jobs=5
 # Keep Python's bytecode for later processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test style types imports test-attacks test-real fuzz fuzz-briefly test-chaos chaos soak bench profile costs pages demo screenshots released lock generated clean
+.PHONY: help run test style types imports test-processes test-attacks test-real fuzz fuzz-briefly test-chaos chaos soak bench profile costs pages demo screenshots released lock generated clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -51,6 +51,9 @@ imports: $(VENV)/.test
 
 test-real: $(VENV)/.test tests/node/node_modules/.installed ## Test the endpoints and contracts with the real Letta and LiteLLM of RIG_DIR
 	bash tests/real.sh "$(RIG_DIR)" "$(BIN)"
+
+test-processes: $(VENV)/.test $(PAGES)/dist/.built $(CHAT)/dist/.built tests/node/node_modules/.installed ## Run the examples in the documentation, and the tests that stop, kill or multiply gateways
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/processes
 
 test-attacks: $(VENV)/.test ## Attack a gateway with floods, slow clients and expensive operations
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/attacks

@@ -73,7 +73,7 @@ class SseSplitter:
         if b"\r" in body or b"\n\n\n" in body:
             return None
         end = body.rfind(b"\n\n") + 2
-        if end < _LONGEST_BOUNDARY:
+        if end == 1:  # no event is complete
             end = 0
         if len(body) - end > _COUNTED_BYTES:
             return None

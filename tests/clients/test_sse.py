@@ -46,8 +46,16 @@ def test_events_are_whole_with_any_pieces_and_line_ends(
     st.lists(st.sampled_from([b"data: ", b"data:", b"id: 1", b"x", b"\n", b"\n\n", b"\r", b"\xef\xbb\xbf"])), st.data()
 )
 def test_the_chunks_of_a_body_make_no_difference(parts: list[bytes], data: st.DataObject) -> None:
-    body = b"".join(parts)
-    cuts = data.draw(st.lists(st.integers(0, len(body)), max_size=4))
+    check_chunks(b"".join(parts), data.draw(st.lists(st.integers(0, 60), max_size=4)))
+
+
+@pytest.mark.parametrize("body", [b"\n\n\n\ndata: \n", b"\n\ndata: x\n\n"])
+def test_blank_lines_before_an_event_are_not_its_bytes(body: bytes) -> None:
+    check_chunks(body, [])
+
+
+def check_chunks(body: bytes, cuts: list[int]) -> None:
+    """Compare the events of a body in a few chunks with those of single bytes."""
     assert asyncio.run(split(body, cuts)) == asyncio.run(split(body, list(range(len(body)))))
 
 

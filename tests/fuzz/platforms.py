@@ -62,10 +62,10 @@ FAULTS = st.one_of(
 class Platform:
     """A gateway with objects of every type, for many operations."""
 
-    def __init__(self, runner: asyncio.Runner) -> None:
+    def __init__(self, runner: asyncio.Runner, **settings: Any) -> None:
         self.runner = runner
         self._stack = AsyncExitStack()
-        self.stack: Stack = runner.run(self._open())
+        self.stack: Stack = runner.run(self._open(NO_LIMITS | settings))
         self._headers = self.stack.headers() | {"graphql-cost": "report"}
         self.seen: set[str] = set()
         ids, cursors = runner.run(self._ids()), runner.run(self._cursors())
@@ -81,10 +81,9 @@ class Platform:
         }
         self.operations = Operations(SCHEMA, ids, texts, inputs).strategy()
 
-    async def _open(self) -> Stack:
-        return await self._stack.enter_async_context(
-            embedded_stack(breaker_reset_seconds=0.01, request_timeout=2, **NO_LIMITS)
-        )
+    async def _open(self, settings: dict[str, Any]) -> Stack:
+        running = embedded_stack(breaker_reset_seconds=0.01, request_timeout=2, **settings)
+        return await self._stack.enter_async_context(running)
 
     async def _ids(self) -> dict[str, list[str]]:
         makers = [

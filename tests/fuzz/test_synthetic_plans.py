@@ -132,11 +132,11 @@ TYPES: dict[str, Any] = {
     "str": str,
     "float": float,
     "ids": strawberry.ID,
-    "a": Annotated["TypeA", strawberry.lazy("tests.app.plan.test_differential")],
-    "thing": Annotated["Thing", strawberry.lazy("tests.app.plan.test_differential")],
+    "a": Annotated["TypeA", strawberry.lazy("tests.fuzz.test_synthetic_plans")],
+    "thing": Annotated["Thing", strawberry.lazy("tests.fuzz.test_synthetic_plans")],
     "either": Annotated[
-        Annotated["TypeA", strawberry.lazy("tests.app.plan.test_differential")]
-        | Annotated["TypeB", strawberry.lazy("tests.app.plan.test_differential")],
+        Annotated["TypeA", strawberry.lazy("tests.fuzz.test_synthetic_plans")]
+        | Annotated["TypeB", strawberry.lazy("tests.fuzz.test_synthetic_plans")],
         strawberry.union("Either"),
     ],
 }
