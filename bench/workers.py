@@ -17,6 +17,7 @@ from bench.processes import NotInstalled, free_port
 from bench.rest import rest
 from bench.support import Options, Running, Table, token
 from bench.wrk import wrk
+from tests.support.redis_server import redis_server
 
 CLIENTS, SECONDS = 32, 5.0
 LEAST = 1.8
@@ -33,11 +34,14 @@ async def run(options: Options) -> Table:
         return await wrk(f"{server.url}/graphql", body, token(), clients=CLIENTS, seconds=seconds, cores=cores)
 
     async with AsyncExitStack() as stack:
+        redis = stack.enter_context(redis_server())  # more than one worker needs Redis, so one has it too
         behind = await stack.enter_async_context(rest(free_port(), cores))
         sides = []
         for number in (2, 1):
             given = ("--workers", str(number))
-            served = await stack.enter_async_context(compared(behind, free, cache=True, arguments=given))
+            served = await stack.enter_async_context(
+                compared(behind, free, cache=True, arguments=given, REDIS_URL=redis.url())
+            )
             sides.append(Side(f"{number} workers", served, load, is_ours=number == 2))
         found = await compare(sides, free)
     result = table(f"A cached object, {CLIENTS} clients", found)
