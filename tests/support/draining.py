@@ -27,6 +27,9 @@ from tests.support.websocket import PROTOCOL
 SLACK = 4.0
 """How much longer an operation can take on a busy machine, in seconds."""
 
+BEGIN_SECONDS = 50.0
+"""The time in which a stream begins on a busy machine."""
+
 LONG = "[[tokens=5000 delay=0.02]]"
 EVENTS = """{
     __typename cursor
@@ -233,9 +236,9 @@ async def reading(*readers: Reader) -> AsyncIterator[list[asyncio.Task[str]]]:
     try:
         for reader, task in zip(readers, tasks, strict=True):
             began = asyncio.create_task(reader.began.wait())
-            await asyncio.wait([began, task], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([began, task], timeout=BEGIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             began.cancel()
-            assert reader.began.is_set(), task.result()
+            assert reader.began.is_set(), task.result() if task.done() else (type(reader), reader.heard)
         yield tasks
     finally:
         for task in tasks:
