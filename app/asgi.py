@@ -7,6 +7,7 @@ import codecs
 import math
 import re
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, cast
 
@@ -27,27 +28,35 @@ class Disconnected(Exception):
     """Raised if the client has closed the connection."""
 
 
-class Link:
-    """What a connection of this server offers beyond ASGI. ``receive`` is one of its methods.
+class Link(ABC):
+    """A request that offers methods in addition to ASGI's ``receive`` and ``send``, which are its methods too.
 
-    Other servers' connections are no ``Link``, and applications then use ``receive`` alone.
+    The gateway's own server passes the bound method ``receive`` of a ``Link`` to the application. Under a different
+    server, the application calls only ``receive``.
+
+    An abstract class, and not a ``Protocol``: CPython 3.11 takes 0.6 µs to check an instance of an abstract class, and
+    9 to 14 µs for a runtime protocol. A request is checked twice.
     """
 
+    @abstractmethod
     def whole_body(self) -> bytes | None:
-        """Take the request's body, if the whole body has arrived and the application has read no part of it."""
-        raise NotImplementedError
+        """Take the request's body, if the whole body has arrived and the application has read no part of it.
 
+        Returns:
+            The body as received, or ``None`` if the application must call ``receive`` instead.
+        """
+
+    @abstractmethod
     def watch(self, act: Callable[[], None]) -> bool:
         """Call ``act`` when the client disconnects. Return false if the application must call ``receive`` instead."""
-        raise NotImplementedError
 
+    @abstractmethod
     def unwatch(self) -> None:
         """Undo ``watch``."""
-        raise NotImplementedError
 
 
 def _link_of(receive: Receive) -> Link | None:
-    """Return the connection to which ``receive`` belongs, if it is a ``Link``."""
+    """Return the ``Link`` whose method ``receive`` is, or ``None`` under a different server."""
     found = getattr(receive, "__self__", None)
     return found if isinstance(found, Link) else None
 

@@ -1,1 +1,1 @@
-"""Benchmarks: ``python -m bench [scenario…]``, or ``make bench``. Each scenario measures a ratio or a bound."""
+"""Benchmarks: ``make bench``, or ``python -m bench [scenario…]``. ``docs/performance.md`` describes the scenarios."""

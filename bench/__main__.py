@@ -19,14 +19,16 @@ from bench.support import CACHE, Options, Table
 PERFORMANCE = (
     *("dashboard", "object", "mutation", "completion", "chunks", "tokens", "paced", "workers", "linear", "start"),
 )
-"""The scenarios of ``docs/performance.md``, which run by default."""
+"""The scenarios in the table of ``docs/performance.md``. They run by default."""
 
 SCENARIOS = (*PERFORMANCE, "overload", "refusals", "shared", "honest", "signin")
 
 
 def main() -> int:
-    """Run the named scenarios. Return 1 if a target was missed, or if a scenario could not run."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the processes of a scenario end with it
+    """Run the named scenarios. Return 1 if a target was missed or a scenario was skipped, or else 0."""
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # so that ``finally`` blocks stop the scenario's processes
     parser = _parser()
     given = parser.parse_args()
     if unknown := set(given.scenario) - set(SCENARIOS):
@@ -61,15 +63,19 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    told = f"{', '.join(SCENARIOS)}; by default {', '.join(PERFORMANCE)}"
-    parser.add_argument("scenario", nargs="*", metavar="scenario", help=told)
-    parser.add_argument("--base", default=Options.base, metavar="REV", help="the revision to compare with")
-    parser.add_argument("--rounds", type=int, default=Options.rounds, help="measurements of each side of a comparison")
-    parser.add_argument("--seconds", type=float, default=Options.seconds, help="how long a load lasts")
-    parser.add_argument("--unpinned", action="store_true", help="let the measured servers use every core")
-    parser.add_argument("--tree", type=Path, default=Options.tree, help="the source of the gateway, if not this one")
+    names = f"{', '.join(SCENARIOS)}; by default {', '.join(PERFORMANCE)}"
+    parser.add_argument("scenario", nargs="*", metavar="scenario", help=names)
+    parser.add_argument(
+        "--base", default=Options.base, metavar="REV", help="the git revision that honest compares with"
+    )
+    parser.add_argument("--rounds", type=int, default=Options.rounds, help="the number of measurements of each server")
+    parser.add_argument("--seconds", type=float, default=Options.seconds, help="the duration of a load, in seconds")
+    parser.add_argument("--unpinned", action="store_true", help="permit the measured servers to use all cores")
+    parser.add_argument(
+        "--tree", type=Path, default=Options.tree, help="the folder of the gateway's source; by default this one"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
-    parser.add_argument("--save", action="store_true", help="write the document to bench/results too")
+    parser.add_argument("--save", action="store_true", help="also write the JSON document to bench/results")
     parser.add_argument("--profile", action="store_true", help="write flame graphs of the gateways to .bench/profiles")
     return parser
 

@@ -1,4 +1,4 @@
-"""A chat completion through the gateway and through the peers, in front of the same model."""
+"""Compares chat completions through the gateway and through the peers, with the same model."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _LITELLM_KEY = "sk-peer-master-0123456789abcdef0123456789"
 
 
 def request(key: str, tokens: int, *, stream: bool, headers: Mapping[str, str] | None = None) -> Request:
-    """Return the request of a completion of a number of tokens, which the model sends without pauses."""
-    said = [{"role": "user", "content": "hello " * 50}]
-    body = orjson.dumps({"model": f"n{tokens}-d0", "stream": stream, "messages": said})
+    """Return the request for a completion of ``tokens`` tokens, which the model sends without pauses."""
+    messages = [{"role": "user", "content": "hello " * 50}]
+    body = orjson.dumps({"model": f"n{tokens}-d0", "stream": stream, "messages": messages})
     made = Request.post("/v1/chat/completions", body, key)
     extra = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     return replace(made, raw=made.raw.replace(b"\r\n\r\n", f"\r\n{extra}\r\n".encode(), 1))
 
 
 class Sides:
-    """The sides of a comparison of completions, running."""
+    """The running servers of a comparison of completions."""
 
     def __init__(self, stack: AsyncExitStack, options: Options) -> None:
         self._stack, self._options = stack, options
@@ -65,9 +65,9 @@ class Sides:
             self._servers.append((NGINX, proxy, "sk-bench", {}))
 
     async def compared(self, tokens: int, clients: int, *, stream: bool, direct: bool = False) -> Compared:
-        """Compare the completions of a number of tokens by a number of clients.
+        """Compare completions of ``tokens`` tokens, requested by ``clients`` clients.
 
-        With ``direct``, the model itself is a side too.
+        If ``direct`` is true, also measure the model without a gateway.
         """
         servers = [*self._servers, *([(DIRECT, self._model, "sk-bench", _NONE)] if direct else [])]
         sides = [
@@ -87,7 +87,7 @@ class Sides:
 
 @asynccontextmanager
 async def _model(peers: Peers, cores: set[int]) -> AsyncIterator[Running]:
-    """Run the model in front of which every side runs: that of the peers, or without them the project's own."""
+    """Run the model that all sides call: the peers' mock, or ``bench.upstreams`` if no peer is available."""
     command = [sys.executable, "-m", "bench.upstreams", str(MODEL_PORT)]
     if peers.found:
         command = [sys.executable, str(peers.folder / "sse_upstream.py"), str(MODEL_PORT)]

@@ -1,4 +1,4 @@
-"""A chat completion of 50 chunks, streamed without pauses, by 16 clients."""
+"""A chat completion of 50 chunks, streamed without pauses, requested by 16 clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparisons: several servers do the same work in turns, A B C A B C, and each ratio is the median of the rounds'."""
+"""Comparisons: the load visits several servers in turns, A B C A B C. A ratio is the median of the rounds' ratios."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.machine import tree_cpu_seconds
 from bench.support import Options, Running, Table
 
 Load = Callable[[Running], Awaitable[dict[str, float]]]
-"""Loads a server for a while. Returns figures, at least the ``number`` of answers."""
+"""Loads a server for a fixed time. Returns figures, at least the ``number`` of answers and the rate ``per_second``."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Side:
     """A server of a comparison, and its load.
 
     Attributes:
-        name: in tables.
-        server: the process that does the work.
-        load: one measurement.
-        is_ours: whether it is a gateway, which is compared with the other sides.
+        name: the name in tables.
+        server: the server's process.
+        load: performs one measurement.
+        is_ours: whether the server is a gateway. The table compares gateways with all other sides.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Side:
     is_ours: bool = False
 
     async def measure(self) -> dict[str, float]:
-        """Load the server once. The figures have the CPU time per answer, in microseconds, as ``cpu``."""
+        """Load the server once. Return the load's figures, and as ``cpu`` the CPU time per answer in microseconds."""
         before = tree_cpu_seconds(self.server.pid)
         found = await self.load(self.server)
         spent = tree_cpu_seconds(self.server.pid) - before
@@ -51,20 +51,20 @@ class Compared:
     rounds: dict[str, list[dict[str, float]]] = field(default_factory=dict)
 
     def values(self, side: str, figure: str) -> list[float]:
-        """Return a figure of a side, of each round."""
+        """Return the values of a side's figure in all rounds."""
         return [one[figure] for one in self.rounds[side]]
 
     def median(self, side: str, figure: str) -> float:
-        """Return the median of a figure of a side."""
+        """Return the median of a side's figure."""
         return statistics.median(self.values(side, figure))
 
     def ratio(self, side: str, other: str, figure: str = "per_second") -> float:
-        """Return the median of the rounds' ratios of a figure of two sides."""
+        """Return the median of the rounds' ratios of ``side``'s figure to ``other``'s figure."""
         pairs = zip(self.values(side, figure), self.values(other, figure), strict=True)
         return statistics.median(one / two if two else math.nan for one, two in pairs)
 
     def documented(self) -> dict[str, object]:
-        """Return all medians, least and greatest values, and the ratios of our sides to the others."""
+        """Return all medians, minimums and maximums, and the ratios of the gateways to the other sides."""
         sides = {
             side: {
                 figure: {
@@ -88,7 +88,7 @@ class Compared:
 
 
 async def compare(sides: Sequence[Side], options: Options, *, warm: int = 1) -> Compared:
-    """Load the sides in turns: ``warm`` times without a record, then in rounds."""
+    """Load the sides in turns: ``warm`` times without recording the figures, and then ``options.rounds`` times."""
     found = Compared([one.name for one in sides if one.is_ours], {one.name: [] for one in sides})
     for _ in range(warm):
         for side in sides:
@@ -104,8 +104,15 @@ async def compare(sides: Sequence[Side], options: Options, *, warm: int = 1) -> 
 def table(title: str, found: Compared, *, unit: str = "req/s", each: float = 1.0) -> Table:
     """Return the table of a comparison.
 
-    ``each`` is the number of things in an answer, such as chunks, that are counted instead of answers. Columns at the
-    right have the ratios of our sides to the side of the row: of the rate, and of the CPU time.
+    Args:
+        title: the table's title.
+        found: the figures.
+        unit: the unit of rates.
+        each: the number of units per answer, such as chunks.
+
+    Returns:
+        A table with a row for each side. The last columns have the gateways' ratios to the row's side: of the rates,
+        and of the CPU times.
     """
     header = ["", unit, "least to most", "CPU us", *(f"{our} is" for our in found.ours)]
     result = Table(title, header, figures=found.documented())
@@ -133,7 +140,7 @@ def _short(value: float) -> str:
 
 
 def expect(result: Table, found: Compared, our: str, least: dict[str, float]) -> None:
-    """Add the targets of one of our sides: the least ratios of its rate to those of other sides, where they ran."""
+    """Add targets for a gateway: the minimum ratio of its rate to each other side's rate, if the side has run."""
     for other, target in least.items():
         if other in found.rounds:
             ratio = found.ratio(our, other)
@@ -142,11 +149,11 @@ def expect(result: Table, found: Compared, our: str, least: dict[str, float]) ->
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Wait until no other comparison runs on this machine: they would share cores, and the ports of the peers."""
+    """Wait until no other scenario runs on this machine, because scenarios use the same cores and ports."""
     with (Path(tempfile.gettempdir()) / "agentgraph-bench.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            print("Another benchmark runs on this machine: waiting for its end", file=sys.stderr, flush=True)
+            print("Waiting, because a different benchmark runs on this machine", file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

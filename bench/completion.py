@@ -1,4 +1,4 @@
-"""A whole chat completion: by 16 clients, and its latency beside a bare client's at one client."""
+"""A whole chat completion: the rate with 16 clients, and the latency that each server adds with one client."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def run(options: Options) -> Table:
 
 
 def _add_latencies(result: Table, calm: Compared) -> None:
-    """Add the latency that each side adds at one client to that of the model."""
+    """Add notes and a target for the latency that each side adds to the model's latency, with one client."""
     added = {
         name: statistics.median(
             (through - direct) * 1000

@@ -21,7 +21,7 @@ query Dash {
 CLIENTS = 8
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""The gateway's id of a message has its UUID last, after that of the agent."""
+"""A message id of the gateway contains the agent's UUID and then the message's UUID."""
 
 
 async def run(options: Options) -> Table:
@@ -35,7 +35,7 @@ async def run(options: Options) -> Table:
 
 
 def values(data: Any) -> object:
-    """Return the values of a dashboard, whatever the names of its fields."""
+    """Return the values of a dashboard. The servers have different names for some fields."""
     viewer = data["viewer"]
     return [_raw(viewer["id"]), viewer["email"], [_agent(one) for one in _items(viewer["agents"])]]
 

@@ -1,4 +1,4 @@
-"""The gateways of a comparison: one process with everything on, whose limits are too high to refuse the load."""
+"""Runs the gateways of a comparison: all features are on, and the limits are too high to refuse the load."""
 
 from __future__ import annotations
 

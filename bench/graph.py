@@ -1,4 +1,4 @@
-"""A GraphQL operation at the gateway and at the peers, in front of the same static AMS and Letta."""
+"""Compares a GraphQL operation at the gateway and at the peers, with the same static AMS and Letta."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Operation:
-    """The same work, asked of the gateway and of the peers.
+    """An operation that the gateway and the peers execute.
 
     Attributes:
-        body: the gateway's request.
-        file: the file with the peers' request, in their folder.
+        body: the body of the request to the gateway.
+        file: the name of the file with the request's body for a peer, in the peer's folder.
         clients: the number of connections.
-        is_slow: whether wrk would end before the first answers.
-        values: returns the values in an answer's ``data``, which must be the same at all sides.
+        is_slow: whether an answer can take longer than wrk's measurement.
+        values: returns the values in an answer's ``data``, which must be equal for all sides.
     """
 
     body: Mapping[str, object]
@@ -77,7 +77,7 @@ def _load(body: bytes, operation: Operation, options: Options) -> Load:
 
 
 async def _same(sides: list[Side], operation: Operation, peers: Peers) -> None:
-    """Raise RuntimeError if two sides answer different values."""
+    """Raise RuntimeError if two sides return different values."""
     folders = {peer.name: peer.folder for peer in peers.found}
     seen: dict[str, object] = {}
     async with httpx.AsyncClient(timeout=60, headers={"authorization": f"Bearer {token()}"}) as client:
@@ -94,7 +94,7 @@ async def _same(sides: list[Side], operation: Operation, peers: Peers) -> None:
     first = next(iter(seen.values()))
     for name, values in seen.items():
         if values != first:
-            raise RuntimeError(f"{name} answers other values than {next(iter(seen))}: {_difference(values, first)}")
+            raise RuntimeError(f"{name} returns different values than {next(iter(seen))}: {_difference(values, first)}")
 
 
 def _difference(one: object, other: object) -> str:

@@ -1,4 +1,4 @@
-"""The CPU time of ordinary requests in this tree and in another revision, measured alternately: medians and ratio."""
+"""Compares the CPU time of ordinary requests in this tree and in an earlier revision, measured alternately."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def run(options: Options) -> Table:
 
 
 async def _milliseconds(side: Running, case: Case, *, warm: bool = False) -> float:
-    """Return the gateway's CPU time per request. Raises RuntimeError if one is refused."""
+    """Return the gateway's CPU time per request. Raises RuntimeError if a status is not 200."""
     number = case.number // 4 if warm else case.number
     before = cpu_seconds(side.pid)
     statuses = await apart(times, side.port, case.requests(), number)

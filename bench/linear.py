@@ -1,4 +1,4 @@
-"""How a request's cost grows: with the number of objects, and with the document's length, aliases and fragments."""
+"""The growth of a request's CPU time with the number of agents, and with a document's length, aliases and fragments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REQUESTS, DASHBOARDS = 50, 3
 
 
 async def run(options: Options) -> Table:
-    """Measure each kind of growth at three sizes, in turns. The least and the greatest size give the line."""
+    """Measure each kind of growth at three sizes, in turns, and compare the middle size with linear growth."""
     spent: dict[tuple[str, int], list[float]] = {}
     async with AsyncExitStack() as stack:
         cores, enter = options.cores, stack.enter_async_context
@@ -39,26 +39,28 @@ async def run(options: Options) -> Table:
                 spent.setdefault(("agents", size), []).append(found)
             if number == 0:
                 spent.clear()  # the first round warms
-    result = Table("Growth of the CPU time of a request", ("what", *(f"{size}: ms" for size in SIZES), "off the line"))
+    result = Table(
+        "Growth of the CPU time of a request", ("what", *(f"{size}: ms" for size in SIZES), "difference to linear")
+    )
     for name in (*DOCUMENTS, "agents"):
         _add(result, name, [min(spent[name, size]) for size in SIZES])
     return result
 
 
 def _add(result: Table, name: str, cost: list[float]) -> None:
-    """Add a row. The figures are the least of all rounds, since load of the machine only adds."""
+    """Add a row. The figures are the minimums of all rounds, because other load only increases CPU times."""
     (first, middle, last), (low, between, high) = cost, SIZES
     straight = first + (last - first) * (between - low) / (high - low)
     off = middle / straight - 1
     result.rows.append((name, *(f"{one:.2f}" for one in cost), f"{off:+.0%}"))
     result.figures[name] = {**{str(size): one for size, one in zip(SIZES, cost, strict=True)}, "off": off}
-    result.targets[f"{name}: {off:+.0%} off a straight line (at most {MOST_DEVIATION:.0%})"] = (
+    result.targets[f"{name}: {off:+.0%} difference to linear growth (at most {MOST_DEVIATION:.0%})"] = (
         abs(off) <= MOST_DEVIATION
     )
 
 
 def _agents(size: int) -> str:
-    """Return a dashboard in two pages, since a page has at most 100 agents."""
+    """Return a dashboard with two pages, because a page has at most 100 agents."""
     fields = "id name version memoryBlocks { id value } messages(last: 20) { nodes { id role text createdAt } }"
     pages = (f"{end}: agents({end}: {size // 2}) {{ nodes {{ {fields} }} }}" for end in ("first", "last"))
     return f"{{ viewer {{ id {' '.join(pages)} }} }}"

@@ -1,4 +1,4 @@
-"""An HTTP/1.1 client that needs little CPU, and two loads: an open and a closed loop."""
+"""An HTTP/1.1 client that needs little CPU time, with an open loop and a closed loop of requests."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Answered:
     """The result of a request.
 
     Attributes:
-        began: when the request was due, in seconds since the load began.
-        seconds: from then to the last byte of the answer.
-        status: of the answer; 0 without one.
+        began: the time at which the request was due, in seconds since the load began.
+        seconds: the time from ``began`` to the answer's last byte.
+        status: the answer's status; 0 without an answer.
     """
 
     began: float
@@ -61,7 +61,7 @@ class Connection(asyncio.Protocol):
 
     @classmethod
     async def open(cls, port: int) -> Connection:
-        """Connect to a port of this machine."""
+        """Connect to a port on this machine."""
         _, made = await asyncio.get_running_loop().create_connection(cls, "127.0.0.1", port)
         return made
 
@@ -71,7 +71,11 @@ class Connection(asyncio.Protocol):
         return self.transport is not None and not self.transport.is_closing()
 
     async def ask(self, request: Request) -> int:
-        """Send a request and return the status of its whole answer, or 0 if the connection ends first."""
+        """Send a request, and wait for the whole answer.
+
+        Returns:
+            The answer's status; 0 if the connection ends or ``GIVE_UP_SECONDS`` pass before the answer is complete.
+        """
         assert self.transport is not None
         self._done = asyncio.get_running_loop().create_future()
         self.transport.write(request.raw)
@@ -102,7 +106,7 @@ class Connection(asyncio.Protocol):
 
 
 class Pool:
-    """Idle connections to one port, kept for the next request."""
+    """Keep-alive connections to one port."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -147,7 +151,7 @@ async def at_pace(port: int, requests: Sequence[Request], per_second: float, sec
 
 
 async def at_once(port: int, requests: Sequence[Request], clients: int, seconds: float) -> list[Answered]:
-    """Keep a number of requests in progress, round-robin. Each is sent after an answer (a closed loop)."""
+    """Keep ``clients`` requests in progress, round-robin. Send a request after each answer (a closed loop)."""
     pool, answers, turns = Pool(port), list[Answered](), cycle(requests)
     start = time.perf_counter()
 
@@ -161,7 +165,7 @@ async def at_once(port: int, requests: Sequence[Request], clients: int, seconds:
 
 
 async def times(port: int, requests: Sequence[Request], number: int, clients: int = 2) -> list[int]:
-    """Send ``number`` requests, round-robin among the given ones. Return the statuses."""
+    """Send ``number`` requests, round-robin from ``requests``. Return the statuses."""
     pool, left, statuses = Pool(port), iter(range(number)), list[int]()
 
     async def client() -> None:

@@ -1,4 +1,4 @@
-"""The machine: which cores the processes of a comparison run on, and what is printed about it."""
+"""The cores on which processes run, the CPU time and memory of processes, and the machine's description."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Cores:
-    """The cores of a run. The measured server has one core of its own; load and upstreams share the others."""
+    """The cores of a run. The measured server has a separate core; the load and the upstreams share the other cores."""
 
     def __init__(self, *, pinned: bool) -> None:
         usable = sorted(os.sched_getaffinity(0))
@@ -32,15 +32,16 @@ class Cores:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the user and system time of a process.
+    """Return the user and system time of a process, in seconds.
 
-    The clock is that of ``clock_getcpuclockid``. ``/proc`` counts ticks, and misses a process that sleeps at each tick.
+    The clock is the same as ``clock_getcpuclockid``'s. ``/proc`` counts ticks, and omits a process that sleeps at each
+    tick.
     """
     return time.clock_gettime((~pid << 3) | _CPU_CLOCK)
 
 
 def tree_cpu_seconds(pid: int) -> float:
-    """Return the user and system time of a process and of its running descendants."""
+    """Return the user and system time of a process and its running descendants, in seconds."""
     return sum(_cpu_or_zero(one) for one in family(pid))
 
 
@@ -51,7 +52,7 @@ def _cpu_or_zero(pid: int) -> float:
 
 
 def family(pid: int) -> Iterator[int]:
-    """Return a process's id, and those of its running descendants."""
+    """Yield the ids of a process and its running descendants."""
     yield pid
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -60,12 +61,12 @@ def family(pid: int) -> Iterator[int]:
 
 
 def rss_bytes(pid: int) -> int:
-    """Return a process's resident memory."""
+    """Return a process's resident memory in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
 
 
 def described() -> dict[str, object]:
-    """Return the facts about the machine on which figures depend: no name, no path."""
+    """Describe the machine's processor, system and programs, without names or paths of the machine."""
     return {
         "cores": os.cpu_count(),
         "processor": _processor(),

@@ -1,4 +1,4 @@
-"""The CPU time of a cheap mutation, which takes two upstream calls."""
+"""The CPU time of a mutation with two upstream calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One object, which takes one upstream GET, by 16 clients."""
+"""One object, which needs one upstream GET, requested by 16 clients."""
 
 from __future__ import annotations
 

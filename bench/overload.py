@@ -1,4 +1,4 @@
-"""Ten times the capacity for half a minute: timely answers, the latency of ``/ping``, and the recovery."""
+"""Ten times the gateway's capacity for 30 seconds: timely answers, the latency of ``/ping``, and the recovery."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def dashboard() -> Request:
 
 
 def viewer(user_id: str) -> Request:
-    """Return the smallest query of another user."""
+    """Return a minimal query of the user ``user_id``."""
     return Request.post("/graphql", b'{"query": "{ viewer { id } }"}', token(user_id))
 
 
 @dataclass
 class Calm:
-    """What a closed loop of dashboards gets, while a health check is measured too."""
+    """The answers to a closed loop of dashboards, and to health checks at the same time."""
 
     dashboards: list[Answered]
     pings: list[Answered]
@@ -59,7 +59,7 @@ class Calm:
 
 
 async def run(options: Options) -> Table:
-    """Measure the capacity, send ten times as much, and measure the capacity again."""
+    """Measure the capacity, send ten times as many requests, and measure the capacity again."""
     seconds = SECONDS if options.seconds is None else options.seconds
     async with upstreams() as behind, gateway(behind) as served:
         await apart(at_once, served.port, [dashboard()], CLIENTS, 3.0)

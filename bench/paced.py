@@ -1,10 +1,10 @@
-"""Paced streams: the delay of tokens through the gateway and through a plain ASGI relay, and the cost of a stream.
+"""Paced streams: the delay of tokens through the gateway and through a plain ASGI relay, and a stream's memory.
 
-    python -m bench.paced [--streams 500] [--rate 4] [--seconds 12] [--rounds 3] [--doors relay,v1,sse,ws]
+    python -m bench.paced [--streams 500] [--rate 4] [--seconds 12] [--rounds 3] [--endpoints relay,v1,sse,ws]
 
-The upstream writes the time into every token; readers in another process subtract it from the time of arrival. The
-targets are loaded one after the other, round by round; each figure is the median of the rounds. CPU and memory are
-those of the target's process, read from ``/proc``. A door such as ``ws+redis`` belongs to a gateway with Redis.
+The upstream writes the time into each token. Readers in a different process subtract this time from the arrival time.
+The servers are loaded in turns, and each figure is the median of the rounds. CPU time and memory are measured for the
+server's process. An endpoint such as ``ws+redis`` is measured at a gateway with Redis.
 """
 
 from __future__ import annotations
@@ -79,10 +79,10 @@ def _free_ports(number: int) -> list[int]:
         return [one.getsockname()[1] for one in found]
 
 
-def measure(door: str, pid: int, port: int, options: argparse.Namespace, tokens: list[str]) -> dict[str, float]:
-    """Measure one endpoint: delay in milliseconds, memory per stream, CPU per token."""
+def measure(endpoint: str, pid: int, port: int, options: argparse.Namespace, tokens: list[str]) -> dict[str, float]:
+    """Measure one endpoint: delays in milliseconds, memory per stream in KB, CPU time per token in microseconds."""
     role = [sys.executable, "-m", "bench.paced", "--role", "readers", "--port", str(port)]
-    load = [f"--doors={door.partition('+')[0]}", f"--rate={options.rate}", f"--seconds={options.seconds}"]
+    load = [f"--endpoints={endpoint.partition('+')[0]}", f"--rate={options.rate}", f"--seconds={options.seconds}"]
     before = rss_bytes(pid)
     with running(*role, *load) as readers:
         assert readers.stdin is not None
@@ -90,7 +90,7 @@ def measure(door: str, pid: int, port: int, options: argparse.Namespace, tokens:
         readers.stdin.write(json.dumps(tokens) + "\n")
         readers.stdin.flush()
         if not readers.stdout.readline():
-            raise RuntimeError(f"{door}: the streams did not open")
+            raise RuntimeError(f"{endpoint}: the streams did not open")
         used = cpu_seconds(pid)
         found: dict[str, float] = json.loads(readers.stdout.readline())
         used = cpu_seconds(pid) - used
@@ -104,19 +104,19 @@ def measure(door: str, pid: int, port: int, options: argparse.Namespace, tokens:
 
 
 def bench(options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Measure every endpoint, round by round. Return the medians, and the memory of the first round."""
+    """Measure all endpoints in turns. Return the medians of the rounds, and the memory in the first round."""
     from tests.support.redis_server import redis_server  # noqa: PLC0415 - only the driver needs it
 
-    doors = options.doors.split(",")
-    upstream_port, *ports = _free_ports(1 + len(doors))
+    endpoints = options.endpoints.split(",")
+    upstream_port, *ports = _free_ports(1 + len(endpoints))
     upstream = f"http://127.0.0.1:{upstream_port}"
     me = (sys.executable, "-m", "bench.paced", "--port")
     tree = str(options.tree or ROOT)
     with contextlib.ExitStack() as stack:
         stack.enter_context(running(*me, str(upstream_port), "--role", "upstream"))
         targets = {}
-        for door, port in zip(doors, ports, strict=True):  # a process for each endpoint, to measure its memory
-            if door == "relay":
+        for endpoint, port in zip(endpoints, ports, strict=True):  # a process for each endpoint, to measure its memory
+            if endpoint == "relay":
                 command: tuple[str, ...] = (
                     *me,
                     str(port),
@@ -130,34 +130,34 @@ def bench(options: argparse.Namespace) -> dict[str, dict[str, float]]:
                 command = (sys.executable, "-m", "app", "serve", "--memory")
                 settings = {"PYTHONPATH": tree, "PORT": str(port), "LITELLM_BASE_URL": upstream, **SETTINGS}
                 settings["STREAM_COALESCE_MILLISECONDS"] = str(options.coalesce)
-                if door.endswith("+redis"):
+                if endpoint.endswith("+redis"):
                     settings["REDIS_URL"] = stack.enter_context(redis_server()).url()
             pid = stack.enter_context(running(*command, out=subprocess.DEVNULL, **settings)).pid
-            targets[door] = (pid, port)
-            if door != "relay":
+            targets[endpoint] = (pid, port)
+            if endpoint != "relay":
                 stack.enter_context(profiled(pid, ROOT / ".bench"))
         for port in (upstream_port, *ports):
             _wait_for(port)
         tokens = _tokens(options.streams)
-        for door in doors:  # warm
-            measure(door, *targets[door], argparse.Namespace(**{**vars(options), "seconds": 1}), tokens[:20])
-        rounds: dict[str, list[dict[str, float]]] = {door: [] for door in doors}
+        for endpoint in endpoints:  # warm
+            measure(endpoint, *targets[endpoint], argparse.Namespace(**{**vars(options), "seconds": 1}), tokens[:20])
+        rounds: dict[str, list[dict[str, float]]] = {endpoint: [] for endpoint in endpoints}
         for number in range(options.rounds):
-            for door in doors:
-                found = measure(door, *targets[door], options, tokens)
-                rounds[door].append(found)
-                print(number + 1, _line(door, found), file=sys.stderr, flush=True)
+            for endpoint in endpoints:
+                found = measure(endpoint, *targets[endpoint], options, tokens)
+                rounds[endpoint].append(found)
+                print(number + 1, _line(endpoint, found), file=sys.stderr, flush=True)
         middle = {
-            door: {name: statistics.median(one[name] for one in found) for name in found[0]}
-            for door, found in rounds.items()
+            endpoint: {name: statistics.median(one[name] for one in found) for name in found[0]}
+            for endpoint, found in rounds.items()
         }
-        for door, found in middle.items():
-            found["kb"] = rounds[door][0]["kb"]  # later rounds reuse the pages of earlier ones
+        for endpoint, found in middle.items():
+            found["kb"] = rounds[endpoint][0]["kb"]  # later rounds reuse the pages of earlier ones
         return middle
 
 
 def _tokens(number: int) -> list[str]:
-    """Return a token for each stream; ``STREAMS_PER_USER`` streams share a user."""
+    """Return an access token for each stream. ``STREAMS_PER_USER`` streams have the same user."""
     from app import devtokens  # noqa: PLC0415 - only the driver needs it
 
     key = devtokens.signing_key()
@@ -166,10 +166,10 @@ def _tokens(number: int) -> list[str]:
     return [made[place // STREAMS_PER_USER] for place in range(number)]
 
 
-def _line(door: str, found: dict[str, float]) -> str:
+def _line(endpoint: str, found: dict[str, float]) -> str:
     late = "  ".join(f"{name} {found[name]:7.1f}" for name in PARTS)
     return (
-        f"{door:6}  late, ms: {late}  {found['us']:5.0f} µs CPU a token  {found['kb']:6.1f} KB a stream"
+        f"{endpoint:6}  delay, ms: {late}  {found['us']:5.0f} µs CPU a token  {found['kb']:6.1f} KB a stream"
         f"  {found['tokens']:.0f} tokens, {found['lost']:.0f} lost"
     )
 
@@ -177,16 +177,17 @@ def _line(door: str, found: dict[str, float]) -> str:
 def targets(found: dict[str, dict[str, float]]) -> dict[str, bool]:
     """Return whether each target was met."""
     bare = found["relay"]["p99"]
-    gateway = {door: figures for door, figures in found.items() if door != "relay"}
+    gateway = {endpoint: figures for endpoint, figures in found.items() if endpoint != "relay"}
     late = {
-        f"{door}: p99 lateness at most 5 times the relay's": one["p99"] <= 5 * bare for door, one in gateway.items()
+        f"{endpoint}: p99 delay at most 5 times the relay's": one["p99"] <= 5 * bare
+        for endpoint, one in gateway.items()
     }
-    memory = {f"{door}: at most 60 KB of memory a stream": one["kb"] <= 60 for door, one in gateway.items()}
+    memory = {f"{endpoint}: at most 60 KB of memory a stream": one["kb"] <= 60 for endpoint, one in gateway.items()}
     return {**late, **memory}
 
 
 def options_of(options: Any, *given: str) -> argparse.Namespace:
-    """Return the options of a part of a scenario."""
+    """Return this module's options for a part of a scenario, with at most three rounds."""
     tree = ["--tree", str(options.tree)]
     return parser().parse_args(["--rounds", str(min(3, options.rounds)), *tree, *given])
 
@@ -195,25 +196,25 @@ async def run(options: Any) -> Any:
     """Run the scenario ``paced`` of ``python -m bench``."""
     from bench.support import Table  # noqa: PLC0415 - the processes of this scenario start faster without it
 
-    title = f"{BULK_STREAMS:,} streams of {BULK_RATE:g} tokens a second, how late tokens come; and idle streams"
-    result = Table(title, ("door", "p50 ms", "p99 ms", "max ms", "CPU us a token", "KB a stream"))
+    title = f"{BULK_STREAMS:,} streams of {BULK_RATE:g} tokens a second: the delay of tokens; and idle streams"
+    result = Table(title, ("endpoint", "p50 ms", "p99 ms", "max ms", "CPU us a token", "KB a stream"))
 
     async def part(name: str, *given: str) -> dict[str, dict[str, float]]:
         found = await asyncio.to_thread(bench, options_of(options, *given))
-        result.rows += [(f"{door}, {name}", *_shown(one)) for door, one in found.items()]
+        result.rows += [(f"{endpoint}, {name}", *_shown(one)) for endpoint, one in found.items()]
         result.figures[name] = found
         return found
 
     result.targets |= targets(await part("500 of 4/s", "--streams", "500"))
     name = f"{BULK_STREAMS:,} of {BULK_RATE:g}/s"
-    bulk = await part(name, "--streams", str(BULK_STREAMS), "--rate", str(BULK_RATE), "--doors", "relay,v1")
+    bulk = await part(name, "--streams", str(BULK_STREAMS), "--rate", str(BULK_RATE), "--endpoints", "relay,v1")
     rate, late = bulk["v1"]["tokens"] / bulk["v1"]["seconds"], bulk["v1"]["p99"]
-    told = f"{rate:,.0f} paced tokens/s: p99 lateness {late:.0f} ms"
-    result.targets[f"{told} (25,000/s, {BULK_LATE_MS} ms)"] = rate >= 24_500 and late <= BULK_LATE_MS
+    measured = f"{rate:,.0f} paced tokens/s: p99 delay {late:.0f} ms"
+    result.targets[f"{measured} (25,000/s, {BULK_LATE_MS} ms)"] = rate >= 24_500 and late <= BULK_LATE_MS
     asked = ("--streams", str(IDLE_STREAMS), "--rate", "0.02", "--seconds", "1", "--rounds", "1")
-    for door, one in (await part(f"{IDLE_STREAMS:,} idle", *asked)).items():
-        if door != "relay":
-            result.targets[f"{door}: {one['kb']:.0f} KB an idle stream (at most {IDLE_KB})"] = one["kb"] <= IDLE_KB
+    for endpoint, one in (await part(f"{IDLE_STREAMS:,} idle", *asked)).items():
+        if endpoint != "relay":
+            result.targets[f"{endpoint}: {one['kb']:.0f} KB an idle stream (at most {IDLE_KB})"] = one["kb"] <= IDLE_KB
     return result
 
 
@@ -228,9 +229,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=float, default=4)
     parser.add_argument("--seconds", type=float, default=12)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--doors", default="relay,v1,sse,ws")
+    parser.add_argument("--endpoints", default="relay,v1,sse,ws")
     parser.add_argument("--coalesce", type=int, default=16, help="STREAM_COALESCE_MILLISECONDS")
-    parser.add_argument("--tree", help="the gateway's source tree, where it is not this one")
+    parser.add_argument("--tree", help="the folder of the gateway's source; by default this one")
     parser.add_argument("--role", default="bench", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--upstream", default="", help=argparse.SUPPRESS)
@@ -241,7 +242,7 @@ def main() -> None:
     options = parser().parse_args()
     if options.role == "bench":
         found = bench(options)
-        print("medians:", *(_line(door, figures) for door, figures in found.items()), sep="\n")
+        print("medians:", *(_line(endpoint, figures) for endpoint, figures in found.items()), sep="\n")
         if "relay" in found:
             print(*(f"{'met' if met else 'MISSED'}  {name}" for name, met in targets(found).items()), sep="\n")
         return
@@ -255,7 +256,7 @@ def main() -> None:
         uvicorn.run(relay(options.upstream), port=options.port, loop="uvloop", log_level="error", access_log=False)
     else:
         tokens = json.loads(sys.stdin.readline())
-        uvloop.run(read(options.doors, options.port, options.rate, options.seconds, tokens))
+        uvloop.run(read(options.endpoints, options.port, options.rate, options.seconds, tokens))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ PARTS = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 
 
 class Upstream(asyncio.Protocol):
-    """Answers every POST with an endless stream; the model ``rR`` makes R tokens a second."""
+    """Answers each POST with an endless stream. The model ``rR`` sends R tokens a second."""
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -79,7 +79,7 @@ async def serve_upstream(port: int) -> None:
 
 
 def relay(upstream: str) -> Any:
-    """An ASGI application that only forwards requests and answers."""
+    """Return an ASGI application that only forwards requests and answers."""
     import httpx  # noqa: PLC0415 - only the relay's process needs it
 
     from clients.http.transport import HttpTransport  # noqa: PLC0415
@@ -166,15 +166,15 @@ def _post(port: int, path: str, token: str, body: bytes, accept: str) -> bytes:
     ).encode() + body
 
 
-def _opening(door: str, port: int, token: str, rate: float) -> tuple[bytes, dict[bytes, bytes]]:
-    """Return a reader's request, and the frames that it sends after the handshake."""
+def _opening(endpoint: str, port: int, token: str, rate: float) -> tuple[bytes, dict[bytes, bytes]]:
+    """Return a reader's request, and the frames to send after certain bytes, such as ``connection_ack``, arrive."""
     chat = {"model": f"r{rate:g}", "messages": [{"role": "user", "content": "hello " * 20}]}
-    if door in {"relay", "v1"}:
+    if endpoint in {"relay", "v1"}:
         body = json.dumps({**chat, "stream": True}).encode()
         return _post(port, "/v1/chat/completions", token, body, "text/event-stream"), {}
     asked = {"model": chat["model"], "messages": [{"role": "USER", "content": "hello " * 20}]}
     payload = {"query": SUBSCRIPTION, "variables": {"i": asked, "k": str(uuid.uuid4())}}
-    if door == "sse":
+    if endpoint == "sse":
         return _post(port, "/graphql", token, json.dumps(payload).encode(), "text/event-stream"), {}
     init = json.dumps({"type": "connection_init", "payload": {"Authorization": f"Bearer {token}"}}).encode()
     key = base64.b64encode(os.urandom(16)).decode()
@@ -186,8 +186,8 @@ def _opening(door: str, port: int, token: str, rate: float) -> tuple[bytes, dict
     return upgrade, {b"HTTP/1.1 101": init, b"connection_ack": subscribe}
 
 
-async def read(door: str, port: int, rate: float, seconds: float, tokens: list[str]) -> None:
-    """Hold ``len(tokens)`` streams open, measure, and print the results as a line of JSON."""
+async def read(endpoint: str, port: int, rate: float, seconds: float, tokens: list[str]) -> None:
+    """Keep ``len(tokens)`` streams open, measure the delays, and print the results as a line of JSON."""
     loop = asyncio.get_running_loop()
     late: list[int] = []
     readers: list[Reader] = []
@@ -195,7 +195,7 @@ async def read(door: str, port: int, rate: float, seconds: float, tokens: list[s
         openings = []
         for token in tokens[first : first + OPENED_AT_ONCE]:
             opened: asyncio.Future[None] = loop.create_future()
-            reader = Reader(*_opening(door, port, token, rate), late, opened)
+            reader = Reader(*_opening(endpoint, port, token, rate), late, opened)
             await loop.create_connection(lambda reader=reader: reader, "127.0.0.1", port)  # type: ignore[misc]
             readers.append(reader)
             openings.append(opened)

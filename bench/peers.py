@@ -1,7 +1,7 @@
-"""What a user would pick instead of the gateway, run side by side with it.
+"""The peers: alternatives to the gateway, which run side by side with the gateway.
 
-The peers' sources are in ``PEERS_DIR``. They are copied to a cache folder and installed there, once. A peer that is
-missing is named, and the scenario runs without it.
+The peers' sources are in ``PEERS_DIR``. The first run copies the sources to a cache folder, and installs them there. If
+a peer is not installed, the scenario runs without the peer, and prints its name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bench.processes import listening
 from bench.support import CACHE, ROOT, Running
 
 REST_PORT, MODEL_PORT = 9100, 9300
-"""The ports of the upstreams, which the peers' sources name."""
+"""The ports of the upstreams. The peers' sources contain these ports."""
 
 PYTHON_PACKAGES = (
     "strawberry-graphql",
@@ -38,12 +38,13 @@ class Peer:
     """A program to compare with.
 
     Attributes:
-        name: in tables.
-        port: on which it listens.
-        command: from the folder of the peers; ``{bin}`` is the folder of their Python programs.
-        env: of its process.
-        needs: a file in the folder of the peers that shows that it is installed.
-        prepare: a command that makes a file, by the file's name.
+        name: the name in tables.
+        port: the port on which the peer listens.
+        command: the command that starts the peer. ``{bin}`` is the folder of the peers' Python programs.
+        needs: a file in the peers' folder that exists if the peer is installed.
+        env: the environment variables of the process.
+        folder: the working directory, relative to the peers' folder.
+        prepare: for each file that the peer needs, by name, the command that prints the file's content.
     """
 
     name: str
@@ -94,7 +95,12 @@ NGINX_PORT = 9304
 
 
 class Peers:
-    """The peers' folder. ``missing`` says which of the peers cannot run, and why."""
+    """Installs and runs the peers.
+
+    Attributes:
+        missing: a message for each peer that cannot run, with the reason.
+        found: the peers that can run.
+    """
 
     def __init__(self) -> None:
         self.source = ROOT / os.environ.get("PEERS_DIR", "../shared/peers")
@@ -105,11 +111,11 @@ class Peers:
 
     @property
     def exist(self) -> bool:
-        """Return whether the sources are there."""
+        """Return whether ``PEERS_DIR`` has the peers' sources."""
         return (self.source / "package.json").exists()
 
     def available(self, wanted: Sequence[Peer]) -> list[Peer]:
-        """Install the peers at first use, and return those of ``wanted`` that can run."""
+        """Install the peers at the first use. Return the peers of ``wanted`` that can run."""
         if not self.exist:
             self.missing = [f"not run, because PEERS_DIR has no peers: {', '.join(one.name for one in wanted)}"]
             return []
@@ -132,7 +138,7 @@ class Peers:
         done = self.cache / ".installed"
         if done.exists() and done.stat().st_mtime >= (self.source / "package.json").stat().st_mtime:
             return
-        print("Installing the peers, which takes a minute", file=sys.stderr, flush=True)
+        print("Installing the peers. This takes about a minute.", file=sys.stderr, flush=True)
         self.cache.mkdir(parents=True, exist_ok=True)
         shutil.copytree(self.source, self.folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
         if shutil.which("npm") is not None:
@@ -143,7 +149,7 @@ class Peers:
 
 
 def _prepare(peer: Peer, folder: Path) -> None:
-    """Make the files that a peer reads, once."""
+    """Create the files that a peer reads, unless the files exist."""
     for name, command in peer.prepare.items():
         if not (folder / name).exists():
             made = subprocess.run(command, cwd=folder, check=True, capture_output=True, stdin=subprocess.DEVNULL)

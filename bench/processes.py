@@ -22,11 +22,11 @@ START_SECONDS = 120.0
 
 
 class NotInstalled(Exception):
-    """A program that a scenario needs is missing. The message says how to install it."""
+    """Raised if a program that a scenario needs is not installed. The message has the instruction for installation."""
 
 
 def needed(program: str, how: str) -> str:
-    """Return the path of a program. Raises NotInstalled, which says how to install it."""
+    """Return the path of a program. Raises NotInstalled with the instruction ``how`` if the program is missing."""
     found = shutil.which(program)
     if found is None:
         raise NotInstalled(f"{program} is not installed: {how}")
@@ -34,7 +34,7 @@ def needed(program: str, how: str) -> str:
 
 
 def free_port() -> int:
-    """Return a port of this machine on which nothing listens."""
+    """Return a free port on this machine."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

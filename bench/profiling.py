@@ -1,4 +1,4 @@
-"""Flame graphs of the gateways of a scenario, by py-spy in an environment of its own."""
+"""Flame graphs of a scenario's gateways. py-spy is installed in a separate environment."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _numbers = itertools.count(1)
 
 
 def profile_into(folder: Path, scenario: str) -> None:
-    """Write a flame graph of each gateway that starts from now on to ``folder``."""
+    """Write a flame graph to ``folder`` for each gateway that starts after this call."""
     folder.mkdir(parents=True, exist_ok=True)
     os.environ[_FOLDER] = str(folder / scenario)
 
 
 @contextmanager
 def profiled(pid: int, cache: Path) -> Iterator[None]:
-    """Record a process until the context ends, if ``profile_into`` asks for it."""
+    """Record a process until the context ends, if ``profile_into`` was called."""
     path = os.environ.get(_FOLDER)
     if path is None:
         yield
@@ -45,7 +45,7 @@ def profiled(pid: int, cache: Path) -> Iterator[None]:
 
 
 def _installed(cache: Path) -> str:
-    """Return the path of py-spy, and install it at first use."""
+    """Return the path of py-spy. Install py-spy at the first use."""
     program = cache / "tools" / "bin" / "py-spy"
     if not program.exists():
         subprocess.run([sys.executable, "-m", "venv", str(cache / "tools")], check=True)

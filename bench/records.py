@@ -91,7 +91,7 @@ def account(number: int = AGENTS) -> dict[str, Any]:
 
 
 def runs_and_steps(agent_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Return the paths and Letta's records of the runs and steps that an agent's messages name."""
+    """Yield the paths and Letta's records of the runs and steps to which an agent's messages refer."""
     for number in range(MESSAGES // MESSAGES_PER_RUN):
         run, step = _id("run", agent_id, number), _id("step", agent_id, number)
         times = {"created_at": CREATED, "completed_at": CREATED}

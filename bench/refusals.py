@@ -1,4 +1,4 @@
-"""The CPU time of a refused request: at once or from the queue, over an open or a new connection."""
+"""The CPU time of a refused request: refused at once or from the queue, over an open or a new connection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.machine import cpu_seconds
 from bench.support import Options, Running, Table, apart, gateway, token, upstreams
 
 MILLISECONDS = 0.1
-"""The most CPU time of a refusal over an open connection."""
+"""The target: the maximum CPU time of a refusal over an open connection."""
 
 SECONDS = 4.0
 SHORT_SECONDS = 1.5
@@ -23,7 +23,7 @@ CLIENTS = 8
 SLOTS = 2000
 DIFFERENT = 997
 WAITING = 480
-"""Requests in the queue. Each is refused after a second."""
+"""The number of requests in the queue. The gateway refuses each request after a second."""
 
 QUERY = b'{"query": "{ viewer { id } }"}'
 
@@ -73,9 +73,9 @@ def _viewer(user_id: str, fields: str = "") -> Request:
 
 
 async def _cost(served: Running, requests: list[Request], clients: int, status: int) -> float:
-    """Return the CPU time of an answer, in milliseconds, without that of the idle process.
+    """Return the CPU time of an answer in milliseconds, without the idle process's CPU time.
 
-    A short load and a long one open the same number of connections. The difference has no cost of new connections.
+    A short load and a long load open the same number of connections, so the difference contains no new connections.
     """
     before = cpu_seconds(served.pid)
     await asyncio.sleep(SECONDS)
@@ -87,13 +87,13 @@ async def _cost(served: Running, requests: list[Request], clients: int, status: 
         spent.append(cpu_seconds(served.pid) - before - idle * seconds)
         answered.append(len(answers))
         if others := {one.status for one in answers} - {status}:
-            raise RuntimeError(f"answers had the status {others}")
+            raise RuntimeError(f"expected only the status {status}, but answers had {sorted(others)}")
     return (spent[1] - spent[0]) / (answered[1] - answered[0]) * 1000
 
 
 @asynccontextmanager
 async def _full_share(behind: Running) -> AsyncIterator[Running]:
-    """Run a gateway where an unfinished upload holds ADA's only slot."""
+    """Run a gateway in which an incomplete upload uses ADA's only slot."""
     async with gateway(behind, MAX_CONCURRENT_REQUESTS="4", REQUEST_TIMEOUT="120") as served:
         connection = await Connection.open(served.port)
         _write(connection, _viewer(ADA).raw[:-1])
@@ -102,8 +102,8 @@ async def _full_share(behind: Running) -> AsyncIterator[Running]:
 
 @asynccontextmanager
 async def _full_gateway(behind: Running) -> AsyncIterator[Running]:
-    """Run a gateway where unfinished uploads of many users and addresses hold all slots of the load shedding."""
-    few = MANY - 1  # an owner of more would let the others exceed the limit
+    """Run a gateway in which incomplete uploads of many users and addresses use all slots."""
+    few = MANY - 1  # with more requests per owner, the gateway would admit other owners above the limit
     async with gateway(behind, MAX_CONCURRENT_REQUESTS=str(SLOTS), REQUEST_TIMEOUT="120") as served:
         connections = []
         for number in range(SLOTS):

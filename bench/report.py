@@ -16,7 +16,7 @@ RESULTS = ROOT / "bench" / "results"
 
 
 def document(results: dict[str, Table], options: Options) -> dict[str, Any]:
-    """Return figures, ratios and targets of each scenario, and what they depend on."""
+    """Return each scenario's figures, ratios and targets, with the revision, date, machine and options."""
     return {
         "revision": revision_of(options.tree),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -26,8 +26,7 @@ def document(results: dict[str, Table], options: Options) -> dict[str, Any]:
         "scenarios": {
             name: {
                 "title": table.title,
-                "figures": _finite(table.figures)
-                or {"header": list(table.header), "rows": [list(row) for row in table.rows]},
+                "figures": _finite(table.figures) or _cells(table),
                 "notes": table.notes,
                 "targets": table.targets,
             }
@@ -41,7 +40,7 @@ def _cells(table: Table) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """Return a value with ``None`` in place of each number that JSON lacks, and at most six digits."""
+    """Return a value with ``None`` for infinities and NaN, and with at most six significant digits per number."""
     if isinstance(value, dict):
         return {key: _finite(one) for key, one in value.items()}
     if isinstance(value, float):
@@ -57,7 +56,7 @@ def revision_of(tree: Path) -> str:
 
 
 def save(found: dict[str, Any]) -> Path:
-    """Write a document to the history and return its path."""
+    """Write a document to ``bench/results``, and return the file's path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{found['date']}-{found['revision']}.json"
     path.write_text(json.dumps(found, indent=1) + "\n")

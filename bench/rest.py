@@ -1,7 +1,7 @@
-"""Upstreams in front of which every side of a comparison runs: AMS and Letta as static files, served by nginx.
+"""The upstreams of all sides of a comparison: nginx serves AMS and Letta from static files.
 
-nginx ignores most of the query string, so each path has one answer. The gateway reads the lists of Letta, the other
-sides read each agent; the records have the same bytes.
+nginx ignores most query parameters. The gateway reads Letta's list of agents, and the peers read each agent. The
+records have equal content.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from bench.records import AGENTS, account, agent, agent_ids, messages, runs_and_
 from bench.support import Running
 
 PAGE = 100
-"""The number of agents that Letta returns in a page."""
+"""The number of agents in a page of Letta's list."""
 
-INSTALL = "apt-get install nginx wrk, or the like"
+INSTALL = "install nginx and wrk, for example with apt-get install nginx wrk"
 
 _CONF = """
 worker_processes 1; daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/nginx.err;
@@ -51,7 +51,14 @@ _REST = """
 
 @asynccontextmanager
 async def nginx(http: str, port: int, cores: set[int], folder: Path) -> AsyncIterator[Running]:
-    """Run nginx with a configuration until the context ends. Raises NotInstalled."""
+    """Run nginx until the context ends. Raises NotInstalled.
+
+    Args:
+        http: the content of the configuration's ``http`` block.
+        port: the port on which ``http`` listens.
+        cores: the CPU cores of the process.
+        folder: the folder for the configuration and temporary files.
+    """
     program = needed("nginx", INSTALL)
     conf = folder / "nginx.conf"
     conf.write_text(_CONF.format(folder=folder, http=http))
@@ -72,7 +79,7 @@ async def rest(port: int, cores: set[int], agents: int = AGENTS) -> AsyncIterato
 
 @asynccontextmanager
 async def forwarding(port: int, to: int, cores: set[int]) -> AsyncIterator[Running]:
-    """Run nginx as a plain reverse proxy that keeps connections to its upstream."""
+    """Run nginx as a plain reverse proxy for the port ``to``, with keep-alive connections to the upstream."""
     http = f"""
   upstream model {{ server 127.0.0.1:{to}; keepalive 64; keepalive_requests 100000000; }}
   server {{

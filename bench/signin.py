@@ -1,4 +1,4 @@
-"""Sign-in: the cost of a cached token, and valid requests while tokens with unknown keys arrive."""
+"""Sign-in: the time to verify a cached token, and the latency of valid requests beside tokens with unknown keys."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _median(answers: list[Answered]) -> float:
 
 
 async def _cached_microseconds() -> float:
-    """Return the time of one verification in the fastest batch, because other processes delay the others."""
+    """Return the time of one verification in the fastest batch. Other processes delay the slower batches."""
     key = devtokens.signing_key()
 
     async def fetch() -> Mapping[str, VerifyingKey]:
@@ -76,7 +76,7 @@ async def _cached_microseconds() -> float:
 
 
 async def _valid(refused: Callable[[str], list[Request]]) -> list[Answered]:
-    """Return the answers to valid requests that a gateway gives beside requests that it refuses."""
+    """Return the answers to valid requests while the gateway also refuses requests."""
     async with upstreams() as behind:
         issuer = f"{behind.url}/auth/v1"
         secret = secrets.token_urlsafe(48)

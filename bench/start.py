@@ -1,4 +1,4 @@
-"""Start-up: the time from ``agentgraph serve`` to an answer of ``/ping``, memory at rest, and the time of commands."""
+"""Start-up: the time from ``agentgraph serve`` to an answer of ``/ping``, idle memory, and the time of commands."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from bench.support import Options, Running, Table, gateway_settings
 REST_SECONDS = 3.0
 MOST_START_SECONDS, MOST_COMMAND_SECONDS, MOST_MEGABYTES = 1.0, 0.3, 100.0
 SETTINGS = gateway_settings(Running(port=9, pid=0))
-"""Upstreams where nothing listens: the gateway starts without them."""
+"""URLs of upstreams that do not listen. The gateway starts without them."""
 
 
 async def run(options: Options) -> Table:
-    """Start everything in turns."""
+    """Start the gateways and commands in turns, and measure their times and memory."""
     measures: dict[str, Callable[[], dict[str, float]]] = {
         "serve, with upstreams": partial(_serve, options, SETTINGS),
         "serve, embedded services": partial(_serve, options, {}),
@@ -37,7 +37,7 @@ async def run(options: Options) -> Table:
     for _ in range(options.rounds):
         for name, measure in measures.items():
             found[name].append(await asyncio.to_thread(measure))
-    result = Table("Start-up", ("command", "seconds", "least to most", "CPU s", "MB at rest"))
+    result = Table("Start-up", ("command", "seconds", "least to most", "CPU s", "MB idle"))
     for name, rounds in found.items():
         taken, spent = ([one[figure] for one in rounds] for figure in ("seconds", "cpu"))
         kept = statistics.median(one.get("megabytes", 0.0) for one in rounds)
@@ -49,7 +49,7 @@ async def run(options: Options) -> Table:
         )
         if kept:
             most = MOST_START_SECONDS
-            result.targets[f"{name}: {kept:.0f} MB at rest (at most {MOST_MEGABYTES:g})"] = kept <= MOST_MEGABYTES
+            result.targets[f"{name}: {kept:.0f} MB idle (at most {MOST_MEGABYTES:g})"] = kept <= MOST_MEGABYTES
         result.targets[f"{name}: {middle:.2f} s (at most {most:g})"] = middle <= most
     return result
 
@@ -98,4 +98,4 @@ async def _until_answered(port: int, process: subprocess.Popen[bytes]) -> None:
             continue
         if await connection.ask(Request.get("/ping")) == 200:
             return
-    raise RuntimeError("the gateway ended")
+    raise RuntimeError(f"the gateway ended with the status {process.returncode} before it answered /ping")

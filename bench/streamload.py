@@ -1,4 +1,4 @@
-"""A closed loop of POSTs whose answers may be streams, with little work per byte: it finds their ends, no more."""
+"""A closed loop of POST requests with streamed or whole answers. The client only detects each answer's end."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from bench.support import percentile
 _END = b"0\r\n\r\n"
 
 LAST_SECONDS = 120.0
-"""The time for the last answers of a load."""
+"""The timeout for the last answers of a load, in seconds."""
 
 
 class _Client(asyncio.Protocol):
-    """Sends a request again after each answer, over one connection for as long as the server keeps it."""
+    """Sends a request after each answer, over one connection, until the server closes the connection."""
 
     def __init__(self, request: bytes, loop: Loop) -> None:
         self._request, self._loop = request, loop
@@ -55,7 +55,7 @@ class _Client(asyncio.Protocol):
         return self._head.endswith(b"\r\n\r\n")
 
     def _read_head(self, data: bytes) -> bytes:
-        """Read a part of an answer's head. Returns the part of its body that follows."""
+        """Read a part of an answer's head. Return the bytes after the head."""
         head, end, rest = (self._head + data).partition(b"\r\n\r\n")
         self._head = head + end
         if not end:
@@ -102,7 +102,13 @@ class Loop:
         self.ended = 0.0
 
     def answered(self, status: bytes, seconds: float, first: float) -> None:
-        """Record a whole answer: its time, and the time of its body's first byte."""
+        """Record a whole answer.
+
+        Args:
+            status: the answer's status.
+            seconds: the time to the answer's last byte.
+            first: the time to the first byte of the answer's body, in seconds.
+        """
         self.ended = time.perf_counter()
         if status != b"200":
             self.refused += 1
@@ -139,9 +145,13 @@ class Loop:
 async def closed_loop(port: int, request: Request, clients: int, seconds: float) -> dict[str, float]:
     """Keep ``clients`` requests in progress for ``seconds``, and wait for the last answers.
 
-    Returns the number of whole answers, how many come per second, the number of refused requests, and in seconds the
-    medians of the answers' time and of the time to the first byte of their body. Raises RuntimeError if an answer ends
-    early.
+    Returns:
+        ``number``: the number of answers with status 200; ``per_second``: these answers per second; ``refused``: the
+        number of other answers; ``p50`` and ``first``: the medians of the time to the last byte and to the first byte
+        of the body, in seconds.
+
+    Raises:
+        RuntimeError: a connection was closed during an answer.
     """
     loop = Loop(port, request)
     began = time.perf_counter()

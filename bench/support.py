@@ -1,4 +1,4 @@
-"""Shared by the scenarios: processes of the gateway, of mock services and of clients, and their CPU time."""
+"""Shared by the scenarios: options, tables, and the processes of gateways, mock services and clients."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ R = TypeVar("R")
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / os.environ.get("BENCH_CACHE", ".bench")
-"""The folder of what the scenarios install."""
+"""The folder for installed programs and profiles."""
 
 UNLIMITED = {
     "SIGN_IN_FAILURES_PER_MINUTE": "0",
@@ -38,7 +38,7 @@ UNLIMITED = {
     "RATE_LIMIT_PROXY": "0",
     "CACHE": "off",
 }
-"""Settings of a gateway without rate limits, in which each request makes its upstream calls."""
+"""Settings of a gateway without rate limits and without a cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +48,9 @@ class Options:
     Attributes:
         base: the git revision to compare with.
         rounds: the number of measurements of each side of a comparison.
-        seconds: the duration of a load; ``None`` for the scenario's own.
-        pinned: whether the measured server has a core of its own.
-        tree: the source of the gateway.
+        seconds: the duration of a load in seconds; ``None`` for the scenario's default.
+        pinned: whether the measured server has a separate CPU core.
+        tree: the folder of the gateway's source.
     """
 
     base: str = "9ad3bd9"
@@ -67,9 +67,13 @@ class Options:
 
 @dataclass
 class Table:
-    """The result of a scenario: rows of figures, whether each target was met, and remarks.
+    """The result of a scenario.
 
-    ``figures`` are those of the rows as numbers, for a comparison with other runs.
+    Attributes:
+        rows: the cells of the table.
+        targets: whether each target was met, by the target's description.
+        notes: further lines below the table.
+        figures: the figures as numbers, for a comparison with other runs.
     """
 
     title: str
@@ -84,8 +88,8 @@ class Table:
         lines = [tuple(self.header), *(tuple(row) for row in self.rows)]
         widths = [max(len(row[column]) for row in lines) for column in range(len(self.header))]
         shown = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in lines]
-        told = [f"{'met   ' if met else 'MISSED'}  {name}" for name, met in self.targets.items()]
-        return "\n".join([self.title, *(f"  {line.rstrip()}" for line in [*shown, *self.notes, *told])])
+        targets = [f"{'met   ' if met else 'MISSED'}  {name}" for name, met in self.targets.items()]
+        return "\n".join([self.title, *(f"  {line.rstrip()}" for line in [*shown, *self.notes, *targets])])
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -96,7 +100,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 @dataclass(frozen=True)
 class Running:
-    """A process that serves on a port of this machine."""
+    """A running process that listens on a port on this machine."""
 
     port: int
     pid: int
@@ -108,7 +112,7 @@ class Running:
 
 
 def token(user_id: str = ADA) -> str:
-    """Return a token that the gateways of these scenarios accept."""
+    """Return a user's access token for the gateways of the scenarios."""
     return devtokens.make_token(devtokens.signing_key(), user_id=user_id, email="ada@example.com")
 
 
@@ -199,7 +203,7 @@ async def gateway(
 
 @contextmanager
 def revision(name: str) -> Iterator[Path]:
-    """Check out a git revision into a folder of its own until the context ends."""
+    """Check out a git revision into a temporary folder until the context ends."""
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         _git("worktree", "add", "--detach", str(tree), name)

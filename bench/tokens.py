@@ -1,4 +1,4 @@
-"""The CPU time of a subscription's token, from the model's chunk to the event, where each token is an event."""
+"""The CPU time of a subscription's token if each token is a separate event (no coalescing)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,29 @@ MOST_MICROSECONDS = 20.0
 
 
 async def run(options: Options) -> Table:
-    """Hold 200 streams of 20 tokens a second open at each endpoint, in turns."""
-    doors = "relay,v1,sse,ws"
-    asked = ["--streams", str(STREAMS), "--rate", str(RATE), "--doors", doors, "--coalesce", "0", "--seconds", "6"]
+    """Keep 200 streams of 20 tokens a second open at each endpoint, in turns."""
+    endpoints = "relay,v1,sse,ws"
+    asked = [
+        "--streams",
+        str(STREAMS),
+        "--rate",
+        str(RATE),
+        "--endpoints",
+        endpoints,
+        "--coalesce",
+        "0",
+        "--seconds",
+        "6",
+    ]
     found = await asyncio.to_thread(paced.bench, paced.options_of(options, *asked))
     bare = found["relay"]["us"]
     title = f"A token, uncoalesced: {STREAMS} streams of {RATE:g} tokens a second"
-    result = Table(title, ("door", "CPU us a token", "times the relay's", "p99 ms late"), figures={**found})
-    for door, one in found.items():
-        result.rows.append((door, f"{one['us']:.1f}", f"{one['us'] / bare:.2f}", f"{one['p99']:.1f}"))
-    for door in ("ws", "sse"):
-        spent = found[door]["us"]
-        result.targets[f"{door}: {spent:.1f} us a token (at most {MOST_MICROSECONDS:g})"] = spent <= MOST_MICROSECONDS
+    result = Table(title, ("endpoint", "CPU us a token", "times the relay's", "p99 delay, ms"), figures={**found})
+    for endpoint, one in found.items():
+        result.rows.append((endpoint, f"{one['us']:.1f}", f"{one['us'] / bare:.2f}", f"{one['p99']:.1f}"))
+    for endpoint in ("ws", "sse"):
+        spent = found[endpoint]["us"]
+        result.targets[f"{endpoint}: {spent:.1f} us a token (at most {MOST_MICROSECONDS:g})"] = (
+            spent <= MOST_MICROSECONDS
+        )
     return result

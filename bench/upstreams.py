@@ -1,6 +1,6 @@
-"""Mocks of AMS, Letta, LiteLLM and Supabase in one process: static answers, and a model that paces its tokens.
+"""Mocks of AMS, Letta, LiteLLM and Supabase in one process, with static answers and paced tokens.
 
-The model ``nN-dD`` answers with N tokens, D milliseconds apart if streamed.
+The model ``nN-dD`` answers with N tokens. A streamed answer pauses for D milliseconds after each token.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _chunked(data: bytes) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """A connection of the gateway, with one request at a time."""
+    """A connection from the gateway, with one request at a time."""
 
     static = _static()
     key_sets = 0
@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
 
     @classmethod
     def _is_stuck(cls) -> bool:
-        """Return whether the issuer never answers: it publishes its keys once."""
+        """Return whether to leave a request for keys unanswered. The issuer answers only the first such request."""
         cls.key_sets += 1
         return cls.key_sets > 1
 
@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
 
 
 async def serve() -> None:
-    """Serve on a port, printed as the first line of the output, until the process is stopped."""
+    """Serve until the process is stopped. Print the port as the first line of the output."""
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 0
     server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", port, backlog=2048)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")

@@ -1,4 +1,4 @@
-"""Two worker processes against one: a cached object, whose load leaves the most of the machine to the gateway."""
+"""Compares two worker processes with one. The load reads a cached object, because wrk then needs little CPU time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ async def run(options: Options) -> Table:
         return await wrk(f"{server.url}/graphql", body, token(), clients=CLIENTS, seconds=seconds, cores=cores)
 
     async with AsyncExitStack() as stack:
-        redis = stack.enter_context(redis_server())  # more than one worker needs Redis, so one has it too
+        redis = stack.enter_context(
+            redis_server()
+        )  # two workers require Redis, so the gateway with one worker has Redis too
         behind = await stack.enter_async_context(rest(free_port(), cores))
         sides = []
         for number in (2, 1):
@@ -53,5 +55,5 @@ async def run(options: Options) -> Table:
 def _has_workers(options: Options) -> bool:
     command = [sys.executable, "-m", "app", "serve", "--help"]
     environment = {**os.environ, "PYTHONPATH": str(options.tree)}
-    told = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=True)
-    return "--workers" in told.stdout
+    done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=True)
+    return "--workers" in done.stdout

@@ -1,4 +1,4 @@
-"""A closed loop of one request by wrk."""
+"""Runs wrk, which sends one request in a closed loop."""
 
 from __future__ import annotations
 
@@ -22,10 +22,15 @@ _LOST = re.compile(r"Socket errors.*")
 
 
 async def wrk(url: str, body: bytes, token: str, *, clients: int, seconds: float, cores: set[int]) -> dict[str, float]:
-    """Send a body from ``clients`` connections, each after an answer, for ``seconds``.
+    """Send a POST request with ``body`` again and again over ``clients`` connections for ``seconds``.
 
-    Returns the number of answers without an error's status, how many come per second, the number of other answers, and
-    the median latency in seconds. Raises NotInstalled, and RuntimeError if a connection fails.
+    Returns:
+        ``number``: the number of answers with a status from 200 to 399; ``per_second``: these answers per second;
+        ``refused``: the number of other answers; ``p50``: the median latency in seconds.
+
+    Raises:
+        NotInstalled: wrk is not installed.
+        RuntimeError: a connection failed.
     """
     with tempfile.NamedTemporaryFile() as file:
         file.write(body)

@@ -1,7 +1,6 @@
-"""Declares fields that load one record by a key of their parent, and derive their value from the record.
+"""Declares fields that load one record by a key from the parent, and derive the value from the record.
 
-An executor can read such a declaration, load the keys of a whole list at once, and derive the values without a task for
-each value.
+A plan reads such a declaration, joins the loads of a whole list, and derives the values without a task for each value.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ _PARENT: Any = Annotated[Any, StrawberryParent()]
 
 @dataclass(frozen=True, slots=True)
 class Loaded(Generic[P, K, R, V]):
-    """How a field's value is loaded and derived.
+    """Describes how a field's value is loaded and derived.
 
     Attributes:
-        loader: returns the operation's loader of the record.
-        key: returns the record's key from the parent. The field's arguments are keyword arguments. ``None`` means that
-            the value is null, and that nothing is loaded.
-        value: derives the value from the record, the parent and the context. The field's arguments are keyword
-            arguments. ``key`` and ``value`` raise the field's errors.
+        loader: returns the operation's loader of the records.
+        key: returns the record's key from the parent and the field's arguments, which are keyword arguments. If the key
+            is ``None``, the value is null, and nothing is loaded. May raise the field's errors.
+        value: derives the value from the record, the parent, the context and the field's arguments, which are keyword
+            arguments. May raise the field's errors.
     """
 
     loader: Callable[[RequestContext], Loader[K, R]]
@@ -48,7 +47,7 @@ class Loaded(Generic[P, K, R, V]):
 
 
 class LoadedResolver(Protocol[P_contra, V_co]):
-    """A resolver with the description of what it loads."""
+    """An asynchronous resolver with the description of the record that it loads."""
 
     @property
     def loaded(self) -> Loaded[Any, Any, Any, Any]:
@@ -59,7 +58,7 @@ class LoadedResolver(Protocol[P_contra, V_co]):
 
 
 class _Derived(Protocol[P, R_co]):
-    """Makes a resolver from a function that derives the value from the record, or from the record and the parent."""
+    """Returns a resolver for a function that derives the value from the record, or from the record and the parent."""
 
     @overload
     def __call__(self, value: Callable[[R_co], V], /) -> LoadedResolver[P, V]: ...
@@ -74,8 +73,11 @@ def loaded(pick: Callable[[Loaders], Loader[K, R]], *, key: Callable[Concatenate
     of ``key`` except the first, are the field's arguments.
 
     Args:
-        pick: returns the loader.
-        key: returns the key from the parent. ``None`` means that the value is null.
+        pick: returns the loader from the operation's loaders.
+        key: returns the record's key from the parent; ``None`` if the value is null.
+
+    Returns:
+        A decorator. The decorated resolver has the attribute ``loaded``.
     """
 
     def declare(value: Callable[..., V]) -> Any:
@@ -97,7 +99,7 @@ def _positional(function: Callable[..., Any]) -> list[str]:
 
 
 def _arguments(function: Callable[..., Any], skipped: Iterable[str] | None = None) -> dict[str, inspect.Parameter]:
-    """Return the parameters that are arguments of the field."""
+    """Return a function's parameters that are arguments of the field: all except ``skipped``, or except the first."""
     parameters = inspect.signature(function).parameters
     without = list(parameters)[:1] if skipped is None else skipped
     return {
@@ -108,7 +110,7 @@ def _arguments(function: Callable[..., Any], skipped: Iterable[str] | None = Non
 
 
 def _with_context(value: Callable[..., V]) -> Callable[..., V]:
-    """Return the function with the parameters of ``Loaded.value``."""
+    """Return a function with the parameters of ``Loaded.value``."""
     if len(_positional(value)) == 1:
         return lambda record, _parent, _context, **given: value(record, **given)
     return lambda record, parent, _context, **given: value(record, parent, **given)
@@ -125,7 +127,7 @@ def _given_only(function: Callable[..., V], own: Iterable[str], every: Iterable[
 def _resolver(
     plan: Loaded[P, K, R, V], value: Callable[..., V], arguments: dict[str, inspect.Parameter]
 ) -> Callable[..., Awaitable[V | None]]:
-    """Return an async resolver with the signature that Strawberry reads."""
+    """Return an asynchronous resolver with the signature that Strawberry inspects."""
 
     async def resolver(parent: P, info: Info, **given: Any) -> V | None:
         key = plan.key(parent, **given)

@@ -1,6 +1,7 @@
-"""Fields whose value the parent already holds, for some selections (decision 0072).
+"""Fields whose objects are partly held by the parent's record (decision 0072).
 
-A message holds the id of its run. If a selection on the run needs only the id, the run is not read.
+For example, a message holds the id of its run. If a selection on the run needs only the id, the gateway does not read
+the run.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ HELD = "held"
 
 
 class _Info(Protocol):
-    """The parts of Strawberry's ``info`` that a selection depends on. ``variable_values`` are the coerced variables."""
+    """The attributes of ``info`` on which a selection depends. ``variable_values`` are the coerced variables."""
 
     schema: GraphQLSchema
     field_nodes: list[FieldNode]
@@ -45,12 +46,12 @@ class _Info(Protocol):
 
 @dataclass(frozen=True, slots=True, init=False)
 class Held(Generic[P, R]):
-    """What a parent holds of the object that a field returns.
+    """Describes which data of a field's object the parent holds.
 
     Attributes:
-        fields: the names of the object's fields that ``record`` is sufficient for. ``__typename`` always is.
-        record: returns a record with the data that the parent holds, or ``None`` if the field is null. It makes no
-            call, and raises the errors of the field's resolver.
+        fields: the names of the object's fields that can be read from ``record``'s result, including ``__typename``.
+        record: returns a record with the held data, or ``None`` if the field is null. Makes no call. Raises the same
+            errors for a malformed id as the field's resolver.
     """
 
     fields: frozenset[str]
@@ -62,14 +63,14 @@ class Held(Generic[P, R]):
 
 
 def held_of(field: GraphQLField) -> Held[Any, Any] | None:
-    """Return what the parent holds of a field's object, or ``None`` if it holds nothing."""
+    """Return the field's ``Held``, or ``None`` if the parent holds no data of the field's object."""
     definition = field.extensions.get("strawberry-definition")
     held: Held[Any, Any] | None = None if definition is None else definition.metadata.get(HELD)
     return held
 
 
 def loaded_of(field: GraphQLField) -> Loaded[Any, Any, Any, Any] | None:
-    """Return what a field loads, or ``None`` if the field has a resolver of another form, or no resolver."""
+    """Return the ``Loaded`` of the field's resolver, or ``None`` if the field has no resolver with ``loaded``."""
     definition = field.extensions.get("strawberry-definition")
     resolver = getattr(definition, "base_resolver", None)
     found: Loaded[Any, Any, Any, Any] | None = getattr(getattr(resolver, "wrapped_func", None), "loaded", None)
@@ -84,15 +85,15 @@ def is_held(
     fragments: Mapping[str, FragmentDefinitionNode],
     variables: Mapping[str, Any],
 ) -> bool:
-    """Return whether ``held.record`` is sufficient for the selections on a field's object.
+    """Return whether the parent holds all fields that are selected on a field's object.
 
     Args:
-        held: what the parent holds.
+        held: the data that the parent holds.
         schema: the schema that has ``kind``.
         kind: the type of the field's object.
         nodes: all nodes of the field, which are merged (GraphQL, 6.3.2).
         fragments: the document's fragments, by name.
-        variables: the coerced variables, by name. Only those in ``@skip`` and ``@include`` are read.
+        variables: the coerced variables, by name. Only the variables in ``@skip`` and ``@include`` are read.
     """
     pending: list[SelectionNode] = [
         one for node in nodes if node.selection_set for one in node.selection_set.selections
@@ -139,10 +140,12 @@ def _applies(
 
 
 def look_ahead(schema: GraphQLSchema) -> None:
-    """Replace the resolvers of fields with a ``Held``. The new resolvers make no call if the parent is sufficient.
+    """Wrap the resolver of each field that has a ``Held``.
+
+    If the parent holds all selected fields, the new resolver returns the held record, and makes no call.
 
     Raises:
-        TypeError: a field's type is abstract, or lacks a field that is declared as held.
+        TypeError: a field's type is not an object type, or has no field with a name in ``Held.fields``.
     """
     for kind in schema.type_map.values():
         if isinstance(kind, GraphQLObjectType):
@@ -150,7 +153,10 @@ def look_ahead(schema: GraphQLSchema) -> None:
                 if (held := held_of(field)) is not None and field.resolve is not None:
                     named = get_named_type(field.type)
                     if not isinstance(named, GraphQLObjectType) or held.fields - {"__typename"} - named.fields.keys():
-                        raise TypeError(f"{kind}.{name} cannot hold {sorted(held.fields)}")
+                        fields = sorted(held.fields)
+                        raise TypeError(
+                            f"{kind}.{name} cannot hold {fields}: {named} is no object type with all fields"
+                        )
                     field.resolve = _looking_ahead(field.resolve, held, named)
 
 

@@ -1,7 +1,8 @@
-"""What records hold of the objects that they name (decision 0072).
+"""Declares which data records hold of the objects whose ids they contain (decision 0072).
 
-``access`` has checked the owner of each of these records. An id that a client sends is not held: only a call shows
-whether the object belongs to the user. A model is not held either: only LiteLLM knows whether the user may call it.
+``access`` has checked the owner of each of these records. An id that a client sends is not held, because only a call
+can determine whether the object belongs to the user. A model is not held, because only LiteLLM can determine whether
+the user's key permits calls to the model.
 """
 
 from typing import Any, Protocol

@@ -1,1 +1,1 @@
-"""The server's connections: HTTP and WebSocket for uvicorn, with limits on clients, heads and unread data."""
+"""The server's HTTP and WebSocket connections for uvicorn, with limits on clients, heads and unread data."""

@@ -108,7 +108,7 @@ class Connection(Http10Protocol):
         self._idle.make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Release the connection's resources, and tell the application that the client has disconnected."""
+        """Release the connection's resources, and notify the application of the disconnect."""
         self._stop_timer()
         self._unset_keepalive_if_required()
         self._idle.remove(self)
@@ -291,7 +291,7 @@ class Connection(Http10Protocol):
         del self.parser  # breaks a reference cycle
 
     def _refuse(self, refused: HeadRefused) -> None:
-        """Answer with an error, and close the connection. Tell the application that the client has disconnected."""
+        """Answer with an error, and close the connection. Notify the application of the disconnect."""
         cycle: Exchange | None = self.cycle
         if cycle is not None and not cycle.response_complete:
             cycle.left()

@@ -1,8 +1,8 @@
 """Answers probes while the gateway starts.
 
-The server's modules take most of a second to import. Meanwhile, a thread accepts connections. It answers ``/ping`` with
-200 and ``/readyz`` with 503, as the gateway does before it is ready. All other connections are kept with their unread
-bytes until the server takes them over.
+While the main thread imports the server's modules, a different thread accepts connections (decision 0073). The thread
+answers ``/ping`` with 200 and ``/readyz`` with 503, as the gateway does before it is ready. The server later takes over
+all other connections, with their unread bytes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 MAX_CONNECTIONS = 256
-"""The most connections that the thread accepts. Further connections wait in the queue of the listening socket.
+"""Maximum number of open connections that the thread has accepted.
 
-They also wait if no file descriptor is free.
+Further connections wait in the queue of the listening socket, as they do if no file descriptor is free.
 """
 
 _HEAD_BYTES = 8192
@@ -57,7 +57,7 @@ class EarlyProbes:
 
     @property
     def kept(self) -> int:
-        """The number of connections that are open."""
+        """The number of open connections."""
         return sum(map(len, self._kept.values()))
 
     def _run(self) -> None:
@@ -88,7 +88,7 @@ class EarlyProbes:
         self._selector.register(connection, selectors.EVENT_READ, self._kept[listener])
 
     def _answer(self, connection: socket.socket, kept: list[socket.socket]) -> None:
-        """Answer a probe, and close its connection. The server answers any other request."""
+        """Answer a probe, and close its connection. Keep the connection of any other request for the server."""
         self._selector.unregister(connection)
         with suppress(OSError):
             head = connection.recv(_HEAD_BYTES, socket.MSG_PEEK)
@@ -103,9 +103,9 @@ class EarlyProbes:
 
 
 def _answer_to(head: bytes) -> bytes | None:
-    """Return the answer to a complete request head. Return ``None`` if the request is not a plain probe.
+    """Return the answer to a probe with a complete head. Return ``None`` for any other request.
 
-    The server judges requests with a body, without ``Host`` or with several.
+    The server answers probes with a body, and probes without exactly one ``Host`` header.
     """
     lines = head.split(b"\r\n")
     words = lines[0].split(b" ")

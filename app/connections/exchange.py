@@ -1,4 +1,4 @@
-"""One request of a connection and its response: uvicorn's ASGI channels at a third of their cost."""
+"""One request of a connection and its response. Replaces uvicorn's ASGI channels at a third of their CPU time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 """Characters that no header can contain. Line ends are counted instead."""
 
 _NO_BODY = frozenset({204, 304})
-"""Statuses without a body (RFC 9110, 6.4.1), apart from interim responses, which the application does not send."""
+"""Final statuses without a body (RFC 9110, 6.4.1)."""
 
 
 class Exchange(RequestResponseCycle, Link):
@@ -29,7 +29,7 @@ class Exchange(RequestResponseCycle, Link):
     checked once, and the header values of one response together.
 
     Attributes:
-        on_stream: called once, when a response without a length begins. ``None`` if there is nothing to do.
+        on_stream: called once, when a response without a length begins; ``None`` for no call.
     """
 
     def __init__(
@@ -62,7 +62,11 @@ class Exchange(RequestResponseCycle, Link):
             self.body, self.more_body = body, False  # type: ignore[assignment] # is only read, and need not be copied
 
     def whole_body(self) -> bytes | None:
-        """Take the request's body, if the whole body has arrived and the application has read no part of it."""
+        """Take the request's body, if the whole body has arrived and the application has read no part of it.
+
+        Returns:
+            The body as received, or ``None`` if the application must call ``receive`` instead.
+        """
         if self.more_body or self.disconnected or self.waiting_for_100_continue or not self.message_event.is_set():
             return None
         self.message_event.clear()
@@ -72,7 +76,7 @@ class Exchange(RequestResponseCycle, Link):
     def watch(self, act: Callable[[], None]) -> bool:
         """Call ``act`` when the client disconnects. Return false if the application must call ``receive`` instead.
 
-        A part of the body that has not been read would pause the connection, which then sees no disconnect.
+        If a part of the body is unread, reading from the connection can be paused, and a disconnect is not detected.
         """
         if self.more_body or self.body or self.disconnected or self.response_complete:
             return False
@@ -86,7 +90,7 @@ class Exchange(RequestResponseCycle, Link):
         self._on_left = None
 
     def left(self) -> None:
-        """Tell the application that the client has disconnected before the end of the response."""
+        """Notify the application that the client has disconnected before the end of the response."""
         self.on_stream = None
         if self.response_complete:
             return

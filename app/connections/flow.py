@@ -23,7 +23,7 @@ class HoldingFlow(FlowControl):
         self._is_writable_event = cast("asyncio.Event", Flag(is_set=True))
 
     def hold(self, holds: bool) -> None:
-        """If ``holds`` is true, pause reading from the client. Otherwise, resume reading."""
+        """Pause reading from the client if ``holds`` is true, or else resume reading."""
         if holds:
             self.pause_reading()
         if holds is not self._holds:

@@ -1,4 +1,4 @@
-"""Connections that refuse requests without the cost of a task."""
+"""HTTP connections that admit, queue or refuse a request without a task."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from clients.errors import GatewayError
 
 
 class Gate(Protocol):
-    """Decides whether the application serves a request."""
+    """Decides whether the application serves a request. ``Admission`` implements this interface."""
 
     def decide(self, scope: Scope) -> Slot | GatewayError | None:
-        """Return a slot, or the error with which the request is refused.
+        """Admit, queue or refuse a request.
 
-        Return ``None`` if the application has to decide. A slot may have to wait in the shedder's queue.
+        Returns:
+            A slot, which can be in the shedder's queue; the error with which to refuse the request; or ``None`` if the
+            application decides.
         """
 
     def refusal(
         self, scope: Scope, error: GatewayError, *, keep_alive: bool, fields: Sequence[tuple[bytes, bytes]]
     ) -> bytes:
-        """Count a refusal, and return the bytes of its answer.
+        """Count a refusal, and return the bytes of the answer.
 
         Args:
             scope: the request.
@@ -41,11 +43,11 @@ class Gate(Protocol):
 _ANSWER = Phase.ANSWER
 
 MAX_HEAD_BYTES = 4096
-"""Maximum size of a head that the connection stores, to compare the client's next request with it."""
+"""Maximum size of a head that the connection stores for a comparison with the next request's head, in bytes."""
 
 
 class Head(NamedTuple):
-    """The head of a request that has arrived in one piece, with its body.
+    """The head of a request that has arrived in one piece, together with its body.
 
     Attributes:
         data: the bytes of the head.
@@ -61,10 +63,10 @@ class Head(NamedTuple):
 
 
 class GatedConnection(Connection):
-    """An HTTP connection whose requests pass a gate before a task is started for them.
+    """An HTTP connection that calls a gate for each request, and starts a task only for an admitted request.
 
-    A request that waits in the shedder's queue has no task either. A head that equals the head before it, as most
-    heads of a client do, is not parsed again.
+    If a request's head equals the previous request's head, as most heads of a client do, the connection does not parse
+    the head again.
 
     Args:
         gate: ``None`` if the application admits requests itself.
@@ -83,7 +85,7 @@ class GatedConnection(Connection):
         self._head: Head | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Parse the bytes of the current request. Do not parse a head that equals the last one."""
+        """Parse the bytes of the current request, unless its head equals the previous head."""
         head, self._head = self._head, None
         if self._gate is None or not self.awaits_request:
             self._data = None
@@ -96,11 +98,11 @@ class GatedConnection(Connection):
         super().data_received(data)
 
     def _equals(self, head: Head, data: bytes) -> bool:
-        """Return whether a request has an equal head. A refusal must not be added to data that the client must read."""
+        """Return whether a request's head equals ``head``, and the client has read enough of the previous answers."""
         return len(data) == head.size and data.startswith(head.data) and not self.flow.write_paused
 
     def _repeat(self, head: Head, body: bytes) -> None:
-        """Begin a request whose head has been parsed before."""
+        """Begin a request whose head equals the parsed ``head``."""
         self.headers = head.scope["headers"]
         scope: Any = {**head.scope, "state": {**self.app_state, "known": head.known}}
         self.scope = scope
@@ -110,7 +112,7 @@ class GatedConnection(Connection):
         self._app = self.app
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Start the request after the received bytes are parsed, since an unread body would close the connection."""
+        """Start the request after all received bytes are parsed. An unparsed body would close the connection."""
         self.cycle.on_stream = self._free_request
         if self._gate is None or self.flow.write_paused:
             if self._gate is not None:
@@ -127,7 +129,7 @@ class GatedConnection(Connection):
         self._data = None
 
     def _pass(self, gate: Gate, head: Head | None = None) -> None:
-        """Serve, refuse or queue the current request. ``head`` is its head if it is not parsed again."""
+        """Serve, refuse or queue the current request. ``head`` is the stored head if the head was not parsed again."""
         if self.transport.is_closing():
             self._app = None
             return
@@ -140,7 +142,7 @@ class GatedConnection(Connection):
             known = scope["state"].get("known")
             self._head = head if head.known is known else head._replace(known=known)
         if isinstance(decided, GatewayError):
-            self._turn_away(gate, decided)
+            self._refuse_request(gate, decided)
         elif decided is None or decided.waiting is None:
             self._start()
         else:
@@ -148,18 +150,18 @@ class GatedConnection(Connection):
             decided.waiting.add_done_callback(lambda _: self._on_decided(gate, app))
 
     def _parsed_head(self, scope: dict[str, Any]) -> Head | None:
-        """Return the current request's head if the next request can have the same, so that its body has a length."""
+        """Return the current request's head, or ``None`` if the connection cannot compare the next head with it."""
         data, cycle = self._data, self.cycle
         if data is None or cycle.more_body or not cycle.keep_alive or self._received.count:
             return None
         size = len(data) - len(cycle.body)
         if size > MAX_HEAD_BYTES or self.expect_100_continue or not self._has_length(len(cycle.body)):
             return None
-        parsed = {name: value for name, value in scope.items() if name != "state"}  # which is the request's own
+        parsed = {name: value for name, value in scope.items() if name != "state"}  # each request has a separate state
         return Head(data[:size], len(data), parsed, None)
 
     def _has_length(self, size: int) -> bool:
-        """Return whether the head tells the size of the body, so that a request with the same head has the same."""
+        """Return whether the head determines that the body has ``size`` bytes."""
         fields = dict(self.headers)
         return b"transfer-encoding" not in fields and int(fields.get(b"content-length", 0)) == size
 
@@ -174,14 +176,14 @@ class GatedConnection(Connection):
             self._start()
         else:
             slot.leave()
-            self._turn_away(gate, refused)
+            self._refuse_request(gate, refused)
 
     def _start(self) -> None:
         app, self._app = self._app, None
         super()._start_asgi_task(self.cycle, app)
 
-    def _turn_away(self, gate: Gate, error: GatewayError) -> None:
-        """Answer as ``RequestResponseCycle.send`` does."""
+    def _refuse_request(self, gate: Gate, error: GatewayError) -> None:
+        """Send a refusal, and end the request as ``RequestResponseCycle.send`` does."""
         self._app, cycle = None, self.cycle
         scope, fields = cast("Scope", cycle.scope), self.server_state.default_headers
         self.transport.write(gate.refusal(scope, error, keep_alive=cycle.keep_alive, fields=fields))
@@ -192,14 +194,14 @@ class GatedConnection(Connection):
         self.on_response_complete()
 
     def _free_request(self) -> None:
-        """Free what a streamed answer does not need. A stream can run for hours, and this is 5 KB.
+        """Free the request's head and the parser, about 5 KB, when a streamed answer begins.
 
-        The headers are freed in the scope too, since the application has begun to answer.
+        A stream can run for hours. The headers in the ASGI scope are freed too, because the application has read them.
         """
         if self._phase is not _ANSWER or self._received.count:
             return
         self._head = None
-        self._received.forget()
+        self._received.free()
         self.headers.clear()
         self.parser = None  # type: ignore[assignment] # as in uvicorn's own connection_lost
 

@@ -136,7 +136,7 @@ def check_socket_head(headers: Headers, url: bytes) -> None:
 
 
 def without_upgrade(line: bytes, headers: Headers) -> bytes:
-    """Return the bytes of a request head that does not ask for an upgrade. ``line`` is the request line."""
+    """Return the bytes of a request head without ``Upgrade``. ``line`` is the request line."""
     parts = [line, b"\r\n"]
     for name, value in headers:
         if name == b"connection":

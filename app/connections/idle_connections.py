@@ -1,6 +1,6 @@
-"""Limits the number of idle connections and the size of incomplete request headers.
+"""Limits the number of connections and the size of incomplete request headers.
 
-Beyond a limit, the connection that has waited longest is closed.
+If a limit is exceeded, the gateway closes the connection that has waited longest.
 """
 
 from __future__ import annotations

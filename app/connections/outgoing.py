@@ -32,14 +32,14 @@ STEP_FRACTION = 10
 SWEEP_SECONDS = 1.0
 
 MAX_JOINED_BYTES = 16 * 1024
-"""More bytes are not joined, because copying them would cost more than a system call."""
+"""The number of bytes from which writes are not joined, because a copy would take longer than a system call."""
 
 
 class Outgoing:
     """Wraps an asyncio transport (``inner``), counts the written bytes, and joins small writes.
 
-    uvloop makes a system call for each write. Here, what is written in one iteration of the event loop is sent together
-    at the iteration's end.
+    uvloop makes a system call for each write. ``Outgoing`` joins the writes of one event loop iteration, and sends them
+    in the next iteration.
 
     Attributes:
         on_close: called instead of the transport's ``close``.
@@ -105,19 +105,16 @@ class Outgoing:
         self.inner.close()
 
     def write_eof(self) -> None:
-        """End writing after all data is sent."""
+        """Close the sending direction after all data is sent."""
         self.flush()
         self.inner.write_eof()
 
     def get_write_buffer_size(self) -> int:
-        """Return the number of bytes that were not passed to the kernel."""
+        """Return the number of bytes that have not been passed to the kernel."""
         return self._joined_bytes + self.inner.get_write_buffer_size()
 
     def reset(self) -> None:
-        """Reset the TCP connection, and discard all unsent bytes.
-
-        The bytes in the kernel's buffer are discarded, too.
-        """
+        """Reset the TCP connection, and discard all unsent bytes, including the bytes in the kernel's buffer."""
         connection: socket.socket = self.inner.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.inner.abort()

@@ -1,4 +1,4 @@
-"""Prepares the bytes of refusals, because overload makes the gateway refuse many requests with the same error."""
+"""Prepares the bytes of refusals, because an overloaded gateway refuses many requests with the same error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_PREPARED = 256
 """Maximum number of prepared refusals. The least recently used one is evicted first."""
 
 _MARK = "~"
-"""Stands for one character of a request id, which cannot contain it."""
+"""A placeholder for one character of a request id. Request ids cannot contain this character."""
 
 Refuse = Callable[[Scope, Send, GatewayError], Awaitable[None]]
 """Sends a refusal to a request with the id in ``scope["state"]["request_id"]``."""
@@ -84,7 +84,7 @@ class PreparedRefusals:
         return b"".join([pieces[0], *own, request_id.encode().join(pieces[1:])])
 
     def _pieces(self, scope: Scope, error: GatewayError, *, keep_alive: bool) -> list[bytes]:
-        """Return the status line, and the parts between the request ids."""
+        """Return the status line, and the parts of the answer before, between and after the request ids."""
         mark = _MARK * len(scope["state"]["request_id"])
         marked = {**scope, "state": {**scope["state"], "request_id": mark}}
         data = _sent(marked, lambda given, _, send: self._refuse(given, send, error), keep_alive=keep_alive)
@@ -93,7 +93,7 @@ class PreparedRefusals:
 
 
 class _Written:
-    """A transport that stores the written bytes."""
+    """A transport that only stores the written bytes."""
 
     def __init__(self) -> None:
         self.data = b""

@@ -33,8 +33,8 @@ class Received:
             self._before, self._data, self._at = self._data[-_OVERLAP:], b"", 0
         return taken
 
-    def forget(self) -> None:
-        """Free the buffer, except the last bytes, which the next bytes may complete. ``count`` must be 0."""
+    def free(self) -> None:
+        """Free the buffer, except the last bytes, which can be the beginning of an empty line. ``count`` must be 0."""
         self._before = (self._before + self._data)[-_OVERLAP:]
         self._data, self._at = b"", 0
 

@@ -22,7 +22,7 @@ from app.pacing import StepPacer
 from app.settings import Settings
 
 KEEP_ALIVE_SECONDS = 5
-"""How long a connection may be idle after an answer, in seconds."""
+"""The timeout of an idle connection after an answer, in seconds."""
 
 
 def protocol(settings: Settings, gate: Gate | None = None) -> type[GatedConnection]:
@@ -57,7 +57,10 @@ def socket_protocol() -> type[BoundedSocket]:
 
 
 def _located(app: Any, settings: Settings) -> Any:
-    """Return an application with clients' addresses. A connection with a gate has already set those of its requests."""
+    """Return an application whose scopes have the clients' addresses.
+
+    A connection with a gate has already set the address of each HTTP request.
+    """
     located = with_client_address(app, settings.forwarded_allow_ips)
     if not isinstance(app, Admission):
         return located

@@ -23,8 +23,9 @@ CLOSE_SECONDS = 1.0
 """How long a client may take to answer a close frame, in seconds."""
 
 _LINGER_BYTES = 16 * 1024 * 1024
-"""How many bytes are read and discarded after the close frame. Closing with unread bytes would reset the connection,
-and the client might lose the close frame.
+"""Maximum number of bytes that the gateway reads and discards after the close frame.
+
+If the gateway closed a connection with unread bytes, a reset would follow, and the client could lose the close frame.
 """
 
 _SMALL_BYTES = 256
@@ -75,7 +76,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self._delayed = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Release the connection's resources. Tell the application that the client has disconnected."""
+        """Release the connection's resources. Notify the application of the disconnect."""
         self._delayed = b""
         self.frames_in.release()
         super().connection_lost(exc)
@@ -206,7 +207,14 @@ class BoundedSocket(WebSocketsSansIOProtocol):
             self.pong_timer = self.loop.call_later(self.ping_timeout or 0.0, self.keepalive_timeout)
 
     async def put(self, text: bytes) -> None:
-        """Send a text message, given as UTF-8, in a fifth of the time of ``send``. Raise ClientDisconnected."""
+        """Send a text message in a fifth of the CPU time that ``send`` needs.
+
+        Args:
+            text: the message in UTF-8.
+
+        Raises:
+            ClientDisconnected: the socket is closing.
+        """
         if not self.writable.is_set():
             await self.writable.wait()
         if self.close_sent or self.conn.state is not State.OPEN:

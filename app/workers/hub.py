@@ -1,4 +1,4 @@
-"""Adds up the metrics of all workers, in the supervisor."""
+"""Collects and adds the metrics of all workers. Runs in the supervisor."""
 
 from __future__ import annotations
 
@@ -12,14 +12,22 @@ from app.workers.messages import Answer, Ask, Collect, Collected, Ready, Welcome
 from app.workers.samples import Snapshot, cumulative, merged, snapshot
 
 COLLECT_SECONDS = 1.0
-"""How long the supervisor waits for a worker's metrics, in seconds. After this time, it uses the last ones."""
+"""The timeout for the workers' metrics, in seconds. After the timeout, the supervisor uses a worker's last metrics."""
 
 INTERVAL_SECONDS = 5.0
-"""The interval at which the supervisor collects metrics, in seconds. A killed worker loses the counts since then."""
+"""The interval at which the supervisor collects metrics, in seconds.
+
+If a worker is killed, the counts since the last collection are lost.
+"""
 
 
 class Peer:
-    """The supervisor's end of the connection to a worker. ``metrics`` are the last that the worker has reported."""
+    """The supervisor's connection to a worker.
+
+    Attributes:
+        metrics: the metrics that the worker has reported last.
+        waiting: for each number of a ``Collect`` message, the future that ends when the metrics have arrived.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -29,11 +37,11 @@ class Peer:
 
 
 class Hub:
-    """Collects the metrics of the workers, and answers workers that ask for the metrics of all."""
+    """Collects the workers' metrics, and answers a worker's ``Ask`` message with the sums."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        text = "Workers that ended before the gateway stopped, and were started again."
+        text = "The number of times that the supervisor has restarted a worker."
         self.restarts = Counter("agentgraph_worker_restarts", text, registry=self._registry)
         self._peers: set[Peer] = set()
         self._ended: Snapshot = []
@@ -41,7 +49,13 @@ class Hub:
         self._answering: set[asyncio.Task[None]] = set()
 
     async def serve(self, peer: Peer, welcome: Welcome, on_ready: Callable[[], None]) -> None:
-        """Serve a worker until its connection ends. Then keep its counters."""
+        """Serve a worker's connection until it ends. Then keep the worker's counters.
+
+        Args:
+            peer: the connection.
+            welcome: the first message to the worker.
+            on_ready: called when the worker accepts requests.
+        """
         self._peers.add(peer)
         peer.writer.write(framed(welcome))
         try:
@@ -67,7 +81,7 @@ class Hub:
             peer.writer.close()
 
     async def collect_at_intervals(self) -> None:
-        """Collect the workers' metrics at an interval, until cancelled."""
+        """Collect the workers' metrics every ``INTERVAL_SECONDS``, until cancelled."""
         while True:
             await asyncio.sleep(INTERVAL_SECONDS)
             await self._collect()
@@ -79,7 +93,7 @@ class Hub:
             peer.writer.write(framed(Answer(number, families)))
 
     async def _collect(self) -> None:
-        """Ask all workers for their metrics, and wait for the answers."""
+        """Request the metrics of all workers, and wait at most ``COLLECT_SECONDS`` for the answers."""
         number, waiting = next(self._numbers), []
         for peer in self._peers:
             peer.waiting[number] = future = asyncio.get_running_loop().create_future()

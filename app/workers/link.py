@@ -27,7 +27,7 @@ from app.workers.messages import (
 from app.workers.samples import Snapshot, exposition, snapshot
 
 ANSWER_SECONDS = 3.0
-"""How long a worker waits for the metrics of all workers, in seconds."""
+"""The timeout for the metrics of all workers, in seconds."""
 
 
 class Link:
@@ -37,17 +37,17 @@ class Link:
         descriptor: the file descriptor of the worker's end of the socket pair.
 
     Raises:
-        UsageError: the descriptor is not the one of a supervisor.
+        UsageError: the descriptor does not belong to a supervisor's socket pair.
     """
 
     def __init__(self, descriptor: int) -> None:
         try:
             self._socket = socket.socket(fileno=descriptor)
             first = received_now(self._socket)
-        except OSError:  # the descriptor is no connected socket
+        except OSError:  # the descriptor is not a connected socket
             first = None
         if not isinstance(first, Welcome):
-            raise UsageError("--worker is only for processes that agentgraph serve --workers starts")
+            raise UsageError("--worker is an internal option. To start workers, use agentgraph serve --workers N.")
         self.welcome = first
         self._registry = CollectorRegistry()
         self._numbers = count(1)
@@ -55,7 +55,7 @@ class Link:
         self._writer: asyncio.StreamWriter | None = None
 
     async def open(self, registry: CollectorRegistry, stack: AsyncExitStack) -> None:
-        """Answer the supervisor with the metrics of ``registry`` until ``stack`` is closed."""
+        """Send the metrics of ``registry`` when the supervisor requests them, until ``stack`` is closed."""
         self._registry = registry
         reader, self._writer = await asyncio.open_unix_connection(sock=self._socket)
         task = asyncio.create_task(self._answer(reader))
@@ -70,7 +70,7 @@ class Link:
         stack.push_async_callback(close)
 
     def ready(self) -> None:
-        """Tell the supervisor that the worker accepts requests."""
+        """Notify the supervisor that the worker accepts requests."""
         self._send(Ready())
 
     async def exposition(self) -> bytes:
@@ -100,7 +100,7 @@ class Link:
                         future.set_result(metrics)
                 case _:
                     pass
-        os.kill(os.getpid(), signal.SIGTERM)  # without a supervisor, nobody restarts the workers
+        os.kill(os.getpid(), signal.SIGTERM)  # without a supervisor, an ended worker would not be restarted
 
     def _send(self, message: Message) -> None:
         if self._writer is not None and not self._writer.is_closing():

@@ -1,4 +1,4 @@
-"""The messages between the supervisor and a worker, over a socket pair that only the two processes have."""
+"""The messages between the supervisor and a worker. Only these two processes can use the socket pair."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from app.platform import Platform
 from app.workers.samples import Snapshot
 
 END_DRAIN = signal.SIGQUIT
-"""The signal with which the supervisor ends a worker's drain.
+"""The signal by which the supervisor ends a worker's drain.
 
-It differs from SIGTERM, which a worker can receive twice: systemd sends it to each process of a service, and the
-supervisor forwards it.
+SIGTERM cannot be used, because a worker can receive SIGTERM twice: systemd sends SIGTERM to each process of a service,
+and the supervisor forwards its own SIGTERM.
 """
 
 _LENGTH_BYTES = 4
 
 
 class Welcome(msgspec.Struct, tag=True, frozen=True):
-    """The supervisor's first message: what the worker serves.
+    """The supervisor's first message, with the worker's sockets and services.
 
     Attributes:
         number: the worker's number, from 1.
         listener: the file descriptor of the listening socket.
-        operations: the file descriptor of the socket for ``OPERATIONS_PORT``.
-        platform: the supervisor's embedded services.
+        operations: the file descriptor of the socket for ``OPERATIONS_PORT``; ``None`` if there is no such port.
+        platform: the addresses and keys of the supervisor's embedded services.
     """
 
     number: int
@@ -38,30 +38,30 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
-    """The worker accepts requests."""
+    """Reports that the worker accepts requests."""
 
 
 class Collect(msgspec.Struct, tag=True, frozen=True):
-    """Asks a worker for its metrics."""
+    """Requests a worker's metrics. ``number`` identifies the request."""
 
     number: int
 
 
 class Collected(msgspec.Struct, tag=True, frozen=True):
-    """A worker's metrics, as the answer to ``Collect``, or 0 before the worker ends."""
+    """A worker's metrics. ``number`` is the number of the ``Collect`` message, or 0 if the worker is about to end."""
 
     number: int
     metrics: Snapshot
 
 
 class Ask(msgspec.Struct, tag=True, frozen=True):
-    """Asks the supervisor for the metrics of all workers."""
+    """Requests the metrics of all workers from the supervisor. ``number`` identifies the request."""
 
     number: int
 
 
 class Answer(msgspec.Struct, tag=True, frozen=True):
-    """The metrics of all workers, as the answer to ``Ask``."""
+    """The metrics of all workers. ``number`` is the number of the ``Ask`` message."""
 
     number: int
     metrics: Snapshot
@@ -72,13 +72,13 @@ _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 def framed(message: Message) -> bytes:
-    """Encode a message, preceded by its length."""
+    """Encode a message as MessagePack, preceded by its length in four bytes."""
     body = msgspec.msgpack.encode(message)
     return len(body).to_bytes(_LENGTH_BYTES) + body
 
 
 async def received(reader: asyncio.StreamReader) -> Message | None:
-    """Wait for a message. Return ``None`` if the other process has ended."""
+    """Wait for a message, and return the message; ``None`` if the other process has ended."""
     try:
         length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES))
         return _DECODER.decode(await reader.readexactly(length))
@@ -87,7 +87,7 @@ async def received(reader: asyncio.StreamReader) -> Message | None:
 
 
 def received_now(connection: socket.socket) -> Message | None:
-    """Block until a message has arrived. Return ``None`` if the other process has ended."""
+    """Block until a message has arrived, and return the message; ``None`` if the other process has ended."""
     length = connection.recv(_LENGTH_BYTES, socket.MSG_WAITALL)
     if len(length) < _LENGTH_BYTES:
         return None

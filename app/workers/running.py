@@ -33,7 +33,7 @@ def run_workers(
         announced: announces the start, and is called with the log.
     """
     log = make_logger(settings.log_level)
-    audit_logger(settings.audit_log)  # a wrong file ends the start before any worker starts
+    audit_logger(settings.audit_log)  # raises if the file cannot be opened, before any worker starts
     log_everything(log)
     announced(log)
     return asyncio.run(_run(settings, listeners, store, log))

@@ -1,7 +1,7 @@
-"""The metrics of several processes, added up.
+"""Adds the metrics of several processes.
 
-Counters and histograms are added, also those of ended workers, so that they never decrease. Gauges of running workers
-are added. The time at which a counter began is the earliest of all workers.
+Counters and histograms include the counts of ended workers, so that they never decrease. Gauges are the sums of the
+running workers' gauges. A counter's ``_created`` sample is the earliest time of all workers.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 Key: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
-"""A sample's name, and its labels in the order of the process that has reported them."""
+"""A sample's name, and its labels in the order in which the process has reported the labels."""
 
 _CUMULATIVE = frozenset({"counter", "histogram", "summary"})
 
 
 class Family(msgspec.Struct, array_like=True, frozen=True):
-    """A metric with its samples. ``kind`` is the type of ``prometheus_client``."""
+    """A metric with its samples. ``kind`` is the metric's type in ``prometheus_client``, such as ``counter``."""
 
     name: str
     about: str
@@ -51,7 +51,7 @@ def cumulative(families: Snapshot) -> Snapshot:
 
 
 def merged(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """Add up the metrics of several processes."""
+    """Add the metrics of several processes."""
     families: dict[str, Family] = {}
     totals: dict[str, dict[Key, float]] = {}
     for family in (one for each in snapshots for one in each):

@@ -1,7 +1,7 @@
-"""Starts the workers, starts a worker again that has ended, and stops all workers after a signal.
+"""Starts and restarts the workers, and stops all workers after a signal.
 
-The workers inherit the listening sockets, so that no connection is lost when a worker ends. Each worker has a session
-of its own: a terminal sends Ctrl-C to the supervisor alone, which forwards each signal once.
+The workers inherit the listening sockets, so that waiting connections are not lost if a worker ends. Each worker has a
+separate session, so that a terminal sends Ctrl-C only to the supervisor, which forwards the signal.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from app.workers.hub import Hub, Peer
 from app.workers.messages import END_DRAIN, Welcome
 
 STABLE_SECONDS = 60.0
-"""The lifetime after which a worker's end does not count as one of several failures, in seconds."""
+"""The lifetime, in seconds, after which a worker's end resets the number of consecutive failures."""
 
 MAX_RESTART_SECONDS = 30.0
-"""The longest wait before a worker is started again, in seconds."""
+"""The maximum delay before a worker is restarted, in seconds."""
 
 OVERTIME_SECONDS = 1.5
-"""How long after the grace period a worker may run, in seconds. Then the supervisor kills the worker."""
+"""The time between the grace period's end and the moment at which the supervisor kills a worker, in seconds."""
 
 _HANDLED = (signal.SIGTERM, signal.SIGINT)
 
 
 def restart_delay(failures: int) -> float:
-    """Return the wait before a worker is started again, in seconds: 0, 1, 2, 4, at most 30.
+    """Return the delay before a worker is restarted, in seconds: 0, 1, 2, 4, … up to ``MAX_RESTART_SECONDS``.
 
     Args:
-        failures: how often in a row the worker has ended before ``STABLE_SECONDS``, from 1.
+        failures: the number of consecutive failures, from 1. A failure is an end before ``STABLE_SECONDS``.
     """
     return 0.0 if failures <= 1 else min(2.0 ** min(failures - 2, 10), MAX_RESTART_SECONDS)
 
@@ -45,7 +45,10 @@ class Supervisor:
     """Supervises the workers of one gateway.
 
     Args:
+        count: the number of workers.
         listeners: the listening socket, and the socket for ``OPERATIONS_PORT`` if there is one.
+        platform: the addresses and keys of the embedded services.
+        log: the gateway's log.
         grace: the grace period, in seconds.
     """
 
@@ -89,7 +92,7 @@ class Supervisor:
         self._signals += 1
 
     def _stop(self, how: signal.Signals) -> None:
-        """Send a signal to all workers, and start no further ones."""
+        """Send a signal to all workers, and start no further workers."""
         self._stopping.set()
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
@@ -104,7 +107,7 @@ class Supervisor:
                 process.kill()
 
     async def _keep(self, number: int) -> None:
-        """Start a worker, and start it again whenever it ends, until the gateway stops."""
+        """Start a worker, and restart the worker each time it ends, until the gateway stops."""
         clock, failures = asyncio.get_running_loop().time, 0
         while not self._stopping.is_set():
             began = clock()
@@ -117,7 +120,9 @@ class Supervisor:
             failures = 1 if clock() - began > STABLE_SECONDS else failures + 1
             delay = restart_delay(failures)
             self._hub.restarts.inc()
-            text = f"Worker {number} has ended with the status {status}. It is started again in {delay:g} s."
+            text = (
+                f"Worker {number} has ended with the status {status}. The gateway restarts the worker in {delay:g} s."
+            )
             announce(self._log, "worker ended", text, level="error", worker=number, status=status, delay=delay)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay):
@@ -142,7 +147,7 @@ class Supervisor:
                 return None
         self._processes.add(process)
         self._log.info("worker started", worker=number, pid=process.pid)
-        if self._stopping.is_set():  # a signal has arrived meanwhile
+        if self._stopping.is_set():  # a signal arrived while the process started
             process.terminate()
         welcome = Welcome(number, descriptors[0], descriptors[1] if len(descriptors) > 1 else None, self._platform)
         peer = Peer(*await asyncio.open_unix_connection(sock=mine))
@@ -160,6 +165,6 @@ class Supervisor:
 
 
 def _command(descriptor: int) -> list[str]:
-    """Return the command of a worker: this process's interpreter and script, with other arguments."""
+    """Return the command of a worker: this process's interpreter and script, with the option ``--worker``."""
     script = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
     return [sys.executable, *script, "serve", "--worker", str(descriptor)]

@@ -10,17 +10,23 @@ from clients.encoding import TooLarge
 from clients.http.messages import Failure, RawHeaders
 
 MAX_BUFFERED = 64 * 1024
-"""The size, in bytes, of an unread part of a body at which the client stops to read from the connection."""
+"""The number of unread bytes above which the client pauses reading from the connection.
+
+The limit does not apply while ``read`` reads a whole body.
+"""
 
 _PARTS = 1024
-"""The number of parts of a body that are joined. Each part takes 40 bytes of memory beside its content."""
+"""The number of unread parts of a body above which the parts are joined.
+
+Each part takes 40 bytes of memory in addition to its content.
+"""
 
 
 class Carrier(Protocol):
     """The connection that receives an answer."""
 
     def event(self) -> asyncio.Future[None]:
-        """Return a future for the next event, and begin to watch the timeouts."""
+        """Return a future for the answer's next part, and start the timeouts."""
 
     def resume(self) -> None:
         """Read from the connection again, if reading is paused."""
@@ -30,7 +36,7 @@ class Carrier(Protocol):
 
 
 class ReceivedAnswer:
-    """An answer that a connection receives. The class implements ``RawAnswer``.
+    """An answer that a connection receives. Implements ``RawAnswer``.
 
     The connection is released as soon as the body has arrived, even if the body has not been read yet.
     """
@@ -78,7 +84,7 @@ class ReceivedAnswer:
         self._buffered += len(data)
 
     def notify(self) -> bool:
-        """Wake the reader after parts were added. Return whether more data would exceed the buffer."""
+        """Wake the reader after parts were added. Return whether the connection should pause reading."""
         if len(self._chunks) - self._joined > _PARTS:
             self._chunks[self._joined :] = [b"".join(self._chunks[self._joined :])]
             self._joined += 1
@@ -110,12 +116,12 @@ class ReceivedAnswer:
         """Return a future that ends when the next part has arrived. The answer must not have ended."""
         carrier = self._carrier
         if carrier is None:
-            raise RuntimeError("The answer has ended.")
+            raise RuntimeError("The answer has ended, so no further part can be awaited.")
         self._waiter = waiter = carrier.event()
         return waiter
 
     def raise_failure(self) -> None:
-        """Raise the error of an answer that cannot be received."""
+        """Raise the answer's error, if the answer could not be received."""
         if self._failure is not None:
             raise self._failure.error()
 
@@ -129,7 +135,7 @@ class ReceivedAnswer:
             self._wake()
 
     def take_headers(self) -> RawHeaders:
-        """Return the answer's headers. The answer then no longer holds them."""
+        """Return the answer's headers, and remove them from the answer to free memory."""
         headers, self._headers = self._headers, []
         return headers
 
@@ -169,5 +175,5 @@ class ReceivedAnswer:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def aclose(self) -> None:
-        """Close the answer. If the body has not arrived completely, the connection is closed."""
+        """Close the answer. If the body has not arrived completely, close the connection too."""
         self.abandon()

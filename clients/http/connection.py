@@ -17,7 +17,7 @@ MAX_HEADERS, MAX_HEADER_BYTES = 128, 8190
 """The maximum number of headers in an answer, and a header's maximum size in bytes."""
 
 PIECE_BYTES = 64 * 1024
-"""The size of the pieces in which a request body is written, in bytes."""
+"""The maximum size of one write of a request body, in bytes."""
 
 _GRAIN_SECONDS = 0.001
 """The resolution of uvloop's timers."""
@@ -33,13 +33,14 @@ class Pooling(Protocol):
         """Take back a connection that can carry another request."""
 
     def drop(self, connection: "Connection") -> None:
-        """Forget a connection that is closed."""
+        """Remove a closed connection."""
 
 
 class Connection(asyncio.Protocol):
     """A connection, which carries one request at a time.
 
-    The connection has one timer. The timer is set again only when it fires, because most requests end long before.
+    The connection has one timer, which is set again only if it fires, or for an earlier deadline. Most requests end
+    long before their deadline, and do not set the timer.
 
     Attributes:
         idle_until: when an idle connection expires, as a value of ``time.monotonic()``.
@@ -150,7 +151,7 @@ class Connection(asyncio.Protocol):
     # Waiting
 
     def event(self) -> asyncio.Future[None]:
-        """Return a future for the answer's next part, and begin to watch the timeouts."""
+        """Return a future for the answer's next part, and start the timeouts."""
         answer = self._answer
         due = math.inf if answer is None else answer.deadline
         if self._timeouts.read is not None:
@@ -178,7 +179,7 @@ class Connection(asyncio.Protocol):
             self._fail(Failure(error, "The server did not answer in time."))
 
     def _due(self) -> tuple[float, type[Exception]]:
-        """Return when the current wait ends, and the error that then is raised."""
+        """Return the end of the current timeout, as a value of ``time.monotonic()``, and the error to raise then."""
         answer = self._answer
         if answer is None:
             return math.inf, TimeoutError
@@ -192,11 +193,11 @@ class Connection(asyncio.Protocol):
     # Receiving
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to use the connection. For TLS, the handshake has been completed."""
+        """Store the transport. With TLS, the handshake is complete."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Parse bytes from the server. Bytes that belong to no answer close the connection."""
+        """Parse bytes from the server. If no answer is expected, close the connection."""
         answer, parser = self._answer, self._parser
         if answer is None or parser is None:
             self.abort()
@@ -233,7 +234,7 @@ class Connection(asyncio.Protocol):
         self._end(None, is_complete=is_end_authentic(self._transport))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Handle the end of the connection. ``exc`` is ``None`` if the connection was closed normally."""
+        """Handle the connection's end. ``exc`` is ``None`` if the connection was closed without an error."""
         self.is_lost = True
         self._end(exc)
 
@@ -276,7 +277,7 @@ class Connection(asyncio.Protocol):
         self._fail(Failure(httpx.ReadError, message))
 
     def abort(self) -> None:
-        """Close the connection. The answer, if there is one, does not end."""
+        """Close the connection, without notifying an answer in progress."""
         self._answer = self._parser = self._outgoing = None  # frees the parser, which refers to the connection
         if self._alarm is not None:
             self._alarm.cancel()
@@ -289,12 +290,12 @@ class Connection(asyncio.Protocol):
     # Called by the parser
 
     def on_message_begin(self) -> None:
-        """Begin an answer. A second answer to one request is dropped with the connection."""
+        """Mark the connection as not reusable if the server sends a second answer to one request."""
         if self._is_done:
             self._is_reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Store a header. Trailers are counted, and dropped."""
+        """Store a header. Trailers count towards ``MAX_HEADERS``, and are discarded."""
         self._header_count += 1
         self._unparsed = 0
         if self._header_count > MAX_HEADERS or len(name) + len(value) > MAX_HEADER_BYTES:
@@ -309,7 +310,7 @@ class Connection(asyncio.Protocol):
             self._has_length = True
 
     def on_headers_complete(self) -> None:
-        """Pass on the answer's head. Heads of interim answers are dropped."""
+        """Pass the status and headers to the answer. Discard interim answers (RFC 9110, 15.2)."""
         answer, parser = self._answer, self._parser
         if self._is_done or answer is None or parser is None:
             return
@@ -324,7 +325,7 @@ class Connection(asyncio.Protocol):
             self._outgoing, self._is_reusable = None, False
         answer.begin(status, headers)
         if self._is_head or status in {101, 204, 304}:
-            # Bytes that follow are dropped (RFC 9112, 6.3). Later, they would be read as the next answer.
+            # These answers have no body (RFC 9112, 6.3). Further bytes would be parsed as the next request's answer.
             self._is_done, self._is_reusable = True, False
 
     def on_body(self, data: bytes) -> None:
@@ -334,7 +335,7 @@ class Connection(asyncio.Protocol):
             self._answer.add(data)
 
     def on_message_complete(self) -> None:
-        """Note that the answer is complete."""
+        """Mark the answer as complete, unless it is an interim answer."""
         if self._is_interim:
             self._is_interim = False
         elif not self._is_done and self._parser is not None:

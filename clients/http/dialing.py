@@ -34,9 +34,15 @@ class Dialer:
         self._lookup: asyncio.Task[None] | None = None
 
     async def dial(self, make: Callable[[], asyncio.Protocol], timeout_seconds: float | None) -> None:
-        """Open a connection, whose protocol ``make`` creates.
+        """Open a connection.
 
-        Raises httpx.ConnectError, or httpx.ConnectTimeout after ``timeout_seconds``.
+        Args:
+            make: creates the connection's protocol.
+            timeout_seconds: the timeout for DNS, TCP and TLS together; ``None`` for no timeout.
+
+        Raises:
+            httpx.ConnectError: the server cannot be reached.
+            httpx.ConnectTimeout: the connection was not established within ``timeout_seconds``.
         """
         clock = asyncio.timeout(timeout_seconds)
         try:
@@ -62,7 +68,7 @@ class Dialer:
         await loop.create_connection(make, sock=sock, ssl=self._tls, server_hostname=name)
 
     async def _resolve(self) -> list[Address]:
-        """Return the origin's addresses. Each call begins with the next address, so that all addresses are used."""
+        """Return the origin's addresses, and rotate the list for the next call (round-robin)."""
         if time.monotonic() >= self._known_until:
             if self._lookup is None:
                 self._lookup = asyncio.create_task(self._look_up())
@@ -87,7 +93,7 @@ def _retrieve(lookup: asyncio.Task[None]) -> None:
 
 
 async def resolved(origin: Origin) -> list[Address]:
-    """Return the addresses of an origin, which can be an IP address itself."""
+    """Return the addresses of an origin's host, which is a host name or an IP address."""
     with suppress(ValueError):
         address = ipaddress.ip_address(origin.host)
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
@@ -104,7 +110,10 @@ async def resolved(origin: Origin) -> list[Address]:
 
 
 def _alternating(addresses: list[Address]) -> list[Address]:
-    """Return the addresses with the families in turn, so that one family without a route delays a connection once."""
+    """Return the addresses with alternating families (RFC 8305, 4).
+
+    If one family has no route, a connection then waits for at most one address of this family.
+    """
     first = [one for one in addresses if one[0] == addresses[0][0]]
     other = deque(one for one in addresses if one[0] != addresses[0][0])
     found = []
@@ -127,9 +136,10 @@ async def _connected(address: Address) -> socket.socket:
 
 
 async def _first_connected(addresses: list[Address]) -> socket.socket:
-    """Try the addresses in turn, and return the first connection (RFC 8305).
+    """Try the addresses in order, and return the first connection (RFC 8305, 5).
 
-    An address that fails is followed by the next address at once.
+    If an address fails, try the next address at once. If an address does not answer within ``NEXT_ADDRESS_SECONDS``,
+    try the next address concurrently.
     """
     waiting, running = deque(addresses), set[asyncio.Task[socket.socket]]()
     error: OSError | None = None

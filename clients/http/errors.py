@@ -4,4 +4,4 @@ import httpx
 
 
 class IdleConnectionDropped(httpx.RemoteProtocolError):
-    """The service closed an idle connection before the service answered."""
+    """The server closed a reused connection before the first byte of the answer."""

@@ -22,10 +22,10 @@ class Timeouts(NamedTuple):
     """Timeouts in seconds. ``None`` means no timeout.
 
     Attributes:
-        connect: the time to resolve the host name, to connect and for the TLS handshake.
-        read: the time without a received byte while the client waits for the answer or for the answer's body.
-        write: the time in which the server must read a part of the request that does not fit into the buffers.
-        pool: the time to wait for a free connection.
+        connect: the timeout for DNS, the TCP connection and the TLS handshake together.
+        read: the maximum time without a received byte while a caller waits for the answer's head or body.
+        write: the maximum time for which the write buffer stays full because the server does not read.
+        pool: the timeout for a free connection.
     """
 
     connect: float | None = None
@@ -40,7 +40,7 @@ class RawRequest(msgspec.Struct, frozen=True):
     Attributes:
         method: the method in upper case.
         head: the request line and the headers, each with CRLF, without the empty line that ends them.
-        fresh: whether the request needs a new connection, which then is closed after the answer.
+        fresh: whether to use a new connection, and to close the connection after the answer.
         deadline: the value of ``time.monotonic()``, in seconds, at which the call fails with TimeoutError.
     """
 
@@ -67,7 +67,7 @@ class RawAnswer(Protocol):
     deadline: float
 
     def take_headers(self) -> RawHeaders:
-        """Return the answer's headers. The answer then no longer holds them."""
+        """Return the answer's headers, and remove them from the answer to free memory."""
 
     async def read(self, limit: int) -> bytes:
         """Read the whole body. Raises TooLarge if the body has more than ``limit`` bytes."""
@@ -75,11 +75,11 @@ class RawAnswer(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     async def aclose(self) -> None:
-        """Close the answer. If the body has not arrived completely, the connection is closed."""
+        """Close the answer. If the body has not arrived completely, close the connection too."""
 
 
 class Sender(Protocol):
-    """Sends HTTP requests."""
+    """Sends HTTP requests. ``HttpTransport`` implements this interface."""
 
     async def send(self, request: RawRequest) -> RawAnswer:
         """Send one request once, and return the answer when the answer's head has arrived.
@@ -93,10 +93,10 @@ class Sender(Protocol):
 
 
 class Failure(NamedTuple):
-    """Why an answer cannot be received.
+    """The reason why an answer cannot be received.
 
-    The exception is made when it is raised. An exception that is kept would refer to the answer by its traceback, and
-    only the garbage collector would free both.
+    ``error`` creates the exception when it is raised. A stored exception would refer to the answer through its
+    traceback, and only the garbage collector could free both.
     """
 
     kind: type[Exception]

@@ -11,13 +11,13 @@ from clients.http.dialing import Dialer
 from clients.http.messages import RawRequest
 
 KEEPALIVE_SECONDS = 4.0
-"""The seconds for which the gateway keeps an idle connection.
+"""The seconds after which the client closes an idle connection.
 
-Services, such as uvicorn, close idle connections only later.
+The time is shorter than servers' timeouts, such as uvicorn's 5 seconds, so that the server rarely closes first.
 """
 
 _CLOSING_TURNS = 100
-"""The maximum number of turns of the event loop in which closed connections end."""
+"""The maximum number of event loop iterations for which ``aclose`` waits until connections are closed."""
 
 
 class Pool:
@@ -43,7 +43,10 @@ class Pool:
         self.in_use = 0
 
     def take(self) -> Connection | None:
-        """Take an idle connection. Returns ``None`` if there is none, or if ``limit`` connections are in use."""
+        """Take an idle connection. Returns ``None`` if there is none, or if ``limit`` connections are in use.
+
+        Unlike ``acquire``, this method needs no coroutine.
+        """
         if self._limit is not None and self.in_use >= self._limit:
             return None
         connection = self._reusable()
@@ -52,9 +55,12 @@ class Pool:
         return connection
 
     async def acquire(self, request: RawRequest) -> Connection:
-        """Take an idle connection, or open one.
+        """Take an idle connection, or open a connection. Wait if ``limit`` connections are in use.
 
-        Raises httpx.ConnectError, httpx.ConnectTimeout or httpx.PoolTimeout, or TimeoutError at the deadline.
+        Raises:
+            httpx.ConnectError, httpx.ConnectTimeout: no connection can be opened.
+            httpx.PoolTimeout: no connection was free within the timeout.
+            TimeoutError: the request's deadline has passed.
         """
         left = request.deadline - time.monotonic()
         async with asyncio.timeout(left if left < float("inf") else None):
@@ -74,7 +80,7 @@ class Pool:
         try:
             await self._dialer.dial(lambda: connection, request.timeouts.connect)
             self._check_open()
-        except BaseException:  # also at a cancellation
+        except BaseException:  # a cancellation also closes the connection
             connection.abort()  # uvloop calls no connection_lost if it closes a new connection at a cancellation
             raise
         self._all.add(connection)
@@ -124,7 +130,7 @@ class Pool:
         return None
 
     def give_back(self, connection: Connection) -> None:
-        """Keep a connection for the next request."""
+        """Keep an idle connection for the next request."""
         connection.idle_until = time.monotonic() + KEEPALIVE_SECONDS
         self._idle[connection] = None
         if self._sweeper is None:
@@ -132,7 +138,7 @@ class Pool:
         self._free()
 
     def drop(self, connection: Connection) -> None:
-        """Forget a connection that is closed."""
+        """Remove a closed connection."""
         if connection in self._all:
             self._all.discard(connection)
             if connection in self._idle:
@@ -141,7 +147,7 @@ class Pool:
                 self._free()
 
     def _sweep(self) -> None:
-        """Close the connections that were idle for too long."""
+        """Close connections that were idle for ``KEEPALIVE_SECONDS``."""
         self._sweeper = None
         now = time.monotonic()
         while self._idle:

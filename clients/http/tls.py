@@ -7,15 +7,15 @@ from functools import cache
 
 @cache
 def default_context() -> ssl.SSLContext:
-    """Return the TLS context, cached because reading the trusted certificates is slow."""
+    """Return the default TLS context. The context is cached, because loading the trusted certificates is slow."""
     return ssl.create_default_context()
 
 
 def is_end_authentic(transport: asyncio.Transport | None) -> bool:
-    """Return whether the server itself has ended a connection whose end was received.
+    """Return whether the server, and not an attacker, has closed a connection.
 
-    With TLS, only a closure alert proves this (RFC 9112, 9.8). Without an alert, asyncio reports an end, and
-    uvloop reports none.
+    With TLS, only a closure alert proves that the server has closed the connection (RFC 9112, 9.8). Without an alert,
+    asyncio calls ``eof_received``, and uvloop does not.
     """
     tls: ssl.SSLObject | None = None if transport is None else transport.get_extra_info("ssl_object")
     if tls is None:

@@ -1,6 +1,6 @@
-"""Sends HTTP requests over kept connections.
+"""Sends HTTP requests over keep-alive connections.
 
-The transport has no cookies, redirects, decompression, proxies or retries. ``Bulkhead`` limits the concurrent requests.
+The transport supports no cookies, redirects, decompression, proxies or retries. ``Bulkhead`` limits concurrent calls.
 """
 
 import ssl
@@ -20,7 +20,7 @@ FRESH = "agentgraph.fresh_connection"
 
 
 class HttpTransport(httpx.AsyncBaseTransport):
-    """Sends HTTP requests over kept connections.
+    """Sends HTTP requests over keep-alive connections.
 
     Args:
         tls: replaces the default TLS context, which trusts the system's authorities.
@@ -73,7 +73,7 @@ class HttpTransport(httpx.AsyncBaseTransport):
         return context
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one httpx request. The request's body is read into memory."""
+        """Send one httpx request. Reads the request's body into memory. Raises httpx.TransportError."""
         try:
             answer = await self.send(_raw(request, await request.aread()))
         except httpx.TransportError as error:

@@ -237,8 +237,8 @@ async def printed(*arguments: str, status: int = 0, **settings: str) -> str:
         (["--workers", "x"], {}, 2, "'x' is not a number of workers"),
         ([], {"WORKERS": "0"}, 1, "WORKERS: Input should be greater than or equal to 1"),
         ([], {"WORKERS": "3"}, 1, "REDIS_URL: required, because WORKERS is more than 1"),
-        (["--worker", "0"], {}, 1, "--worker is only for processes that agentgraph serve --workers starts"),
-        (["--worker", "99"], {}, 1, "--worker is only for processes that agentgraph serve --workers starts"),
+        (["--worker", "0"], {}, 1, "--worker is an internal option"),
+        (["--worker", "99"], {}, 1, "--worker is an internal option"),
         (["--workers", "2"], {"AUDIT_LOG": "/nowhere/audit.log"}, 1, "AUDIT_LOG: /nowhere/audit.log cannot be opened"),
     ],
 )

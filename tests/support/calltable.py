@@ -36,18 +36,18 @@ UUID = re.compile(r"(?<=/)[a-z]+-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 HEAD = """# Upstream calls of each field
 
-The table lists the upstream calls that each field adds to an operation. The calls were counted on a running gateway. The column
-*once* has calls that are made once, however many objects have the field. Fields without upstream calls are not listed.
+The table lists the upstream calls that each field adds to an operation. The calls were counted on a running gateway. The gateway
+makes the calls in the column *once* only once, even if several objects have the field. Fields without upstream calls are not listed.
 
-These numbers are for an empty [cache](cache.md). The column *warm* has the kinds of calls that remain if the
-records are in the cache and fresh. Mutations and subscriptions do not read from the cache.
+The columns *once* and *for each object* have the calls with an empty [cache](cache.md). The column *warm* has the kinds of calls that
+remain if the records are in the cache and fresh. Mutations and subscriptions do not read from the cache.
 
-The column *held* has the fields of the object that the field's parent holds. A message, for example, holds the id of its run.
-If a selection needs only these fields and `__typename`, the field makes no call and costs 1. The gateway then does not check
-that the object still exists ([decision 0072](decisions/0072-selections-that-the-parent-holds.md)).
+The column *held* lists fields of the returned object that the field's parent already has. For example, a message has the id of its
+run. If a selection needs only these fields and `__typename`, the gateway makes no call, and the field costs 1. The gateway then
+does not check that the object still exists ([decision 0072](decisions/0072-selections-that-the-parent-holds.md)).
 
-- The gateway makes equal calls of one operation only once, so a call that another field has made is not added. The gateway does
-  not read an object again after a list has returned the object.
+- The gateway deduplicates equal calls of one operation, so a call is not added if a different field has made the call. After a
+  list has returned an object, the gateway does not read the object again.
 - `nodes` and `_entities` make the same calls as `node`.
 - The row of a mutation or subscription includes the calls for its whole payload, and the calls from AMS to Letta. In a payload,
   `run { id }`, `agent { id }` and `agent { owner { … } }` make no call. In an event, `run { id }` makes no call.

@@ -1,4 +1,4 @@
-"""Fields whose values are read after the synchronous part of a selection: by tasks, and by loaders."""
+"""Deferred fields: tasks or loaders read their values after the synchronous fields are completed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Deferred:
-    """A field whose value is read later.
+    """A field whose value is read after the synchronous fields are completed.
 
     Attributes:
         complete: completes the value.

@@ -27,21 +27,22 @@ if TYPE_CHECKING:
     from app.graphql.plan.values import Items
 
 _SPEED = 8
-"""How many fields a plan completes while graphql-core's executor completes one field."""
+"""The number of fields that a plan completes in the time in which graphql-core completes one field."""
 
 _MAX_RATIO = 8
-"""Maximum ratio of an answer's size to its minimum size. A character has up to 6 bytes in JSON, and a number 25."""
+"""Maximum ratio of an answer's exact size to its estimate. A character has up to 6 bytes in JSON, and a number 25."""
 
 
 class Execution(Inputs):
     """One execution of a plan.
 
     Attributes:
-        left: the number of bytes that the answer may still have. Each character of a text counts as one byte, and each
-            field and object has its minimum size.
-        done: the number of fields that were completed since the execution last let other tasks run.
-        most: the maximum of ``done``.
-        pending: deferred fields that have not begun: the field, its source, the object in the answer, its position.
+        left: the maximum size of the answer minus the estimated size so far, in bytes. Each character of a text counts
+            as one byte, and each field and object counts its minimum size.
+        done: the number of fields that were completed since the execution last paused for other tasks.
+        most: the value of ``done`` above which the execution pauses.
+        pending: deferred fields that have not begun: the field, its source, the object in the answer, and the object's
+            position.
     """
 
     __slots__ = (
@@ -112,9 +113,13 @@ class Execution(Inputs):
         self._executor.close()
 
     def execute(self) -> ExecutionResult | Awaitable[ExecutionResult]:
-        """Execute the operation. If all fields are synchronous, return the result, or else an awaitable.
+        """Execute the operation.
 
-        Raise AnswerAborted if the answer exceeds a limit.
+        Returns:
+            The result, or an awaitable of the result if a field is deferred.
+
+        Raises:
+            AnswerAborted: the answer exceeds a limit. The awaitable raises this error, too.
         """
         try:
             self._data = self.plan.root(self)(self._root, self, None)
@@ -129,7 +134,7 @@ class Execution(Inputs):
                 self._close()
 
     def failed(self, error: Exception, nodes: list[FieldNode], place: Place) -> None:
-        """Record an error at a position whose object is not yet in the answer. Raise it if null is not allowed."""
+        """Record an error at a position that is not yet in the answer. If the position is non-null, raise the error."""
         try:
             if not place[2]:
                 raise located(error, nodes, place)
@@ -138,7 +143,7 @@ class Execution(Inputs):
             del error  # avoids a cycle: the raised error's traceback refers to this frame
 
     def broke(self, error: Exception, nodes: list[FieldNode], place: Place) -> None:
-        """Record an error at a position in the answer, and null the position or the nearest that can be null."""
+        """Record an error at a position in the answer, and set the nearest nullable position to null."""
         one = located(error, nodes, place)
         if self.errors.has_nulled(place):
             return
@@ -154,7 +159,7 @@ class Execution(Inputs):
                     task.cancel()
 
     def awaits(self, value: Any) -> bool:
-        """Return whether a resolver's result is an awaitable. Remember the classes of other results."""
+        """Return whether a resolver's result is awaitable. If not, add the result's class to ``Plan.plain_classes``."""
         if is_awaitable(value):
             self._opened.append(value)
             return True
@@ -220,7 +225,7 @@ class Execution(Inputs):
             for deferred, source, out, parent in pending:
                 if not self.errors.has_nulled(parent):
                     deferred.start(source, out, parent, self)
-        self._loads.forget_loaders()
+        self._loads.clear_loaders()
 
     async def _drain(self) -> None:
         """Complete the fields whose values have arrived."""
@@ -267,7 +272,7 @@ class Execution(Inputs):
         try:
             if tasks:
                 await asyncio.gather(*tasks, return_exceptions=True)
-        finally:  # also if the execution is cancelled again
+        finally:  # even if the execution is cancelled again
             self._close()
 
     def _close(self) -> None:
@@ -284,12 +289,12 @@ class Execution(Inputs):
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:
-    """Await an object that several fields can have returned, such as a future. Each field needs a task of its own."""
+    """Await an object that several fields can have returned, such as a future. Each field needs a separate task."""
     return await awaitable
 
 
 class EventExecution(Execution):
-    """The execution of one event of a subscription. It has loaders of its own, if the event needs any."""
+    """The execution of one event of a subscription. Creates an executor and loaders only if a field needs them."""
 
     __slots__ = ("_own",)
 
@@ -301,7 +306,7 @@ class EventExecution(Execution):
 
     @property
     def executor(self) -> Executor:
-        """An executor for this event. Most events need none, because they only have attributes."""
+        """An executor for this event, made at the first use. Most events have only attributes, and need no executor."""
         if self._own is None:
             self._own = self._executor.for_event(self._root)
         return self._own

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class NullError(Exception):
-    """A value is null, and its position is non-null. ``Field`` replaces this error by one with the field's name."""
+    """Raised if a value is null at a non-null position. ``Field.described`` returns an error with the field's name."""
 
 
 class Field:
@@ -53,7 +53,7 @@ class Field:
             del error  # avoids a cycle: the raised error's traceback refers to this frame
 
     def described(self, error: Exception) -> Exception:
-        """Return an error, or graphql-core's error for a null value instead of ``NullError``."""
+        """Return the error to report: graphql-core's error instead of ``NullError``, or else the error itself."""
         if isinstance(error, NullError):
             return TypeError(f"Cannot return null for non-nullable field {self.parent}.{self.name}.")
         return error
@@ -81,6 +81,6 @@ class Field:
 
 
 def built_by(executor: Executor) -> Any:
-    """Return Strawberry's schema, from which the executor's schema was built."""
+    """Return the Strawberry schema from which the executor's schema was built."""
     schema: Any = executor.schema
     return schema._strawberry_schema  # noqa: SLF001 - Strawberry reads it in the same way, and has no public name

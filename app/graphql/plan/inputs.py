@@ -1,4 +1,4 @@
-"""The inputs of resolvers: ``info`` objects and arguments. Each field has one of each in an execution."""
+"""The inputs of resolvers: ``info`` objects and arguments. An execution makes them once for each field."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.graphql.plan.fields import Field, built_by
 
 
 class Inputs:
-    """Makes the inputs of resolvers, and keeps them for an execution."""
+    """Makes the inputs of resolvers, and caches the inputs for one execution."""
 
     __slots__ = ("_arguments", "_converted", "_infos", "_raw_infos")
 
@@ -35,7 +35,7 @@ class Inputs:
         return info
 
     def raw_info(self, field: Field) -> GraphQLResolveInfo[Any]:
-        """Return graphql-core's ``info`` for a field. It has no ``path``, because all calls of one field share it."""
+        """Return graphql-core's ``info`` for a field. All calls of a field share it, so ``path`` is ``None``."""
         info = self._raw_infos.get(field)
         if info is None:
             path: Any = None

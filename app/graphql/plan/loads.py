@@ -22,7 +22,7 @@ class Reader(NamedTuple):
     place: Place
 
     def read(self, joined: Joined[Any, Any], x: Execution) -> None:
-        """Complete the field, whose record was loaded."""
+        """Complete the field with the loaded record, or report the load's error."""
         field, source, out, place = self
         if x.errors.has_nulled(place):
             return
@@ -52,7 +52,7 @@ class _Load:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the load ended without a record. The loader has forgotten such a load."""
+        """Whether the load ended without a record. The loader has removed such a load."""
         future = self.joined.future
         return future.done() and (future.cancelled() or future.exception() is not None)
 
@@ -100,8 +100,8 @@ class Loads:
             found = self._loads[loader.identity, key] = _Load(loader.join(key), x)
         found.add(reader)
 
-    def forget_loaders(self) -> None:
-        """Forget the loaders, because a resolver may replace the operation's loaders."""
+    def clear_loaders(self) -> None:
+        """Remove the cached loaders, because a resolver may replace the operation's loaders."""
         self._loaders.clear()
 
     def leave(self) -> None:

@@ -13,7 +13,7 @@ Place: TypeAlias = "tuple[Place | None, str | int, bool]"
 
 
 class FieldPlace:
-    """A position as a ``FieldPath``. The path is built only if a stale record is reported."""
+    """A position as a ``FieldPath``. Builds the path only if a stale record is reported."""
 
     __slots__ = ("_place",)
 
@@ -36,7 +36,7 @@ def keys_of(place: Place | None) -> list[str | int]:
 
 
 def nulled_by(place: Place | None) -> Place | None:
-    """Return the position that becomes null if the value at ``place`` fails (GraphQL, 6.4.4). ``None`` is the root."""
+    """Return the position that becomes null if the value at ``place`` fails (GraphQL, 6.4.4); ``None`` for the root."""
     while place is not None and not place[2]:
         place = place[0]
     return place
@@ -68,7 +68,7 @@ class Errors:
         return any(keys[:size] in self._nulled for size in range(len(keys) + 1))
 
     def add(self, error: GraphQLError, place: Place | None) -> None:
-        """Record an error that nulls a position. Raise AnswerAborted if there are too many errors."""
+        """Record an error, and that ``place`` is null. Raise AnswerAborted if there are too many errors."""
         if self.has_nulled(place):
             return
         self._nulled.add(tuple(keys_of(place)))
