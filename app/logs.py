@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import sys
@@ -14,33 +13,13 @@ from typing import Any, TextIO
 import orjson
 import structlog
 
+from app.log_lines import LogLines, flush_lines
 from app.tracebacks import summary, with_traceback
 
 
 def make_logger(level: str, out: TextIO | None = None) -> Any:
-    """Return a logger that writes one JSON object per line."""
-    return json_logger(_Lines(out or sys.stdout), level)
-
-
-class _Lines:
-    """Writes log lines. If lines cannot be written, requests do not fail, and one line goes to the standard error."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self._has_failed = False
-
-    def msg(self, line: str) -> None:
-        try:
-            self._out.write(f"{line}\n")
-            self._out.flush()
-        except OSError as error:
-            if not self._has_failed:
-                self._has_failed = True
-                with contextlib.suppress(OSError):
-                    sys.stderr.write(f"agentgraph: the log cannot be written: {error.strerror}\n")
-                    sys.stderr.flush()
-
-    debug = info = warning = error = critical = msg
+    """Return a logger that writes one JSON object per line, to the standard output by default."""
+    return json_logger(LogLines.of_output() if out is None else LogLines(out, joins=False), level)
 
 
 def json_logger(logger: Any, level: str) -> Any:
@@ -150,8 +129,9 @@ class LogHandler(logging.Handler):
 
 
 def announce(log: Any, event: str, text: str, *, level: str = "info", **facts: Any) -> None:
-    """Write a log entry. If standard error is a terminal, also print ``text`` to standard error."""
+    """Write a log entry at once. If standard error is a terminal, also print ``text`` to standard error."""
     getattr(log, level)(event, message=text, **facts)
+    flush_lines()  # the process may end by a signal before the event loop's iteration does
     if sys.stderr.isatty():
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()

@@ -20,6 +20,7 @@ import uvicorn
 from app.connections.accepting import Acceptor
 from app.connections.early import EarlyProbes
 from app.drain import Drain, Stage
+from app.log_lines import flush_lines
 from app.operations import OperationsPort
 from app.telemetry import Telemetry
 from app.workers.messages import END_DRAIN
@@ -109,6 +110,7 @@ class Server(uvicorn.Server):
             for handled in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(handled, signal.SIG_DFL)
             if not self.started:
+                flush_lines()
                 os._exit(128 + sig)  # nothing is open yet, and for PID 1 a default handler does nothing
 
     async def on_tick(self, counter: int) -> bool:

@@ -70,6 +70,10 @@ class Spread(Collector, Generic[L]):
         counts[bisect_left(self._bounds, value)] += 1
         self._sums[labels] += value
 
+    def add_zeros(self, labels: L, count: int) -> None:
+        """Add the value 0 several times. The labels' values must have another value."""
+        self._counts[labels][0] += count
+
     def collect(self) -> Iterator[Metric]:
         """Return the metric for prometheus_client."""
         family = HistogramMetricFamily(self._name, self._text, labels=self._labels)

@@ -42,19 +42,19 @@ class Telemetry:
         text = "Requests that load shedding refused, by reason."
         self._shed = counter("agentgraph_requests_shed", text, ["reason"])
         self._shed_for: dict[str, Counter] = {}
-        self._streams = counter("agentgraph_streams", "Ended streams.", ["kind", "outcome"])
+        labels = ["kind", "outcome"]
+        self._streams = Tally[tuple[str, str]]("agentgraph_streams", "Ended streams.", labels, self.registry)
         text = "Models' input and output tokens."
         self._tokens = Tally[tuple[str, str]]("agentgraph_tokens", text, ["kind", "direction"], self.registry)
         text = "Upstream stream events that are not JSON objects."
         self._unreadable = counter("agentgraph_unreadable_events", text, ["kind"])
         self._upstreams = UpstreamCalls(self.registry, log)
-        seconds = partial(Histogram, buckets=BUCKETS, registry=self.registry)
         name, text = "agentgraph_request_seconds", "Time to an answer's last byte, in seconds."
         self._request_seconds = Spread[tuple[str]](name, text, ["route"], BUCKETS, self.registry)
-        self._first = seconds("agentgraph_first_token_seconds", "Time to the first token, in seconds.", ["kind"])
+        name, text = "agentgraph_first_token_seconds", "Time to the first token, in seconds."
+        self._first = Spread[tuple[str]](name, text, ["kind"], BUCKETS, self.registry)
         text = "Time between two frames of an answer, in seconds."
-        self._gaps = seconds("agentgraph_frame_gap_seconds", text, ["kind"])
-        self._gap: dict[str, Histogram] = {}
+        self._gaps = Spread[tuple[str]]("agentgraph_frame_gap_seconds", text, ["kind"], BUCKETS, self.registry)
         lag = partial(Histogram, buckets=_LAG_BUCKETS, registry=self.registry)
         self._lag = lag("agentgraph_loop_lag_seconds", "Delay of a due timer in the event loop, in seconds.")
         text = "Delay in the event loop that the gateway's own code caused, in seconds."
@@ -163,7 +163,7 @@ class Telemetry:
 
     def stream_ended(self, kind: str, outcome: str, seconds: float) -> None:
         """Record the end of a stream."""
-        self._streams.labels(kind, outcome).inc()
+        self._streams.add((kind, outcome))
         self.log.info("stream", kind=kind, outcome=outcome, ms=round(seconds * 1000, 1))
 
     def tokens_used(self, kind: str, prompt: int | None, completion: int | None) -> None:
@@ -182,16 +182,13 @@ class Telemetry:
 
     def first_token(self, kind: str, seconds: float) -> None:
         """Record the time from a stream's start to the stream's first token."""
-        self._first.labels(kind).observe(seconds)
+        self._first.add((kind,), seconds)
 
     def next_frames(self, kind: str, seconds: float, frames: int) -> None:
         """Record the time before frames that have arrived together. Between these frames, there is no time."""
-        gap = self._gap.get(kind)
-        if gap is None:
-            gap = self._gap[kind] = self._gaps.labels(kind)
-        gap.observe(seconds)
-        if frames > 1:  # ``observe(0.0)`` for each frame would take 1 µs for each token
-            gap._buckets[0].inc(frames - 1)  # noqa: SLF001 - there is no public method for equal observations
+        self._gaps.add((kind,), seconds)
+        if frames > 1:
+            self._gaps.add_zeros((kind,), frames - 1)
 
     def loop_measured(self, late: float, held: float) -> None:
         """Record that the event loop was ``late`` seconds late. The process itself caused ``held`` of these seconds."""

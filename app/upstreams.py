@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import ssl
 import time
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from app.setting_kinds import revealed
 from app.settings import Settings

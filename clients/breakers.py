@@ -161,6 +161,11 @@ class Breakers:
         entered = {key: (breaker, breaker.enter()) for key, breaker in levels.items()}
         return Permit(self, (self._service, self._service.enter()), entered, (part, caller, operation))
 
+    @property
+    def are_shared(self) -> bool:
+        """Whether other processes know the breakers' states, so that permits need ``confirm``."""
+        return self._news is not None
+
     def share(self, news: BreakerNews) -> None:
         """Share the breakers' states with other processes."""
         self._news = news
@@ -310,6 +315,8 @@ class Permit:
 
     def release(self) -> None:
         """Release the permit when the call has ended. A half-open breaker can then admit another trial call."""
+        if self._is_reported:
+            return  # ``report`` has released it
         breaker, entry = self._service
         if breaker.leave(entry):
             self._breakers.trial_ended(_SERVICE)

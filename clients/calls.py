@@ -1,7 +1,7 @@
 """Types for calls to services, limits on calls, and services' answers."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Protocol
 
@@ -47,8 +47,7 @@ class CallBudget:
         self.made += 1
 
 
-@dataclass(frozen=True, slots=True)
-class CallScope:
+class CallScope(msgspec.Struct, frozen=True):
     """The request that causes upstream calls, and the deadline for those calls.
 
     Attributes:
@@ -109,8 +108,13 @@ Translation = Callable[[UpstreamRejected], Exception]
 """A function that converts a service's refusal to an exception."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class _Target(msgspec.Struct, frozen=True):
+    operation: str
+    path: str
+    method: str = "GET"
+
+
+class Call(_Target, frozen=True, kw_only=True):
     """A description of an HTTP request to a service.
 
     Attributes:
@@ -127,14 +131,10 @@ class Call:
             error's status. Raises UpstreamError (``DECODE``) for any other answer.
     """
 
-    operation: str
-    path: str
-    method: str = "GET"
-    _: KW_ONLY
     params: Sequence[tuple[str, str]] = ()
     json: object = None
     content: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     subject: str = ""
     model: str = ""
     size: AnswerSize = AnswerSize.LIST

@@ -43,34 +43,42 @@ class Guard:
             return self._letta_calls
         return self._model_calls if call.model_work else self._calls
 
-    async def enter(self, scope: CallScope, bulkhead: Bulkhead) -> None:
+    def take(self, scope: CallScope, bulkhead: Bulkhead) -> bool:
+        """Take a slot in a bulkhead, if the call need not wait. Return whether the call has a slot.
+
+        Raises UpstreamTimeout after the deadline.
+        """
+        if scope.deadline <= time.monotonic():
+            raise failures.of_wire(self.service, TimeoutError(), scope.timeout_reason, sent=False)
+        return bulkhead.take(scope.caller)
+
+    async def wait(self, scope: CallScope, bulkhead: Bulkhead) -> None:
         """Wait for a free slot in a bulkhead, and take the slot.
 
         Raises UpstreamUnavailable if no slot is free, or UpstreamTimeout at the deadline.
         """
-        left = scope.deadline - time.monotonic()
-        if left <= 0:
-            raise failures.of_wire(self.service, TimeoutError(), scope.timeout_reason, sent=False)
-        if bulkhead.take(scope.caller):
-            return
         try:
-            async with asyncio.timeout(left):
+            async with asyncio.timeout(scope.deadline - time.monotonic()):
                 await bulkhead.enter(scope.caller, self._queue_seconds)
         except TimeoutError as error:
             raise failures.of_wire(self.service, error, scope.timeout_reason, sent=False) from error
 
-    async def permit(self, scope: CallScope, call: Call) -> Permit:
+    def permit(self, scope: CallScope, call: Call) -> Permit:
         """Get the circuit breakers' permit for one call. Raises UpstreamUnavailable if a breaker refuses the call."""
         try:
-            permit = self.breakers.enter(call.part, scope.caller, call.kind)
-            try:
-                await self.breakers.confirm(permit)
-            except BaseException:  # a cancellation gives the trial call back, too
-                permit.release()
-                raise
+            return self.breakers.enter(call.part, scope.caller, call.kind)
         except BreakerRefused as refused:
             raise failures.of_breaker(self.service, call, refused) from refused
-        return permit
+
+    async def confirm(self, call: Call, permit: Permit) -> None:
+        """Ask whether this process may make a trial call. Raises UpstreamUnavailable if another process makes it."""
+        try:
+            await self.breakers.confirm(permit)
+        except BaseException as error:  # a cancellation gives the trial call back, too
+            permit.release()
+            if isinstance(error, BreakerRefused):
+                raise failures.of_breaker(self.service, call, error) from error
+            raise
 
 
 class GuardedCall:
@@ -113,16 +121,20 @@ class GuardedCall:
 
     async def enter(self, call: Call) -> None:
         """Take a slot and a permit for the call. Raises QueryTooComplex, UpstreamUnavailable or UpstreamTimeout."""
-        if self.scope.budget is not None:
-            self.scope.budget.spend()
-        self._bulkhead = self._guard.bulkhead(self.scope, call)
+        scope, guard = self.scope, self._guard
+        if scope.budget is not None:
+            scope.budget.spend()
+        bulkhead = self._bulkhead = guard.bulkhead(scope, call)
         try:
-            await self._guard.enter(self.scope, self._bulkhead)
+            if not guard.take(scope, bulkhead):
+                await guard.wait(scope, bulkhead)
             try:
-                self.permit = await self._guard.permit(self.scope, call)
+                self.permit = guard.permit(scope, call)
+                if guard.breakers.are_shared:
+                    await guard.confirm(call, self.permit)
                 self._sent_at = time.monotonic()
             except BaseException:  # a cancellation gives the slot back, too
-                self._bulkhead.leave(self.scope.caller)
+                bulkhead.leave(scope.caller)
                 raise
         except BaseException as error:  # also reports a cancellation
             self._report(error)

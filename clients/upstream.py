@@ -3,11 +3,11 @@
 import itertools
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
 from types import TracebackType
 from typing import NamedTuple
 
 import httpx
+from msgspec.structs import replace
 
 from clients import failures
 from clients.breakers import Breakers, Verdict

@@ -6,12 +6,12 @@ another user's object exists.
 
 import time
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from clients.ams import Account, Profile, TemplateRecord
 from clients.calls import CallScope

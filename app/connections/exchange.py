@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 """Characters that no header can contain. Line ends are counted instead."""
+
+_LENGTH, _CONNECTION = b"content-length", b"connection"
 
 _NO_BODY = frozenset({204, 304})
 """Final statuses without a body (RFC 9110, 6.4.1)."""
@@ -118,15 +120,14 @@ class Exchange(RequestResponseCycle, Link):
 
     def _start(self, status: int, headers: Any) -> None:
         parts = [STATUS_LINE[status]]
-        closes = False
         fields = [*self.default_headers, *headers]
         for name, value in fields:
-            lower = _checked(name)
-            parts += (lower, b": ", value, b"\r\n")
-            if lower == b"content-length" and self.chunked_encoding is None:
-                self.expected_content_length, self.chunked_encoding = int(value), False
-            elif lower == b"connection":
-                closes = closes or b"close" in [option.strip().lower() for option in value.split(b",")]
+            parts += (_checked(name), b": ", value, b"\r\n")
+        names = parts[1::4]
+        if _LENGTH in names and self.chunked_encoding is None:
+            length = parts[4 * names.index(_LENGTH) + 3]
+            self.expected_content_length, self.chunked_encoding = int(length), False
+        closes = _CONNECTION in names and _closes(zip(names, parts[3::4], strict=True))
         lines = len(fields) + 1
         self.keep_alive = self.keep_alive and not closes
         if not self.keep_alive and not closes:
@@ -173,6 +174,11 @@ class Exchange(RequestResponseCycle, Link):
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+
+def _closes(fields: Iterable[tuple[bytes, bytes]]) -> bool:
+    options = [option for name, value in fields if name == _CONNECTION for option in value.split(b",")]
+    return b"close" in [option.strip().lower() for option in options]
 
 
 @lru_cache(256)  # responses have few different header names

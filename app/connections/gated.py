@@ -157,7 +157,8 @@ class GatedConnection(Connection):
         size = len(data) - len(cycle.body)
         if size > MAX_HEAD_BYTES or self.expect_100_continue or not self._has_length(len(cycle.body)):
             return None
-        parsed = {name: value for name, value in scope.items() if name != "state"}  # each request has a separate state
+        parsed = scope.copy()
+        parsed.pop("state", None)  # each request has a separate state
         return Head(data[:size], len(data), parsed, None)
 
     def _has_length(self, size: int) -> bool:

@@ -6,7 +6,7 @@ The bytes of an answer are forwarded as they arrive.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -193,17 +193,24 @@ async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> N
                 log.moved(reader, reader.position + len(batch))
                 for chunk in chunks_of(batch):
                     await body.write(chunk)
-                if any(b"id:" in entry.raw and _ID_LINE.search(entry.raw) for entry in batch):
-                    # openai-python reads a blank line after an id as an event without data
-                    body.heartbeat = b": ping\n"
+                for entry in batch:
+                    if b"id:" in entry.raw and _ID_LINE.search(entry.raw):
+                        # openai-python reads a blank line after an id as an event without data
+                        body.heartbeat = b": ping\n"
                 ended = log.ended if batch and batch[-1].event is log.ended else None
                 if ended is not None or leave.reason is not None:
                     break
         await write(send, error_event(stream_cut()) if ended is None else failure_event(ended), more=False)
 
 
-def chunks_of(batch: list[Entry]) -> Iterator[bytes]:
-    """Yield the bytes of stream events in chunks of at most ``MAX_FRAME_BYTES`` bytes."""
+def chunks_of(batch: list[Entry]) -> Iterable[bytes]:
+    """Return the bytes of stream events in chunks of at most ``MAX_FRAME_BYTES`` bytes."""
+    if len(batch) == 1 and 0 < len(batch[0].raw) <= MAX_FRAME_BYTES:  # most batches are one event
+        return (batch[0].raw,)
+    return _chunks_of(batch)
+
+
+def _chunks_of(batch: list[Entry]) -> Iterator[bytes]:
     waiting: list[bytes] = []
     size = 0
     for entry in batch:

@@ -5,11 +5,11 @@ The gateway's own credential authorizes every call. The header ``X-User-Id`` nam
 
 import time
 import uuid
-from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import replace
 
 from clients.ams import refusals
 from clients.ams.health import reported_problem

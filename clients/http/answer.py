@@ -78,10 +78,10 @@ class ReceivedAnswer:
         self._headers = headers
         self._wake()
 
-    def add(self, data: bytes) -> None:
-        """Store a part of the body."""
-        self._chunks.append(data)
-        self._buffered += len(data)
+    def add(self, pieces: list[bytes]) -> None:
+        """Store parts of the body that have arrived together."""
+        self._chunks += pieces
+        self._buffered += sum(map(len, pieces))
 
     def notify(self) -> bool:
         """Wake the reader after parts were added. Return whether the connection should pause reading."""

@@ -66,6 +66,7 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_outgoing",
         "_parser",
+        "_pieces",
         "_pool",
         "_problem",
         "_requests",
@@ -92,6 +93,7 @@ class Connection(asyncio.Protocol):
 
     def _reset(self) -> None:
         self._headers: RawHeaders = []
+        self._pieces: list[bytes] = []
         self._header_count = self._unparsed = 0
         self._problem = ""
         self._is_started = self._is_interim = self._is_done = self._has_length = self._is_bodyless = False
@@ -206,11 +208,17 @@ class Connection(asyncio.Protocol):
         if self._timeouts.read is not None and not self._is_write_paused:
             self._changed_at = time.monotonic()
         self._unparsed += len(data)
+        invalid: Exception | None = None
         try:
             parser.feed_data(data)
         except _PARSER_ERRORS as error:
+            invalid = error
+        if self._pieces:
+            pieces, self._pieces, self._unparsed = self._pieces, [], 0
+            answer.add(pieces)
+        if invalid is not None:
             if not self._is_done:
-                message = self._problem or f"The server's answer is not valid HTTP: {error}"
+                message = self._problem or f"The server's answer is not valid HTTP: {invalid}"
                 self._fail(Failure(httpx.RemoteProtocolError, message))
                 return
             self._is_reusable = False
@@ -329,10 +337,9 @@ class Connection(asyncio.Protocol):
             self._is_done, self._is_reusable = True, False
 
     def on_body(self, data: bytes) -> None:
-        """Store a part of the answer's body."""
-        if self._answer is not None and not self._is_done:
-            self._unparsed = 0
-            self._answer.add(data)
+        """Store a part of the answer's body until all bytes that have arrived are parsed."""
+        if not self._is_done:
+            self._pieces.append(data)
 
     def on_message_complete(self) -> None:
         """Mark the answer as complete, unless it is an interim answer."""

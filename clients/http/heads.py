@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from urllib.parse import urlencode
 
 import httpx
@@ -100,7 +101,7 @@ class Heads:
             if lower in self._lines and lower not in lines:
                 replaced += (lower,)
             lines[lower] = _line(lower, value)
-        parts = [request_line(method, target), self._blocks.get(replaced) or self._block(replaced), *lines.values()]
+        parts = [_first_line(method, target), self._blocks.get(replaced) or self._block(replaced), *lines.values()]
         if length or method in _HAS_LENGTH:
             parts.append(b"content-length: %d\r\n" % length)
         return b"".join(parts)
@@ -120,6 +121,8 @@ class Heads:
             self._blocks[replaced] = block
         return block
 
+
+_first_line = lru_cache(256)(request_line)  # the two checks take as long as the rest of a head
 
 _KNOWN: set[str] = set()
 """Header names that have been checked. The gateway sends few different names."""

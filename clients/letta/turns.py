@@ -3,8 +3,9 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from clients.calls import Answer, Call, CallScope, UpstreamRejected
 from clients.decode import undecodable

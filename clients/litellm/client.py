@@ -1,11 +1,11 @@
 """The client of LiteLLM, the service that calls models."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date
 from typing import Annotated, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamRejected
 from clients.codes import Reason

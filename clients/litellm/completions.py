@@ -161,7 +161,7 @@ class CompletionStream:
 
     def _add_run(self, raw: bytes, run: Run, pieces: list[Piece | Unreadable | Done]) -> None:
         self._choices.setdefault(0, False)
-        if self._joins:
+        if self._joins or len(run.texts) == 1:
             pieces.append(self._text_piece(raw, "".join(run.texts), len(run.texts)))
         else:
             found = zip(run.parts, run.texts, strict=True)

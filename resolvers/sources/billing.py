@@ -8,10 +8,10 @@ for the same counts (decision 0053).
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import replace
 from decimal import Decimal
 
 import msgspec
+from msgspec.structs import replace
 
 from clients.calls import CallScope
 from clients.errors import GatewayError

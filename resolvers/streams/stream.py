@@ -80,6 +80,9 @@ class StreamTerms:
     request_bytes: int = 0
 
 
+_TERMS = [term.name for term in fields(StreamTerms)]
+
+
 @dataclass(eq=False, kw_only=True, slots=True)
 class StreamRequest(StreamTerms):
     """A request to start a stream, or to attach to the stream with the request's key.
@@ -171,7 +174,7 @@ class Stream(StreamTerms):
             earlier: the earlier stream with the request's key.
             since: the time since which another replica may have sent the request, if this is not known.
         """
-        terms = {term.name: getattr(request, term.name) for term in fields(StreamTerms)}
+        terms = {name: getattr(request, name) for name in _TERMS}
         starter = None if request.starter is None else weakref.ref(request.starter)
         stream = cls(id=stream_id, source=None, log=log, starter=starter, **terms)
         if since is not None and earlier is None:

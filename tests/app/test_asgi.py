@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.asgi import Disconnected, retry_after, unless_disconnected
+from app.asgi import Disconnected, header, headers_of, retry_after, unless_disconnected
 
 pytestmark = pytest.mark.timeout(10)
 
@@ -135,3 +135,9 @@ async def test_a_disconnect_as_the_work_ends_does_not_cancel_later_steps(steps: 
 )
 def test_a_retry_after_header_is_whole_seconds_of_less_than_a_minute(seconds: float | None, told: str | None) -> None:
     assert retry_after(seconds).get("retry-after") == told
+
+
+def test_a_repeated_header_has_its_first_value_or_all_values() -> None:
+    scope: dict[str, Any] = {"headers": [(b"a", b"1"), (b"b", b"\xe9"), (b"a", b"2")]}
+    assert [header(scope, name) for name in (b"a", b"b", b"c")] == ["1", "\xe9", None]
+    assert [headers_of(scope, name) for name in (b"a", b"b", b"c")] == [["1", "2"], ["\xe9"], []]

@@ -33,7 +33,10 @@ def test_a_scrape_shows_what_prometheus_client_would_show(added: list[tuple[tupl
         counter.labels(*labels).inc()
         counter.labels(*labels).inc(value)
         spread.add(labels, value)
+        spread.add_zeros(labels, 3)
         histogram.labels(*labels).observe(value)
+        for _ in range(3):
+            histogram.labels(*labels).observe(0.0)
     assert shown(ours) == shown(theirs)
 
 

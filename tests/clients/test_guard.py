@@ -8,10 +8,10 @@ import gc
 import time
 import weakref
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from clients.breaker import BreakerState
 from clients.breakers import BreakerKey

@@ -3,12 +3,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from clients.calls import Call, CallBudget, CallScope
 from clients.errors import GatewayError, QueryTooComplex, UpstreamError, UpstreamTimeout, UpstreamUnavailable

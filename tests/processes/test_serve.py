@@ -87,3 +87,24 @@ async def turn_of_new_agent(public: str, token: str, settings: dict[str, str]) -
         metrics = (await client.get(f"{public}/metrics")).text
     assert '"/api/v1/agents/{user_id}/proxy/chat/completions",status="200"} 1.0' in metrics
     return str(answer["data"]["sendMessage"]["stream"]["text"])
+
+
+async def test_the_lines_of_all_answered_requests_are_logged_before_a_signal_ends_the_process(tmp_path: Path) -> None:
+    async with serving(tmp_path) as gateway:
+        headers = {"authorization": f"Bearer {gateway.token}"}
+        asked = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}]}
+        async with http_client.client(base_url=gateway.url) as client:
+            answers = await asyncio.gather(
+                *(client.post("/v1/chat/completions", json=asked, headers=headers) for _ in range(8))
+            )
+            assert {answer.status_code for answer in answers} == {200}
+            gateway.process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(20):
+                output, _ = await gateway.process.communicate()
+    logged = [json.loads(line) for line in output.decode().splitlines() if line.startswith("{")]
+    lines = {answer.headers["x-request-id"]: [] for answer in answers}  # type: dict[str, list[str]]
+    for line in logged:
+        if line.get("request_id") in lines:
+            lines[line["request_id"]].append(line["event"])
+    assert set(map(tuple, lines.values())) == {("model call", "request")}
+    assert logged[-1]["event"] == "stopped"
