@@ -48,6 +48,14 @@ class Stored(Generic[V]):
         except UNREADABLE as error:
             raise Unreadable from error
 
+    def can_share(self, value: V) -> bool:  # noqa: ARG002 - for subclasses
+        """Return whether several readers can have the value, because nothing can change it. By default, they cannot."""
+        return False
+
+    def copied(self, value: V) -> V:
+        """Return a shareable value for another reader. Only the outermost list is copied."""
+        return value
+
 
 def _named(kind: type) -> dict[str, str]:
     return {"title": kind.__name__}

@@ -29,7 +29,7 @@ from resolvers.cache.policy import Cache
 from resolvers.cache.reads import Loaded, Read, Source
 from resolvers.cache.stale import Stale, StaleReads
 from resolvers.loaders import Loaders, prime_all
-from resolvers.loading import Lazy, Loader, one_by_one, settled
+from resolvers.loading import Joined, Lazy, Loader, one_by_one, settled
 from resolvers.principal import Principal
 from resolvers.resources import Resources
 
@@ -75,15 +75,30 @@ def cached_key(cache: Cache, user_id: str, versions: Versions) -> CachedKey | No
     return known
 
 
-class _StaleLoader(Loader[K, V]):
-    """A loader that reports each field that has read a stale record."""
+class _CachedLoader(Loader[K, V]):
+    """A loader that looks for a key's record before it loads the record, and reports stale records.
 
-    __slots__ = ("_reads", "_stale")
+    Args:
+        hit: returns a key's record without waiting, if the process has a fresh record.
+        reads: receives each field that has read a stale record.
+        stale: the loaded records that are stale, by key.
+    """
 
-    def __init__(self, *args: Any, reads: StaleReads, stale: dict[K, Stale], **options: Any) -> None:
+    __slots__ = ("_hit", "_reads", "_stale")
+
+    def __init__(
+        self, *args: Any, hit: Callable[[K], Read[V] | None], reads: StaleReads, stale: dict[K, Stale], **options: Any
+    ) -> None:
         super().__init__(*args, **options)
+        self._hit = hit
         self._reads = reads
         self._stale = stale
+
+    def join(self, key: K) -> Joined[K, V]:
+        """Return a load of the key, which has ended if the process has a fresh record."""
+        if not self.has(key) and (read := self._hit(key)) is not None:
+            self.prime(key, read.value)
+        return super().join(key)
 
     def is_stale(self, _key: K) -> bool:
         """Return whether the key's loaded record is stale."""
@@ -95,9 +110,18 @@ class _StaleLoader(Loader[K, V]):
 
 
 class Cached(Lazy[K, V]):
-    """A descriptor like ``Lazy``, for a loader that reads through the cache."""
+    """A descriptor like ``Lazy``, for a loader that reads through the cache.
 
-    def __init__(self, read: Callable[[Any, K], Awaitable[Read[V]]]) -> None:
+    Args:
+        read: reads a key's record.
+        hit: returns a key's record without waiting, if the process has a fresh record.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[Any, K], Awaitable[Read[V]]],
+        hit: Callable[[Any, K], Read[V] | None] = lambda _instance, _key: None,
+    ) -> None:
         async def batch(instance: Any, keys: list[K]) -> list[V | Exception]:
             return [
                 one if isinstance(one, Exception) else self._value(instance, key, one)
@@ -105,9 +129,16 @@ class Cached(Lazy[K, V]):
             ]
 
         super().__init__(batch)
+        self._hit = hit
 
     def __get__(self, instance: Any, owner: type) -> Loader[K, V]:
-        return self.loader(instance, partial(_StaleLoader, reads=instance.stale_reads, stale=self._stale_of(instance)))
+        make = partial(
+            _CachedLoader,
+            hit=partial(self._hit, instance),
+            reads=instance.stale_reads,
+            stale=self._stale_of(instance),
+        )
+        return self.loader(instance, make)
 
     def _value(self, instance: Any, key: K, read: Read[V]) -> V:
         if read.stale is not None:
@@ -180,6 +211,15 @@ class CachedLoaders(Loaders):
             ),
         )
 
+    def _hit(self, kind: Kind, key: str, stored: Stored[V]) -> Read[V] | None:
+        """Return a fresh record from the process's memory, if the operation has read the versions already."""
+        if self._current is None:
+            return None
+        read = self._cache.hit(kind, self._principal.user_id, key, self._current, stored)
+        if read is not None:
+            self._has_read_cache |= read.began < self._began
+        return read
+
     async def _read_from(self, kind: Kind, key: str, source: Source[V]) -> Read[V]:
         if self._current is None:
             self._current = await self._versions_read.load(self._principal.user_id)
@@ -225,6 +265,9 @@ class CachedLoaders(Loaders):
     async def _read_agent(self, agent_id: OwnedAgentId) -> Read[AgentState]:
         return await self._read(kinds.AGENT, agent_id, _AGENT, lambda source: source.agent_state.load(agent_id))
 
+    def _hit_agent(self, agent_id: OwnedAgentId) -> Read[AgentState] | None:
+        return self._hit(kinds.AGENT, agent_id, _AGENT)
+
     async def _read_conversations(self, key: keys.ConversationWindow) -> Read[list[ConversationRecord]]:
         if key.after is not None or key.search is not None:
             read = await self._uncached(self._source.conversations.load(key))
@@ -239,9 +282,13 @@ class CachedLoaders(Loaders):
     async def _read_messages(self, key: keys.MessageWindow) -> Read[list[MessageRecord]]:
         if key != keys.MessageWindow(key.conversation, key.limit):
             return await self._uncached(self._source.messages.load(key))
-        name = f"{key.conversation.agent_id}:{key.conversation}:{key.limit}"
         stored = StoredMessages(key.conversation)
-        return await self._read(kinds.MESSAGES, name, stored, lambda source: source.messages.load(key))
+        return await self._read(kinds.MESSAGES, _name(key), stored, lambda source: source.messages.load(key))
+
+    def _hit_messages(self, key: keys.MessageWindow) -> Read[list[MessageRecord]] | None:
+        if key != keys.MessageWindow(key.conversation, key.limit):
+            return None
+        return self._hit(kinds.MESSAGES, _name(key), StoredMessages(key.conversation))
 
     async def _read_models(self, key: str) -> Read[dict[str, ModelRecord]]:
         return await self._read(kinds.MODELS, _digest(key), _MODELS, lambda source: source.models.load(key))
@@ -261,12 +308,17 @@ class CachedLoaders(Loaders):
     account = Cached(_read_account)
     profile = Cached(_read_profile)
     template = Cached(_read_template)
-    agent_state = Cached(_read_agent)
+    agent_state = Cached(_read_agent, _hit_agent)
     conversations = Cached(_read_conversations)
-    messages = Cached(_read_messages)
+    messages = Cached(_read_messages, _hit_messages)
     models = Cached(_read_models)
     model_details = Cached(_read_model_details)
     key_info = Cached(_read_key_info)
+
+
+def _name(key: keys.MessageWindow) -> str:
+    """Return the name of the newest page of a conversation's messages."""
+    return f"{key.conversation.agent_id}:{key.conversation}:{key.limit}"
 
 
 def _is_known(template: TemplateRecord | None) -> bool:

@@ -121,6 +121,8 @@ def _given_only(function: Callable[..., V], own: Iterable[str], every: Iterable[
     names = frozenset(own)
     if names == frozenset(every):
         return function
+    if not names:
+        return lambda *values, **_: function(*values)
     return lambda *values, **given: function(*values, **{name: given[name] for name in names & given.keys()})
 
 

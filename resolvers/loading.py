@@ -62,6 +62,10 @@ class _Batches(DataLoader[K, Any]):
         self.pending[key] = pending
         self._batch = batch
 
+    def has(self, key: K) -> bool:
+        """Return whether the key is loading or loaded."""
+        return key in self._cache
+
     def get_cache_key(self, key: K) -> K:
         """Return the key unchanged. Without this method, aiodataloader creates a function for each loader."""
         return key
@@ -129,6 +133,10 @@ class Loader(Generic[K, V]):
             pending = self._begin(key, shared)
         pending.waiters += 1
         return Joined(self, key, shared, pending)
+
+    def has(self, key: K) -> bool:
+        """Return whether the key is loading or loaded."""
+        return self._inner.has(key)
 
     @property
     def identity(self) -> int:

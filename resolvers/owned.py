@@ -23,13 +23,13 @@ class OwnedAgent(AgentRow, kw_only=True):
     agent_id: OwnedAgentId
 
 
-class OwnedConversation(ConversationRecord, kw_only=True):
+class OwnedConversation(ConversationRecord, kw_only=True, frozen=True):
     """A conversation with one of the user's agents."""
 
     agent_id: OwnedAgentId
 
 
-class OwnedRun(RunRecord, kw_only=True):
+class OwnedRun(RunRecord, kw_only=True, frozen=True):
     """A run of one of the user's agents."""
 
     id: OwnedRunId

@@ -4,11 +4,17 @@ A service has returned the other record, and ``access`` has checked its owner. T
 not check that the object still exists.
 """
 
+from functools import lru_cache
+
 from clients.ams import AgentRow, TemplateRecord
+from clients.errors import NotFound
 from clients.letta.client import is_letta_id
 from clients.letta.records import ConversationRecord, RunRecord, StepRecord
 from clients.owned import OwnedAgentId
 from resolvers.owned import default_conversation, not_found
+
+_SHARED = 8_192
+"""The maximum number of runs, and of steps, whose records are shared."""
 
 
 def agent(agent_id: str | None) -> AgentRow | None:
@@ -21,6 +27,10 @@ def template(slug: str | None) -> TemplateRecord | None:
     return TemplateRecord(id=slug, described=False) if slug else None
 
 
+# Most messages of a page share a run, and clients read the same pages again. A record has nothing but the id, and
+# cannot be changed, so all readers can share the record. Checking an id and making its record takes five times as long.
+# An exception is not cached, so no malformed id is kept.
+@lru_cache(maxsize=_SHARED)
 def run(run_id: str | None) -> RunRecord | None:
     """Return a run of which only the id is known. Raises NotFound if the id is malformed."""
     if run_id is None:
@@ -32,7 +42,19 @@ def run(run_id: str | None) -> RunRecord | None:
 
 def step(step_id: str | None) -> StepRecord | None:
     """Return a step of which only the id is known, or ``None`` if the id is malformed."""
-    return StepRecord(id=step_id) if step_id is not None and is_letta_id(step_id, "step") else None
+    try:
+        return _step(step_id)
+    except NotFound:
+        return None
+
+
+@lru_cache(maxsize=_SHARED)
+def _step(step_id: str | None) -> StepRecord | None:
+    if step_id is None:
+        return None
+    if not is_letta_id(step_id, "step"):
+        raise not_found("step")
+    return StepRecord(id=step_id)
 
 
 def conversation(conversation_id: str | None, agent_id: OwnedAgentId) -> ConversationRecord:

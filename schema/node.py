@@ -6,7 +6,7 @@ get a prefix, so that other subgraphs can compute the global ids.
 
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import strawberry
 from strawberry import ID, Parent
@@ -38,16 +38,18 @@ MAX_NODES = 100
 """The maximum number of ids in one ``nodes`` or ``_entities`` field."""
 
 
-_own_id: Callable[[Any], str] = attrgetter("id")
+_Reader: TypeAlias = Callable[[Any], ID]
 
-_READERS: dict[type, Callable[[Any], str]] = {
-    MessageRecord: messages.message_node_id,
+_own_id: _Reader = attrgetter("id")
+
+_READERS: dict[type, _Reader] = {
+    MessageRecord: cast("_Reader", messages.message_node_id),  # calling ``ID`` for each id takes as long as the rest
     AgentRow: attrgetter("agent_id"),
-    Principal: lambda user: f"{USER}{user.user_id}",
-    ModelRecord: lambda model: f"{MODEL}{model.name}",
-    TemplateRecord: lambda template: f"{TEMPLATE}{template.id}",
-    TemplateVersionRecord: lambda version: f"{TEMPLATE}{version.template_id}@{version.number}",
-    PassageRecord: passages.passage_node_id,
+    Principal: lambda user: ID(f"{USER}{user.user_id}"),
+    ModelRecord: lambda model: ID(f"{MODEL}{model.name}"),
+    TemplateRecord: lambda template: ID(f"{TEMPLATE}{template.id}"),
+    TemplateVersionRecord: lambda version: ID(f"{TEMPLATE}{version.template_id}@{version.number}"),
+    PassageRecord: cast("_Reader", passages.passage_node_id),
     ConversationRecord: _own_id,
     MemoryBlockRecord: _own_id,
     RunRecord: _own_id,
@@ -57,7 +59,7 @@ _READERS: dict[type, Callable[[Any], str]] = {
 }
 
 
-def id_reader(kind: type) -> Callable[[Any], str]:
+def id_reader(kind: type) -> Callable[[Any], ID]:
     """Return the function that returns the global id of a record of a class. Raises TypeError for other classes."""
     reader = _READERS.get(kind)
     if reader is None:
@@ -71,7 +73,7 @@ def id_reader(kind: type) -> Callable[[Any], str]:
 def global_id(record: Parent[Any]) -> ID:
     """Return a record's global id."""
     kind = type(record)
-    return ID((_READERS.get(kind) or id_reader(kind))(record))
+    return (_READERS.get(kind) or id_reader(kind))(record)
 
 
 @strawberry.interface(description="An object with a global id (GraphQL Global Object Identification).")

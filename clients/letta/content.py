@@ -3,7 +3,7 @@
 import msgspec
 
 
-class MessageImage(msgspec.Struct):
+class MessageImage(msgspec.Struct, frozen=True):
     """An image in a message. Letta stores an image as base64, even if the client sent a URL."""
 
     media_type: str | None = None
@@ -19,7 +19,7 @@ class MessageImage(msgspec.Struct):
         return self.address if self.data is None else f"data:{self.media_type or 'image/*'};base64,{self.data}"
 
 
-class ContentPart(msgspec.Struct):
+class ContentPart(msgspec.Struct, frozen=True):
     """One part of a message's content, such as a text or an image."""
 
     type: str = "text"
@@ -27,7 +27,7 @@ class ContentPart(msgspec.Struct):
     source: MessageImage | None = None
 
 
-Content = str | list[ContentPart] | None
+Content = str | tuple[ContentPart, ...] | None
 
 
 def text_of(content: Content) -> str | None:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from clients.letta.messages import MESSAGE_CLASSES, MessageRecord
+from clients.letta.messages import MESSAGE_CLASSES, MessageRecord, placed
 from clients.owned import ConversationRef
 
 
@@ -24,6 +24,4 @@ def message_bytes(message: MessageRecord) -> bytes:
 def message_of(kept: bytes, conversation: ConversationRef | None) -> MessageRecord:
     """Decode a message from ``message_bytes``. Raises KeyError if a newer version has encoded an unknown class."""
     found = _KEPT.decode(kept)
-    record = msgspec.json.decode(found.record, type=_BY_NAME[found.kind])
-    record.read_in = conversation
-    return record
+    return placed(msgspec.json.decode(found.record, type=_BY_NAME[found.kind]), conversation)

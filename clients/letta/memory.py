@@ -103,5 +103,4 @@ class MemoryCalls(ServiceClient):
 
 
 def _of(agent_id: OwnedAgentId, passage: PassageRecord) -> PassageRecord:
-    passage.agent_id = agent_id
-    return passage
+    return msgspec.structs.replace(passage, agent_id=agent_id)

@@ -4,15 +4,15 @@ Several messages, such as a reasoning message and an assistant message, can shar
 ``otid``. A message of an unknown type or form is an ``OpaqueMessage``.
 """
 
-from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import msgspec
-from msgspec.structs import fields
+from msgspec.structs import fields, force_setattr
 
 from clients.decode import UNREADABLE, Page, decode, undecodable
 from clients.errors import Service
@@ -31,21 +31,24 @@ class MessageRole(StrEnum):
     UNKNOWN = "unknown"
 
 
-class MessageRecord(msgspec.Struct, kw_only=True):
+class MessageRecord(msgspec.Struct, kw_only=True, frozen=True):
     """The base class of all messages.
 
     Attributes:
         letta_id: the id ``message-…``, which all messages of a group share.
         otid: distinguishes the messages of a group. The sender of a user message chooses the ``otid``.
+        created_at: when Letta stored the message. ``None`` means that Letta has not stored the message yet.
         read_in: the message's conversation, which Letta does not send.
         ordinal: the message's index in its group, which has ``group_size`` messages.
     """
 
     role: ClassVar[MessageRole] = MessageRole.UNKNOWN
+    has_own_otid: ClassVar[bool] = False
+    """Whether the senders of messages of this type choose the ``otid``."""
 
     letta_id: str = msgspec.field(default="", name="id")
     otid: str | None = None
-    date: datetime | None = None
+    created_at: datetime | None = msgspec.field(default=None, name="date")
     step_id: str | None = None
     run_id: str | None = None
     message_type: str = ""
@@ -63,12 +66,7 @@ class MessageRecord(msgspec.Struct, kw_only=True):
     @property
     def is_known_by_otid(self) -> bool:
         """Whether ``otid`` identifies the message, because the message's sender chose ``otid``."""
-        return False
-
-    @property
-    def created_at(self) -> datetime | None:
-        """The time at which Letta stored the message. ``None`` means that Letta has not stored the message yet."""
-        return self.date
+        return self.has_own_otid and bool(self.otid)
 
     @property
     def text(self) -> str | None:
@@ -81,29 +79,26 @@ class MessageRecord(msgspec.Struct, kw_only=True):
         return len(self.text or "")
 
 
-class _Spoken(MessageRecord, kw_only=True):
+class _Spoken(MessageRecord, kw_only=True, frozen=True):
     content: Content = None
 
     @property
     def text(self) -> str | None:
         """The message's text."""
-        return text_of(self.content)
+        content = self.content
+        return content if content.__class__ is str else text_of(content)  # calling takes as long as the rest
 
 
-class UserMessage(_Spoken, kw_only=True):
+class UserMessage(_Spoken, kw_only=True, frozen=True):
     """A message from the user."""
 
     role: ClassVar[MessageRole] = MessageRole.USER
-
-    @property
-    def is_known_by_otid(self) -> bool:
-        """Whether the message's sender chose the message's ``otid``."""
-        return bool(self.otid)
+    has_own_otid: ClassVar[bool] = True
 
     @property
     def images(self) -> list[MessageImage]:
         """The message's images."""
-        parts = self.content if isinstance(self.content, list) else []
+        parts = self.content if isinstance(self.content, tuple) else ()
         return [part.source for part in parts if part.type == "image" and part.source is not None]
 
     @property
@@ -112,13 +107,13 @@ class UserMessage(_Spoken, kw_only=True):
         return super().weight + sum(len(image.data or "") for image in self.images)
 
 
-class AssistantMessage(_Spoken, kw_only=True):
+class AssistantMessage(_Spoken, kw_only=True, frozen=True):
     """A message from the agent."""
 
     role: ClassVar[MessageRole] = MessageRole.ASSISTANT
 
 
-class SystemMessage(_Spoken, kw_only=True):
+class SystemMessage(_Spoken, kw_only=True, frozen=True):
     """A message with instructions for the agent.
 
     The message can also be a notice that Letta has compacted the agent's context.
@@ -127,7 +122,7 @@ class SystemMessage(_Spoken, kw_only=True):
     role: ClassVar[MessageRole] = MessageRole.SYSTEM
 
 
-class ReasoningMessage(MessageRecord, kw_only=True):
+class ReasoningMessage(MessageRecord, kw_only=True, frozen=True):
     """The model's reasoning before an answer."""
 
     role: ClassVar[MessageRole] = MessageRole.ASSISTANT
@@ -139,10 +134,10 @@ class ReasoningMessage(MessageRecord, kw_only=True):
         return self.reasoning
 
 
-class _Calling(MessageRecord, kw_only=True):
+class _Calling(MessageRecord, kw_only=True, frozen=True):
     role: ClassVar[MessageRole] = MessageRole.ASSISTANT
     tool_call: ToolCall | None = None
-    listed_calls: list[ToolCall] | ToolCall | None = msgspec.field(default=None, name="tool_calls")
+    listed_calls: tuple[ToolCall, ...] | ToolCall | None = msgspec.field(default=None, name="tool_calls")
 
     @property
     def tool_calls(self) -> list[ToolCall]:
@@ -150,18 +145,18 @@ class _Calling(MessageRecord, kw_only=True):
         calls = self.listed_calls if self.listed_calls is not None else self.tool_call
         if calls is None:
             return []
-        return calls if isinstance(calls, list) else [calls]
+        return [*calls] if isinstance(calls, tuple) else [calls]
 
 
-class ToolCallMessage(_Calling, kw_only=True):
+class ToolCallMessage(_Calling, kw_only=True, frozen=True):
     """A message with the agent's tool calls."""
 
 
-class ApprovalRequestMessage(_Calling, kw_only=True):
+class ApprovalRequestMessage(_Calling, kw_only=True, frozen=True):
     """A message with tool calls that wait for the user's approval."""
 
 
-class ToolReturnMessage(MessageRecord, kw_only=True):
+class ToolReturnMessage(MessageRecord, kw_only=True, frozen=True):
     """A message with the results of tool calls. ``status`` and ``tool_return`` describe the first call."""
 
     role: ClassVar[MessageRole] = MessageRole.TOOL
@@ -169,13 +164,14 @@ class ToolReturnMessage(MessageRecord, kw_only=True):
     tool_call_id: str | None = None
     status: str | None = None
     tool_return: Any = None
-    listed_returns: list[ToolReturn] | None = msgspec.field(default=None, name="tool_returns")
+    listed_returns: tuple[ToolReturn, ...] | None = msgspec.field(default=None, name="tool_returns")
 
     @property
     def tool_returns(self) -> list[ToolReturn]:
         """The result of each tool call."""
-        own = ToolReturn(tool_call_id=self.tool_call_id, raw_status=self.status, tool_return=self.tool_return)
-        return self.listed_returns or [own]
+        if self.listed_returns:
+            return [*self.listed_returns]
+        return [ToolReturn(tool_call_id=self.tool_call_id, raw_status=self.status, tool_return=self.tool_return)]
 
     @property
     def text(self) -> str | None:
@@ -183,13 +179,13 @@ class ToolReturnMessage(MessageRecord, kw_only=True):
         return self.tool_returns[0].text
 
 
-class ApprovalResponseMessage(MessageRecord, kw_only=True):
+class ApprovalResponseMessage(MessageRecord, kw_only=True, frozen=True):
     """A message with a user's decision on an approval request. The request can have several tool calls."""
 
     role: ClassVar[MessageRole] = MessageRole.USER
     raw_approve: bool | None = msgspec.field(default=None, name="approve")
     raw_reason: str | None = msgspec.field(default=None, name="reason")
-    approvals: list[Approval] | None = None
+    approvals: tuple[Approval, ...] | None = None
 
     @property
     def approve(self) -> bool | None:
@@ -201,10 +197,10 @@ class ApprovalResponseMessage(MessageRecord, kw_only=True):
     @property
     def reason(self) -> str | None:
         """The user's reason for the decision."""
-        return self.raw_reason or next((one.reason for one in self.approvals or [] if one.reason), None)
+        return self.raw_reason or next((one.reason for one in self.approvals or () if one.reason), None)
 
 
-class EventMessage(MessageRecord, kw_only=True):
+class EventMessage(MessageRecord, kw_only=True, frozen=True):
     """A message about an event, such as the summarization of old messages."""
 
     role: ClassVar[MessageRole] = MessageRole.SYSTEM
@@ -217,7 +213,7 @@ class EventMessage(MessageRecord, kw_only=True):
         return self.summary
 
 
-class OpaqueMessage(MessageRecord, kw_only=True):
+class OpaqueMessage(MessageRecord, kw_only=True, frozen=True):
     """A message that the gateway cannot decode. ``json`` is the message's JSON object."""
 
     json: Any = msgspec.field(default=None, name="agentgraph.json")
@@ -228,11 +224,11 @@ class OpaqueMessage(MessageRecord, kw_only=True):
         return self.message_type
 
 
-class _Head(msgspec.Struct):
+class _Head(msgspec.Struct, frozen=True):
     message_type: str = ""
 
 
-class _Alert(msgspec.Struct):
+class _Alert(msgspec.Struct, frozen=True):
     type: str = ""
     message: str = ""
 
@@ -254,6 +250,7 @@ CLASSES: dict[str, type[MessageRecord]] = {
 """The class of each type of message."""
 MESSAGE_CLASSES: tuple[type[MessageRecord], ...] = (*dict.fromkeys(CLASSES.values()), OpaqueMessage)
 """The types of messages."""
+_LETTA_ID = attrgetter("letta_id")
 _ANY_OF = ("id", "message_type")
 """Every message has at least one of these fields."""
 _RAWS = msgspec.json.Decoder(Page[msgspec.Raw])
@@ -272,18 +269,24 @@ def decode_message(raw: bytes, conversation: ConversationRef) -> MessageRecord:
         record = _opaque(decode(Service.LETTA, _OBJECT, raw))
     except UNREADABLE as error:
         raise undecodable(Service.LETTA) from error
-    if isinstance(record, UserMessage) and (alert := _system_alert(record.text)) is not None:
+    if record.__class__ is UserMessage and (alert := _system_alert(record.text)) is not None:
         record = _as_system(record, alert)
-    record.read_in = conversation
+    force_setattr(record, "read_in", conversation)  # nothing else has read the record: a copy would take as long
+    return record
+
+
+def placed(record: MessageRecord, conversation: ConversationRef | None) -> MessageRecord:
+    """Set the conversation of a message that was just decoded, before anything else reads the message."""
+    force_setattr(record, "read_in", conversation)  # a copy takes as long as decoding
     return record
 
 
 def _opaque(body: dict[str, Any]) -> OpaqueMessage:
-    record = OpaqueMessage(json=body)
+    known: dict[str, Any] = {}
     for field in _COMMON:
         with suppress(KeyError, msgspec.ValidationError):
-            setattr(record, field.name, msgspec.convert(body[field.encode_name], field.type))
-    return record
+            known[field.name] = msgspec.convert(body[field.encode_name], field.type)
+    return OpaqueMessage(json=body, **known)
 
 
 def _system_alert(text: str | None) -> str | None:
@@ -297,7 +300,7 @@ def _system_alert(text: str | None) -> str | None:
     return alert.message if alert.type == "system_alert" else None
 
 
-def _as_system(record: UserMessage, alert: str) -> SystemMessage:
+def _as_system(record: MessageRecord, alert: str) -> SystemMessage:
     return SystemMessage(**{field.name: getattr(record, field.name) for field in _COMMON}, content=alert)
 
 
@@ -307,20 +310,24 @@ def decode_page(body: bytes, conversation: ConversationRef, *, newest_first: boo
     Letta can list a default conversation oldest first even with ``order=desc``. The messages of one group always have
     the same order, so only the groups are reversed.
     """
-    records = [decode_message(bytes(raw), conversation) for raw in decode(Service.LETTA, _RAWS, body)]
+    records = [decode_message(raw, conversation) for raw in decode(Service.LETTA, _RAWS, body)]
     if any(isinstance(record, OpaqueMessage) and record.json.keys().isdisjoint(_ANY_OF) for record in records):
         raise undecodable(Service.LETTA)
-    groups = [_numbered(group) for _, group in groupby(records, key=lambda record: record.letta_id)]
-    if newest_first and not (conversation.conversation_id is None and _ascending(records)):
+    is_backward = newest_first and not (conversation.conversation_id is None and _ascending(records))
+    if len({record.letta_id for record in records}) == len(records):  # no group has several messages
+        return records[::-1] if is_backward else records
+    groups = [_numbered(list(group)) for _, group in groupby(records, key=_LETTA_ID)]
+    if is_backward:
         groups.reverse()
     return [record for group in groups for record in group]
 
 
-def _numbered(group: Iterable[MessageRecord]) -> list[MessageRecord]:
-    members = list(group)
-    for ordinal, member in enumerate(members):
-        member.ordinal, member.group_size = ordinal, len(members)
-    return members
+def _numbered(group: list[MessageRecord]) -> list[MessageRecord]:
+    """Set the indexes of the messages of a group."""
+    for ordinal, member in enumerate(group):
+        force_setattr(member, "ordinal", ordinal)
+        force_setattr(member, "group_size", len(group))
+    return group
 
 
 def _ascending(records: list[MessageRecord]) -> bool:
@@ -328,5 +335,5 @@ def _ascending(records: list[MessageRecord]) -> bool:
 
     In a fork, the dates are not ascending: the first message is newer than the messages that the fork inherits.
     """
-    dates = [record.date for record in records if record.date is not None]
+    dates = [record.created_at for record in records if record.created_at is not None]
     return len(dates) < 2 or dates[0] <= dates[-1]

@@ -27,7 +27,7 @@ class RunStatus(OpenEnum):
 _ENDS = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
 
 
-class MemoryBlockRecord(msgspec.Struct, kw_only=True):
+class MemoryBlockRecord(msgspec.Struct, kw_only=True, frozen=True):
     """A memory block, which is always in the agent's context. ``limit`` is in characters."""
 
     id: str
@@ -38,7 +38,7 @@ class MemoryBlockRecord(msgspec.Struct, kw_only=True):
     read_only: bool = False
 
 
-class _Tagged(msgspec.Struct, kw_only=True):
+class _Tagged(msgspec.Struct, kw_only=True, frozen=True):
     raw_tags: list[str] | None = msgspec.field(default=None, name="tags")
 
     @property
@@ -47,7 +47,7 @@ class _Tagged(msgspec.Struct, kw_only=True):
         return self.raw_tags or []
 
 
-class ToolRecord(_Tagged, kw_only=True):
+class ToolRecord(_Tagged, kw_only=True, frozen=True):
     """A tool that is attached to an agent. The agent can override the tool's default for ``requires_approval``."""
 
     id: str
@@ -58,7 +58,7 @@ class ToolRecord(_Tagged, kw_only=True):
     requires_approval: bool | None = msgspec.field(default=None, name="default_requires_approval")
 
 
-class PassageRecord(_Tagged, kw_only=True):
+class PassageRecord(_Tagged, kw_only=True, frozen=True):
     """A passage of an agent's archival memory. The gateway sets ``agent_id``, which Letta does not send."""
 
     id: str
@@ -67,7 +67,7 @@ class PassageRecord(_Tagged, kw_only=True):
     agent_id: str = ""
 
 
-class MemoryHit(msgspec.Struct, kw_only=True):
+class MemoryHit(msgspec.Struct, kw_only=True, frozen=True):
     """An archival passage that a search found.
 
     ``score`` is higher for a better match, and ``None`` if Letta sent no score.
@@ -77,12 +77,12 @@ class MemoryHit(msgspec.Struct, kw_only=True):
     score: float | None = None
 
 
-class _LlmConfig(msgspec.Struct):
+class _LlmConfig(msgspec.Struct, frozen=True):
     handle: str | None = None
     model: str | None = None
 
 
-class AgentState(msgspec.Struct, kw_only=True):
+class AgentState(msgspec.Struct, kw_only=True, frozen=True):
     """An agent in Letta, with the agent's configuration.
 
     ``model`` begins with the provider's name, as in ``openai/gpt-4o-mini``.
@@ -134,7 +134,7 @@ class AgentToChange(msgspec.Struct, kw_only=True):
         return config
 
 
-class ConversationRecord(msgspec.Struct, kw_only=True):
+class ConversationRecord(msgspec.Struct, kw_only=True, frozen=True):
     """A conversation in Letta. Letta has no record of an agent's default conversation."""
 
     id: str
@@ -145,7 +145,7 @@ class ConversationRecord(msgspec.Struct, kw_only=True):
     last_message_at: datetime | None = None
 
 
-class RunRecord(msgspec.Struct, kw_only=True):
+class RunRecord(msgspec.Struct, kw_only=True, frozen=True):
     """A run in Letta. A run is one turn of an agent."""
 
     id: str
@@ -198,15 +198,15 @@ class StepStatus(OpenEnum):
     UNKNOWN = "unknown"
 
 
-class _PromptDetails(msgspec.Struct):
+class _PromptDetails(msgspec.Struct, frozen=True):
     cached_tokens: int | None = None
 
 
-class _CompletionDetails(msgspec.Struct):
+class _CompletionDetails(msgspec.Struct, frozen=True):
     reasoning_tokens: int | None = None
 
 
-class Spent(msgspec.Struct, kw_only=True):
+class Spent(msgspec.Struct, kw_only=True, frozen=True):
     """The number of tokens that a run or a step used. Letta reports no cost."""
 
     prompt_tokens: int | None = None
@@ -228,7 +228,7 @@ class Spent(msgspec.Struct, kw_only=True):
         )
 
 
-class StepRecord(Spent, kw_only=True):
+class StepRecord(Spent, kw_only=True, frozen=True):
     """One step of a run. A step calls the model once.
 
     The gateway omits ``error_data``, which contains upstream texts.

@@ -26,7 +26,7 @@ MAX_ACTIVE = 1000
 """The maximum number of active runs that one call reads. Letta has the same maximum."""
 
 
-class _RunSpent(Spent, kw_only=True):
+class _RunSpent(Spent, kw_only=True, frozen=True):
     """A run's token counts. Letta always reports a total for a run."""
 
     total_tokens: int | None

@@ -24,7 +24,7 @@ class SentMessage(msgspec.Struct, frozen=True, kw_only=True):
 
     def record(self, conversation: ConversationRef, run_id: str | None) -> UserMessage:
         """Convert the message to a ``UserMessage`` that Letta has not stored yet."""
-        content = msgspec.convert(self.content, list[ContentPart])
+        content = msgspec.convert(self.content, tuple[ContentPart, ...])
         return UserMessage(otid=self.otid, read_in=conversation, content=content, run_id=run_id)
 
 

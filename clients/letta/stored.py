@@ -5,12 +5,13 @@ from typing import Any
 import msgspec
 
 from clients.decode import UNREADABLE
-from clients.letta.messages import MESSAGE_CLASSES, MessageRecord
+from clients.letta.messages import MESSAGE_CLASSES, MessageRecord, OpaqueMessage, ToolReturnMessage, placed
 from clients.owned import ConversationRef
 from clients.stored import Stored, Unreadable
 
 _PAGE = msgspec.json.Decoder(list[tuple[str, msgspec.Raw]])
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {cls.__name__: msgspec.json.Decoder(cls) for cls in MESSAGE_CLASSES}
+_WITH_JSON = (OpaqueMessage, ToolReturnMessage)
 _SHAPE = Stored[Any](None, types=MESSAGE_CLASSES)
 
 
@@ -33,12 +34,24 @@ class StoredMessages(Stored[list[MessageRecord]]):
     def decoded(self, data: bytes) -> list[MessageRecord]:
         """Decode a page. Raises Unreadable."""
         try:
-            page = [_DECODERS[name].decode(raw) for name, raw in _PAGE.decode(data)]
+            return [placed(_DECODERS[name].decode(raw), self._conversation) for name, raw in _PAGE.decode(data)]
         except (*UNREADABLE, KeyError) as error:
             raise Unreadable from error
-        for record in page:
-            record.read_in = self._conversation
-        return page
+
+    def can_share(self, value: list[MessageRecord]) -> bool:
+        """Return whether no message has arbitrary JSON, which could be changed, and whose size in memory is unknown."""
+        return not any(type(record) in _WITH_JSON and _has_json(record) for record in value)
+
+    def copied(self, value: list[MessageRecord]) -> list[MessageRecord]:
+        """Return another list of the same messages."""
+        return value.copy()
+
+
+def _has_json(record: MessageRecord) -> bool:
+    if not isinstance(record, ToolReturnMessage):
+        return True
+    results = [record.tool_return, *(one.tool_return for one in record.tool_returns)]
+    return any(one is not None and not isinstance(one, str) for one in results)
 
 
 def _omitted(value: object) -> None:

@@ -7,7 +7,7 @@ import msgspec
 from clients.decode import OpenEnum
 
 
-class ToolCall(msgspec.Struct):
+class ToolCall(msgspec.Struct, frozen=True):
     """An agent's call of a tool. ``arguments`` is JSON text from the model, and the JSON can be invalid."""
 
     tool_call_id: str | None = None
@@ -15,7 +15,7 @@ class ToolCall(msgspec.Struct):
     arguments: str | None = None
 
 
-class Approval(msgspec.Struct):
+class Approval(msgspec.Struct, frozen=True):
     """The user's decision on one tool call."""
 
     approve: bool | None = None
@@ -30,7 +30,7 @@ class ToolReturnStatus(OpenEnum):
     UNKNOWN = "unknown"
 
 
-class ToolReturn(msgspec.Struct, kw_only=True):
+class ToolReturn(msgspec.Struct, kw_only=True, frozen=True):
     """The result of one tool call."""
 
     tool_call_id: str | None = None

@@ -85,7 +85,7 @@ class Calls:
     def decoded(self, place: Place, entry: Entry, stored: Stored[V]) -> Read[V] | None:
         """Return an entry's record. If the record is unreadable, remove the entry."""
         try:
-            return Read(stored.decoded(entry.value), entry.began)
+            return Read(self._entries.decoded(place.owner, place.name, entry, stored), entry.began)
         except Unreadable:
             self._entries.remove(place.owner, place.name)
             return None
@@ -110,7 +110,8 @@ class Calls:
             raise
         value = _encoded(wanted.source, loaded.value)
         if value is not None:
-            self._kept(wanted, value, loaded.began)
+            entry = self._kept(wanted, value, loaded.began)
+            self._entries.keep(place.owner, place.name, entry, wanted.source.stored, loaded.value)
         if wanted.is_shared and value is not None:
             self.write(self._store.put(place, value, self._clock() - loaded.began, token))
         elif wanted.is_shared:

@@ -16,6 +16,7 @@ from clients.bounded import Lru
 from clients.codes import Reason
 from clients.errors import GatewayError, Service, UpstreamFailure
 from clients.state.cache import CacheStore, Place, Tag, Versions
+from clients.stored import Stored
 from resolvers.cache.calls import Calls
 from resolvers.cache.entries import Entries, Entry
 from resolvers.cache.kinds import Kind
@@ -117,22 +118,30 @@ class Cache:
             await asyncio.shield(self._calls.write(self._store.drop(owner, tags)))
 
     def fresh(self, kind: Kind, owner: str, key: str, versions: Versions, shape: str) -> Entry | None:
+        """Return an encoded record from the process's memory if it is fresh. For the arguments see ``read``."""
+        entry = self._fresh(kind, versions, _place(kind, owner, key, versions, shape))
+        if entry is not None:
+            self._metrics.cache_read(kind.name, Outcome.HIT)
+        return entry
+
+    def hit(self, kind: Kind, owner: str, key: str, versions: Versions, stored: Stored[V]) -> Read[V] | None:
         """Return a record from the process's memory if it is fresh. For the arguments see ``read``.
 
-        Most reads of a virtual key end here. ``read`` needs a task and three futures for the same record.
+        Most reads end here. ``read`` needs a task and three futures for the same record.
         """
-        entry = self._entries.get(owner, f"{kind.name}:{shape}:{key}", versions.of(kind.tags))
-        if entry is None or self.clock() - entry.began >= _fresh_seconds(kind, versions):
-            return None
-        self._metrics.cache_read(kind.name, Outcome.HIT)
-        return entry
+        place = _place(kind, owner, key, versions, stored.shape)
+        entry = self._fresh(kind, versions, place)
+        read = None if entry is None else self._calls.decoded(place, entry, stored)
+        if read is not None:
+            self._metrics.cache_read(kind.name, Outcome.HIT)
+        return read
 
     async def read(self, kind: Kind, owner: str, key: str, versions: Versions, source: Source[V]) -> Read[V]:
         """Return a record. ``key`` names the record among the user's records of this kind.
 
         Raises the error of the call, unless an older record can replace the failed call.
         """
-        place = Place(owner, f"{kind.name}:{source.stored.shape}:{key}", kind.tags, versions.of(kind.tags))
+        place = _place(kind, owner, key, versions, source.stored.shape)
         is_shared = self._store.has_records and versions.is_shared and not kind.is_secret
         fresh = _fresh_seconds(kind, versions)
         wanted = Wanted(kind, place, source, fresh, is_shared)
@@ -148,6 +157,10 @@ class Cache:
             read, outcome = await self._called_unless_stale(wanted, found)
         self._metrics.cache_read(kind.name, outcome)
         return read
+
+    def _fresh(self, kind: Kind, versions: Versions, place: Place) -> Entry | None:
+        entry = self._entries.get(place.owner, place.name, place.version)
+        return None if entry is None or self.clock() - entry.began >= _fresh_seconds(kind, versions) else entry
 
     async def _found(self, wanted: Wanted[V]) -> tuple[Read[V] | None, Outcome]:
         """Return the newest cached record. If the process's record is not fresh, Redis can have a newer one."""
@@ -232,6 +245,10 @@ class Cache:
 
     def _stale(self, kind: Kind, read: Read[V], reason: str) -> Read[V]:
         return read._replace(stale=Stale(kind.service, self._age(read), reason))
+
+
+def _place(kind: Kind, owner: str, key: str, versions: Versions, shape: str) -> Place:
+    return Place(owner, f"{kind.name}:{shape}:{key}", kind.tags, versions.of(kind.tags))
 
 
 def _fresh_seconds(kind: Kind, versions: Versions) -> float:

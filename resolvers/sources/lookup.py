@@ -159,7 +159,7 @@ class _Search:
             for message in page:
                 if message.otid == self._otid:
                     return message
-            dates = [in_utc(message.date) for message in page if message.date is not None]
+            dates = [in_utc(message.created_at) for message in page if message.created_at is not None]
             if len(page) < _PAGE or (dates and min(dates) < self._since):
                 return None
             before = Position(page[0].letta_id)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -74,3 +77,67 @@ def test_a_message_of_an_unknown_class_is_unreadable() -> None:
     data = msgspec.json.encode([("Message", UserMessage())])
     with pytest.raises(Unreadable):
         StoredMessages(REF).decoded(data)
+
+
+def changeable(kind: msgspec.inspect.Type, where: str = "") -> Iterator[str]:
+    """Return the parts of a type whose values could be changed, or whose size in memory has no relation to the JSON."""
+    match kind:
+        case msgspec.inspect.StructType(cls=cls, fields=fields):
+            where = where or cls.__name__
+            if not cls.__struct_config__.frozen:
+                yield where
+            for field in fields:
+                yield from changeable(field.type, f"{where}.{field.name}")
+        case msgspec.inspect.UnionType(types=types):
+            for one in types:
+                yield from changeable(one, where)
+        case msgspec.inspect.VarTupleType(item_type=item):
+            yield from changeable(item, where)
+        case msgspec.inspect.CustomType(cls=cls):
+            if not issubclass(cls, str):
+                yield where
+        case msgspec.inspect.EnumType() | msgspec.inspect.NoneType() | msgspec.inspect.DateTimeType():
+            pass
+        case msgspec.inspect.StrType() | msgspec.inspect.IntType() | msgspec.inspect.BoolType():
+            pass
+        case _:
+            yield where
+
+
+def test_no_part_of_a_shared_message_can_be_changed() -> None:
+    found = [part for kind in MESSAGE_CLASSES for part in changeable(msgspec.inspect.type_info(kind))]
+    assert found == [
+        "ToolReturnMessage.tool_return",
+        "ToolReturnMessage.listed_returns.tool_return",
+        "OpaqueMessage.json",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("returned", "is_shared"),
+    [
+        ({"tool_return": "text"}, True),
+        ({}, True),
+        ({"tool_return": {"a": 1}}, False),
+        ({"tool_return": [1]}, False),
+        ({"tool_return": 1}, False),
+        ({"tool_returns": [{"tool_return": "a"}, {"tool_return": "b"}]}, True),
+        ({"tool_returns": [{"tool_return": "a"}, {"tool_return": ["b"]}]}, False),
+        ({"tool_return": {"a": 1}, "tool_returns": [{"tool_return": "a"}]}, False),
+    ],
+)
+def test_messages_with_arbitrary_json_are_not_shared(returned: dict[str, Any], *, is_shared: bool) -> None:
+    wire = [{"id": "message-0", "message_type": "user_message", "content": "hi"}]
+    stored = StoredMessages(REF)
+    page = decode_page(msgspec.json.encode(wire), REF, newest_first=False)
+    assert stored.can_share(page)
+    wire.append({"id": "message-1", "message_type": "tool_return_message", **returned})
+    assert stored.can_share(decode_page(msgspec.json.encode(wire), REF, newest_first=False)) is is_shared
+    assert not stored.can_share([*page, OpaqueMessage(json={})])
+
+
+def test_each_reader_of_shared_messages_has_a_list_of_its_own() -> None:
+    page = decode_page(msgspec.json.encode(MESSAGES[:2]), REF, newest_first=False)
+    first = StoredMessages(REF).copied(page)
+    first.clear()
+    assert len(StoredMessages(REF).copied(page)) == 2

@@ -268,7 +268,7 @@ async def test_a_record_has_the_values_of_its_answer(replay: Replay, sample: Sam
 
 def assert_kept(record: Any, wire: Any) -> None:
     """Assert that a record has the answer's value in each of its fields."""
-    if isinstance(record, list):
+    if isinstance(record, list | tuple):
         assert len(record) == len(wire)
         for one, other in zip(record, wire, strict=True):
             assert_kept(one, other)
@@ -300,7 +300,7 @@ def assert_messages(records: list[MessageRecord], wire: list[Any]) -> None:
     for record in records:
         one = next(one for one in wire if key(one["id"], one["otid"]) == key(record.letta_id, record.otid))
         assert_message(record, one)
-    dates = [record.date for record in records if record.date]
+    dates = [record.created_at for record in records if record.created_at]
     assert dates == sorted(dates)
 
 

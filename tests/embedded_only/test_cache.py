@@ -15,9 +15,10 @@ from websockets.asyncio.client import connect
 from app.embedded.faults import Fault
 from app.embedded.people import ADA, GRACE
 from app.graphql.socket_operations import MAX_OPERATIONS
+from clients.letta.stored import StoredMessages
 from resolvers.cache import policy
 from resolvers.cache.changes import CHANGES
-from resolvers.cache.kinds import ACCOUNT, FAILED_SECONDS, KEY_INFO, MESSAGES, PROFILE
+from resolvers.cache.kinds import ACCOUNT, AGENT, FAILED_SECONDS, KEY_INFO, MESSAGES, PROFILE, Kind
 from resolvers.cache.stale import MAX_LISTED, REVALIDATING, SLOW
 from tests.support import things
 from tests.support.cached import clocked
@@ -76,6 +77,25 @@ async def test_a_warm_dashboard_makes_no_calls(timed: Stack, clock: Clock) -> No
     metrics = (await timed.client.get("/metrics")).text
     assert 'agentgraph_cache_reads_total{kind="messages",outcome="hit"} 6.0' in metrics
     assert "agentgraph_cache_memory_bytes" in metrics
+
+
+async def test_a_warm_dashboard_decodes_no_message_and_waits_for_no_record(
+    timed: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await timed.graphql(DASHBOARD)
+    waited: Counter[str] = Counter()
+    read = policy.Cache.read
+
+    async def counted(cache: policy.Cache, kind: Kind, *given: Any) -> Any:
+        waited[kind.name] += 1
+        return await read(cache, kind, *given)
+
+    monkeypatch.setattr(policy.Cache, "read", counted)
+    monkeypatch.setattr(StoredMessages, "decoded", pytest.fail)
+    for _ in range(2):
+        assert await timed.graphql(DASHBOARD) == first
+    assert waited["account"] > 0
+    assert not waited & Counter([AGENT.name, MESSAGES.name])
 
 
 @pytest.mark.uncached

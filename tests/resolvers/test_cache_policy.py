@@ -25,7 +25,7 @@ from clients.errors import (
 from clients.state.cache import MemoryCacheStore, Tag
 from clients.state.connection import RedisConnection
 from clients.state.redis_cache import RedisCacheStore
-from clients.stored import Stored
+from clients.stored import Stored, Unreadable
 from resolvers.cache import policy
 from resolvers.cache.kinds import FAILED_SECONDS
 from resolvers.cache.policy import Cache
@@ -66,6 +66,39 @@ async def test_equal_reads_share_one_call() -> None:
     numbers.pending[0].answer()
     assert {(await read).value for read in reads} == {0}
     assert seen.outcomes() == {"loaded": 1, "joined": 199}
+
+
+async def test_a_fresh_record_is_found_without_waiting() -> None:
+    seen = Counted()
+    cache, numbers, clock = one(seen=seen)
+    ada, grace = await cache.versions("ada"), await cache.versions("grace")
+    assert cache.hit(NUMBER, "ada", "k", ada, STORED) is None
+    await numbers.read(cache)
+    assert cache.hit(NUMBER, "ada", "k", ada, STORED) == Read(0, 0)
+    assert cache.hit(NUMBER, "ada", "of another key", ada, STORED) is None
+    assert cache.hit(NUMBER, "grace", "k", grace, STORED) is None
+    assert cache.hit(NUMBER, "grace", "k", ada, STORED) is None
+    clock.now = 5
+    assert cache.hit(NUMBER, "ada", "k", ada, STORED) is None
+    clock.now = 4.9
+    await numbers.change(cache)
+    assert cache.hit(NUMBER, "ada", "k", await cache.versions("ada"), STORED) is None
+    assert seen.outcomes() == {"loaded": 1, "hit": 1}
+
+
+async def test_an_unreadable_record_is_not_found_and_is_loaded_again() -> None:
+    class Broken(Stored[int]):
+        def decoded(self, data: bytes) -> int:
+            raise Unreadable
+
+    seen = Counted()
+    cache, numbers, _ = one(seen=seen)
+    await numbers.read(cache)
+    versions = await cache.versions("ada")
+    assert cache.hit(NUMBER, "ada", "k", versions, Broken(int)) is None
+    assert cache.memory == 0
+    assert (await numbers.read(cache)).value == 0
+    assert (numbers.calls, seen.outcomes()) == (2, {"loaded": 2})
 
 
 async def test_each_user_has_records_of_their_own() -> None:

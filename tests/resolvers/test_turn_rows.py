@@ -63,8 +63,7 @@ def again(event: Event) -> Event:
 
 @pytest.mark.parametrize("number", range(len(MESSAGES)))
 def test_every_message_comes_back_with_its_class(number: int) -> None:
-    one = message(number)
-    one.ordinal, one.group_size = 1, 3
+    one = msgspec.structs.replace(message(number), ordinal=1, group_size=3)
     for event in (
         TurnStarted(run_id="run-1", user_message=one, resumable=True),
         MessageAdded(message=one),
@@ -81,4 +80,4 @@ def test_every_message_comes_back_with_its_class(number: int) -> None:
 def test_the_cases_cover_special_messages() -> None:
     kinds = {type(message(number)) for number in range(len(MESSAGES))}
     assert {OpaqueMessage, ApprovalRequestMessage, AssistantMessage} <= kinds
-    assert message(0).date == datetime(2026, 11, 30, tzinfo=UTC)
+    assert message(0).created_at == datetime(2026, 11, 30, tzinfo=UTC)
