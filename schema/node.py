@@ -76,6 +76,9 @@ def global_id(record: Parent[Any]) -> ID:
     return (_READERS.get(kind) or id_reader(kind))(record)
 
 
+global_id.of_class = id_reader  # type: ignore[attr-defined]  # plans call the reader of a class without a look-up
+
+
 @strawberry.interface(description="An object with a global id (GraphQL Global Object Identification).")
 class Node:
     id: ID = derived(global_id, "The object's global id. The id is stable. Clients must not parse the id.")

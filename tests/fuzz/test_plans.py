@@ -20,6 +20,7 @@ from app.embedded.faults import Fault
 from app.graphql.executor import Executor
 from app.graphql.plan.plans import Plan, Plans
 from tests.fuzz.platforms import FAULTS, Platform
+from tests.support.plans import Generated, generating
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
 STEADY = {"breaker_failures": 10**6, "breaker_calls": 10**6, "upstream_retry_percent": 100, "cache": "off"}
@@ -30,11 +31,18 @@ _plan = Plans.plan
 
 
 class Switch:
-    """Chooses how operations are executed, and counts the operations that plans have executed."""
+    """Chooses how operations are executed, and counts the operations that plans have executed.
+
+    Attributes:
+        compiled: whether plans execute the operations.
+        planned: the number of operations that plans have executed.
+        functions: the generated functions of the plans.
+    """
 
     def __init__(self) -> None:
         self.compiled = False
         self.planned = 0
+        self.functions = Generated()
 
     def plan(self, plans: Plans, executor: Executor, cost: int, *, at_once: bool) -> Plan | None:
         """Return the plan of an operation, if plans are switched on."""
@@ -53,9 +61,10 @@ def chosen(plans: Plans, executor: Executor, cost: int, *, at_once: bool) -> Pla
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as patch:
+    with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as patch, generating(after=0) as functions:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         patch.setattr(Plans, "plan", chosen)
+        SWITCH.functions = functions
         running = Platform(runner, **STEADY)
         yield running
         running.close()
@@ -66,6 +75,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 def test_a_plan_answers_like_graphql_core(platform: Platform) -> None:
     one_operation(platform)
     assert SWITCH.planned > EXAMPLES / 2, "too few operations have plans"
+    assert SWITCH.functions.objects > EXAMPLES, "too few objects are completed by generated functions"
 
 
 @settings(

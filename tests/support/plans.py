@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
+import pytest
 from graphql import ExecutionResult, GraphQLError, GraphQLSchema, OperationDefinitionNode, parse, validate
 
 from app.graphql.answers import AnswerLimits
 from app.graphql.executor import Executor
+from app.graphql.plan import generated
 from app.graphql.plan.execution import Execution
+from app.graphql.plan.objects import ObjectPlan
+from app.graphql.plan.places import Place
 from app.graphql.plan.plans import Plans
 
 MAX_BYTES = 10_000_000
@@ -49,6 +55,58 @@ class Compared:
         plan = self.plans.plan(executor, 0, at_once=True)
         assert plan is not None
         return await _awaited(Execution(plan, executor, self.limits, paced=paced, root=root))
+
+
+class Generated:
+    """Counts what generated functions do.
+
+    Attributes:
+        functions: how many functions were generated.
+        objects: how many objects the functions have completed.
+        failures: how many of the objects became null because of an error.
+    """
+
+    def __init__(self) -> None:
+        self.functions = self.objects = self.failures = 0
+
+    def generated(self, plan: ObjectPlan) -> generated.Generated | None:
+        """Replace ``generated.generated``."""
+        found = generated.generated(plan)
+        if found is None:
+            return None
+        complete = found.complete
+        self.functions += 1
+
+        def counted(record: Any, x: Execution, place: Place | None) -> Any:
+            self.objects += 1
+            try:
+                return complete(record, x, place)
+            except Exception:
+                self.failures += 1
+                raise
+
+        return found._replace(complete=counted)
+
+
+@contextmanager
+def generating(after: int) -> Iterator[Generated]:
+    """Let plans generate functions when they have completed a number of objects, and count the functions' objects.
+
+    If the number is 0, generated functions complete all objects.
+    """
+    found, make = Generated(), ObjectPlan.__init__
+
+    def made(plan: ObjectPlan, *args: Any) -> None:
+        make(plan, *args)
+        if (function := found.generated(plan)) is not None:
+            plan.complete = function.complete
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.graphql.plan.objects.WARM_OBJECTS", after - 1)
+        patch.setattr("app.graphql.plan.plans.generated", found.generated)
+        if not after:
+            patch.setattr(ObjectPlan, "__init__", made)
+        yield found
 
 
 async def _awaited(run: Executor | Execution) -> ExecutionResult:

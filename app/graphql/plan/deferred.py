@@ -11,21 +11,21 @@ from resolvers.cache.stale import FIELD
 
 if TYPE_CHECKING:
     from app.graphql.plan.execution import Execution
-    from app.graphql.plan.values import Complete
+    from app.graphql.plan.values import Completer
 
 
 class Deferred:
     """A field whose value is read after the synchronous fields are completed.
 
     Attributes:
-        complete: completes the value.
+        completer: completes the value.
     """
 
-    __slots__ = ("complete", "field")
+    __slots__ = ("completer", "field")
 
-    def __init__(self, field: Field, complete: Complete) -> None:
+    def __init__(self, field: Field, completer: Completer) -> None:
         self.field = field
-        self.complete = complete
+        self.completer = completer
 
     def start(self, source: Any, out: dict[str, Any], parent: Place | None, x: Execution) -> None:
         """Begin to read the value of one object. ``out`` is the object in the answer."""
@@ -38,7 +38,7 @@ class Deferred:
 
     def settle(self, value: Any, out: dict[str, Any], place: Place, x: Execution) -> None:
         """Complete a value that was read, and put it into the answer."""
-        out[self.field.key] = self.complete(value, x, place)
+        out[self.field.key] = self.completer.complete(value, x, place)
 
     def fail(self, error: Exception, place: Place, x: Execution) -> None:
         """Record the field's error."""
@@ -63,8 +63,8 @@ class Called(Deferred):
 
     __slots__ = ("_info", "_is_method", "_resolve", "_sources")
 
-    def __init__(self, field: Field, complete: Complete, resolver: Any) -> None:
-        super().__init__(field, complete)
+    def __init__(self, field: Field, completer: Completer, resolver: Any) -> None:
+        super().__init__(field, completer)
         self._resolve = resolver.wrapped_func
         self._is_method = bool(resolver.self_parameter)
         self._sources = [one.name for one in (resolver.parent_parameter, resolver.root_parameter) if one]
@@ -85,8 +85,8 @@ class LoadedField(Deferred):
 
     __slots__ = ("loaded",)
 
-    def __init__(self, field: Field, complete: Complete, loaded: Any) -> None:
-        super().__init__(field, complete)
+    def __init__(self, field: Field, completer: Completer, loaded: Any) -> None:
+        super().__init__(field, completer)
         self.loaded = loaded
 
     def _begin(self, source: Any, out: dict[str, Any], place: Place, x: Execution) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from graphql import FieldNode, GraphQLField, GraphQLObjectType, is_non_null_type
+from graphql import FieldNode, GraphQLError, GraphQLField, GraphQLObjectType, Undefined, is_non_null_type
 from graphql.execution.collect_fields import FieldDetailsList
 from graphql.execution.values import get_argument_values
+from graphql.pyutils import is_iterable
 from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
@@ -20,6 +21,17 @@ if TYPE_CHECKING:
 
 class NullError(Exception):
     """Raised if a value is null at a non-null position. ``Field.described`` returns an error with the field's name."""
+
+
+def is_absent(value: object, place: Place | None) -> bool:
+    """Return whether a value is null. Raise a value that is an exception, and NullError if null is not allowed."""
+    if isinstance(value, Exception):
+        raise value
+    if value is None or value is Undefined:
+        if place is not None and not place[2]:
+            raise NullError
+        return True
+    return False
 
 
 class Field:
@@ -78,6 +90,13 @@ class Field:
             config=strawberry.config,
             info=x.info(self),
         )
+
+
+def listed(field: Field, value: Any) -> list[Any]:
+    """Return the items of a value as a list. Raise GraphQLError if the value has no items."""
+    if not is_iterable(value):
+        raise GraphQLError(f"Expected Iterable, but did not find one for field '{field.parent}.{field.name}'.")
+    return list(value)
 
 
 def built_by(executor: Executor) -> Any:

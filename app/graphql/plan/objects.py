@@ -1,4 +1,4 @@
-"""Makes the functions that complete objects."""
+"""Completes objects: each object type and selection has its steps, and a function that runs them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from graphql.execution.collect_fields import GroupedFieldSet
 from graphql.execution.executor import invalid_return_type_error
 
 from app.graphql.answers import BRACES_BYTES, PUNCTUATION_BYTES
-from app.graphql.plan.fields import Field
+from app.graphql.plan.fields import Field, is_absent
 from app.graphql.plan.steps import Step, step_of, typename_step
-from app.graphql.plan.values import Complete, is_absent
+from app.graphql.plan.values import Complete, ObjectKey
 from schema.base import OfClass
 
 if TYPE_CHECKING:
@@ -21,50 +21,78 @@ if TYPE_CHECKING:
 _PLANNED = 8
 """How many fields an execution completes in the time in which it plans one field."""
 
+WARM_OBJECTS = 500
+"""The number of objects of one kind after which a plan gets a generated function for the objects that follow.
 
-def object_plan(x: Execution, kind: GraphQLObjectType, field: Field) -> Complete:
-    """Return the function that completes objects of a type with the selections of a field."""
-    selected = x.executor.fields_of(kind, field.details)[0]
-    steps, size, test = _steps(x, kind, selected), _size(selected), _Test(kind, field)
-    known, is_null, attribute, count = test.known, test.is_null, test.attribute, len(steps)
+To generate a field takes 100 µs, and saves 0.2 µs for each object.
+"""
 
-    def run(record: Any, x: Execution, place: Place | None) -> dict[str, Any] | None:
-        one = record if attribute is None else getattr(record, attribute)
-        if one.__class__ not in known and is_null(record, x, place):
-            return None
-        x.left -= size
-        x.done += count
-        out: dict[str, Any] = {}
-        for key, step in steps:
-            out[key] = step(record, x, place, out)
-        return out
 
-    return run
+class ObjectPlan:
+    """Completes the objects of one type with the selections of one field.
+
+    Attributes:
+        complete: completes one object. It is replaced by a generated function after ``WARM_OBJECTS`` objects.
+        steps: the steps of the fields.
+        size: an object's minimum size in JSON without the texts of its fields, in bytes.
+        test: checks that a value is of the type.
+    """
+
+    __slots__ = ("complete", "size", "steps", "test")
+
+    def __init__(self, x: Execution, kind: GraphQLObjectType, field: Field, key: ObjectKey) -> None:
+        selected = x.executor.fields_of(kind, field.details)[0]
+        self.steps = _steps(x, kind, selected)
+        self.size = _size(selected)
+        self.test = Test(kind, field)
+        self.complete: Complete = self._running(key)
+
+    def _running(self, key: ObjectKey) -> Complete:
+        """Return the function that runs the steps. It does not refer to this object, which would be a cycle."""
+        runs, size, test, count = [(one.key, one.run) for one in self.steps], self.size, self.test, len(self.steps)
+        known, is_null, attribute, seen = test.known, test.is_null, test.attribute, 0
+
+        def run(record: Any, x: Execution, place: Place | None) -> dict[str, Any] | None:
+            nonlocal seen
+            one = record if attribute is None else getattr(record, attribute)
+            if one.__class__ not in known and is_null(record, x, place):
+                return None
+            x.left -= size
+            x.done += count
+            if seen == WARM_OBJECTS:
+                x.plan.generate(key, x)
+            seen += 1
+            out: dict[str, Any] = {}
+            for name, step in runs:
+                out[name] = step(record, x, place, out)
+            return out
+
+        return run
 
 
 def root_plan(x: Execution, kind: GraphQLObjectType, selected: GroupedFieldSet) -> Complete:
     """Return the function that completes the operation's root fields."""
-    steps, size = _steps(x, kind, selected), _size(selected)
+    runs, size = [(one.key, one.run) for one in _steps(x, kind, selected)], _size(selected)
 
     def run(record: Any, x: Execution, place: Place | None) -> dict[str, Any]:
         x.left -= size
         out: dict[str, Any] = {}
-        for key, step in steps:
+        for key, step in runs:
             out[key] = step(record, x, place, out)
         return out
 
     return run
 
 
-def _steps(x: Execution, kind: GraphQLObjectType, selected: GroupedFieldSet) -> list[tuple[str, Step]]:
-    steps, schema = list[tuple[str, Step]](), x.executor.schema
+def _steps(x: Execution, kind: GraphQLObjectType, selected: GroupedFieldSet) -> list[Step]:
+    steps, schema = list[Step](), x.executor.schema
     for key, details in selected.items():
         name = details[0].node.name.value
         definition = schema.get_field(kind, name)
         if name == "__typename":
-            steps.append((key, typename_step(kind.name)))
+            steps.append(typename_step(key, kind.name))
         elif definition is not None:  # validation refuses unknown fields
-            steps.append((key, step_of(x, Field(kind, definition, key, details))))
+            steps.append(step_of(x, Field(kind, definition, key, details)))
     x.plan.grow(len(steps))
     x.done += len(steps) * _PLANNED
     return steps
@@ -75,7 +103,7 @@ def _size(selected: GroupedFieldSet) -> int:
     return BRACES_BYTES - 1 + sum(map(len, selected)) + PUNCTUATION_BYTES * len(selected)
 
 
-class _Test:
+class Test:
     """Checks that a value is of an object type.
 
     Attributes:
@@ -91,6 +119,14 @@ class _Test:
         self._is_type_of = test = kind.is_type_of
         self.known: set[type] = set(test.classes) if isinstance(test, OfClass) else set()
         self.attribute = test.attribute if isinstance(test, OfClass) else None
+
+    @property
+    def only(self) -> type | None:
+        """The class of all values, if the type has exactly one class."""
+        test = self._is_type_of
+        if isinstance(test, OfClass) and test.attribute is None and len(test.classes) == 1:
+            return test.classes[0]
+        return None
 
     def is_null(self, value: Any, x: Execution, place: Place | None) -> bool:
         """Return whether a value of an unknown class is null. Raise an error if the value is not of the type."""

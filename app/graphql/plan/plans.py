@@ -24,11 +24,12 @@ from app.graphql.executor import Executor
 from app.graphql.introspection import META_FIELDS
 from app.graphql.plan.execution import Execution
 from app.graphql.plan.fields import Field
-from app.graphql.plan.objects import object_plan, root_plan
+from app.graphql.plan.generated import generated
+from app.graphql.plan.objects import ObjectPlan, root_plan
 from app.graphql.shape import fragments_of
 
 if TYPE_CHECKING:
-    from app.graphql.plan.values import Complete
+    from app.graphql.plan.values import Complete, ObjectKey
 
 _MAX_PLANS = 4
 """Maximum number of plans of one operation. Each combination of ``@skip`` and ``@include`` values needs a plan."""
@@ -46,8 +47,14 @@ _MAX_FIELDS = 500
 The gateway makes a plan for so many fields in at most about 15 ms, in one iteration of the event loop.
 """
 
+_GENERATED = 150
+"""How many fields an execution completes in the time in which the function for one field is generated."""
+
 MAX_PLANNED = 10_000
-"""Maximum number of fields in all plans of the process. A field takes 1.5 KB of memory."""
+"""Maximum number of fields in all plans of the process. A field takes 1.5 KB of memory.
+
+A field of a generated function counts as another field, and takes 1 KB.
+"""
 
 
 class Cache:
@@ -109,7 +116,7 @@ class Plan:
     def __init__(self) -> None:
         self.reference = ref(self, _remove)
         self.plain_classes: set[type] = {type(None)}
-        self._objects: dict[tuple[str, tuple[int, ...]], Complete] = {}
+        self._objects: dict[ObjectKey, ObjectPlan] = {}
         self._root: Complete | None = None
 
     def grow(self, fields: int) -> None:
@@ -134,13 +141,21 @@ class Plan:
             self._root = root_plan(x, kind, selected.grouped_field_set)
         return self._root
 
-    def object(self, x: Execution, kind: GraphQLObjectType, field: Field) -> Complete:
-        """Return the function that completes objects of a type with the selections of a field."""
+    def object(self, x: Execution, kind: GraphQLObjectType, field: Field) -> ObjectPlan:
+        """Return what completes objects of a type with the selections of a field."""
         key = kind.name, tuple(map(id, field.nodes))  # the nodes live as long as the document
         found = self._objects.get(key)
         if found is None:
-            found = self._objects[key] = object_plan(x, kind, field)
+            found = self._objects[key] = ObjectPlan(x, kind, field, key)
         return found
+
+    def generate(self, key: ObjectKey, x: Execution) -> None:
+        """Replace the function that completes objects by a generated one, if the plan was not cleared."""
+        plan = self._objects.get(key)
+        if plan is not None and (function := generated(plan)) is not None:
+            plan.complete = function.complete
+            self.grow(function.fields)
+            x.done += function.fields * _GENERATED
 
 
 class _Survey:

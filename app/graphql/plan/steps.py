@@ -1,49 +1,103 @@
-"""Makes the functions that compute one field of an object: a step.
+"""Makes the steps of an object: a step computes one field.
 
-A step has four arguments: the record, the execution, the object's position, and the object in the answer. It returns
-the field's completed value, or ``None`` if the value is read later. It raises the error of a non-null field.
+A step's function has four arguments: the record, the execution, the object's position, and the object in the answer.
+It returns the field's completed value, or ``None`` if the value is read later. It raises the error of a non-null field.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime
-from decimal import Decimal
-from functools import cache
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from graphql import GraphQLEnumType, default_field_resolver, get_named_type, is_non_null_type, is_object_type
+from graphql import default_field_resolver, get_named_type, is_object_type
 from strawberry.types.field import StrawberryField
 
 from app.graphql.plan.deferred import Called, Deferred, LoadedField, Opaque
 from app.graphql.plan.fields import Field
 from app.graphql.plan.places import Place
-from app.graphql.plan.values import Complete, completing
+from app.graphql.plan.values import Completer, completing
 from schema.guards import needs_scopes
 from schema.stream import EventField
 
 if TYPE_CHECKING:
     from app.graphql.plan.execution import Execution
 
-Step: TypeAlias = "Callable[[Any, Execution, Place | None, dict[str, Any]], Any]"
+Run: TypeAlias = "Callable[[Any, Execution, Place | None, dict[str, Any]], Any]"
 
 _Read: TypeAlias = Callable[[Any], Any]
 _Call: TypeAlias = "Callable[[Any, Execution], Any]"
-_Failed: TypeAlias = "Callable[[Exception, Execution, Place | None], None]"
-
-_TEXTS = {"DateTime": datetime, "Date": date, "Decimal": Decimal}
-"""Custom scalars whose values are written as text, and the class of their values."""
 
 
-def typename_step(name: str) -> Step:
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The step of ``__typename``."""
+
+    key: str
+    name: str
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """The step of a field that is read later."""
+
+    key: str
+    deferred: Deferred
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The step of a field whose value is read from the record. The value is not awaitable.
+
+    Attributes:
+        read: returns the value.
+        path: the attributes that lead to the value, if ``read`` reads no more than these.
+        completer: completes the value.
+    """
+
+    key: str
+    field: Field
+    read: _Read
+    path: str | None
+    completer: Completer
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """The step of a field with a resolver that is no coroutine function. It may return an awaitable nevertheless.
+
+    Attributes:
+        resolve: returns the value for a record alone, if the resolver has no other argument.
+        call: returns the value.
+        completer: completes the value.
+        complete: completes the value, or defers the field if the value is awaitable. Like ``run``, but with the
+            value instead of the record.
+    """
+
+    key: str
+    field: Field
+    resolve: _Read | None
+    call: _Call
+    completer: Completer
+    complete: Run
+    run: Run
+
+
+Step: TypeAlias = Named | Later | Reading | Calling
+
+
+def typename_step(key: str, name: str) -> Step:
     """Return a step for ``__typename``."""
 
-    def step(_record: Any, x: Execution, _place: Place | None, _out: dict[str, Any]) -> str:
+    def run(_record: Any, x: Execution, _place: Place | None, _out: dict[str, Any]) -> str:
         x.left -= len(name)
         return name
 
-    return step
+    return Named(key, name, run)
 
 
 def step_of(x: Execution, field: Field) -> Step:
@@ -62,8 +116,9 @@ def step_of(x: Execution, field: Field) -> Step:
         return _later(LoadedField(field, completing(x, field, field.definition.type), loaded))
     if resolver.is_async:
         return _later(Called(field, completing(x, field, field.definition.type), resolver))
-    if _is_text(field) and _reads_only(resolver):
-        return _calling_for_text(x, field, cast("Callable[..., Any]", resolver.wrapped_func))
+    if _reads_only(resolver):
+        resolve = cast("_Read", resolver.wrapped_func)
+        return _calling(x, field, lambda record, _: resolve(record), resolve)
     return _calling(x, field, _call_of(field, resolver))
 
 
@@ -75,10 +130,12 @@ def _by_graphql_core(x: Execution, field: Field) -> Step:
 
 def _attribute(x: Execution, field: Field, declared: StrawberryField) -> Step:
     if isinstance(declared, EventField):
-        return _reading(x, field, attrgetter(f"event.{declared.python_name}"))
-    if type(declared).get_result is StrawberryField.get_result and declared.default_resolver is getattr:
-        return _reading(x, field, attrgetter(declared.python_name))
-    return _by_graphql_core(x, field)
+        path = f"event.{declared.python_name}"
+    elif type(declared).get_result is StrawberryField.get_result and declared.default_resolver is getattr:
+        path = declared.python_name
+    else:
+        return _by_graphql_core(x, field)
+    return _reading(x, field, attrgetter(path), path)
 
 
 def _held(x: Execution, field: Field, declared: StrawberryField) -> _Read | None:
@@ -102,15 +159,9 @@ def _reads_only(resolver: Any) -> bool:
     return len(resolver.signature.parameters) == 1 and len(_sources(resolver)) == 1
 
 
-def _is_text(field: Field) -> bool:
-    return _named(field).name in {"String", "ID"}
-
-
 def _call_of(field: Field, resolver: Any) -> _Call:
-    """Return a function that calls a synchronous resolver."""
+    """Return a function that calls a synchronous resolver with more arguments than the record."""
     resolve = resolver.wrapped_func
-    if _reads_only(resolver):
-        return lambda record, _: resolve(record)
     names = [one.name for one in _sources(resolver)]
     info = resolver.info_parameter.name if resolver.info_parameter else None
     is_method = bool(resolver.self_parameter)
@@ -127,128 +178,53 @@ def _call_of(field: Field, resolver: Any) -> _Call:
 
 
 def _later(deferred: Deferred) -> Step:
-    def step(record: Any, x: Execution, place: Place | None, out: dict[str, Any]) -> None:
+    def run(record: Any, x: Execution, place: Place | None, out: dict[str, Any]) -> None:
         x.pending.append((deferred, record, out, place))
 
-    return step
+    return Later(deferred.field.key, deferred, run)
 
 
-def _parts(x: Execution, field: Field) -> tuple[Complete, _Failed, str, bool]:
-    """Return what most steps need. Local names of a closure are faster than attributes."""
-    return completing(x, field, field.definition.type), field.failed, field.key, field.nullable
-
-
-def _calling(x: Execution, field: Field, call: _Call) -> Step:
+def _calling(x: Execution, field: Field, call: _Call, resolve: _Read | None = None) -> Step:
     """Return a step that calls a resolver. If the resolver returns an awaitable, the value is completed later."""
-    complete, failed, key, nullable = _parts(x, field)
-    opaque, plain = Opaque(field, complete), x.plan.plain_classes
+    completer, failed, key, nullable = (
+        completing(x, field, field.definition.type),
+        field.failed,
+        field.key,
+        field.nullable,
+    )
+    opaque, plain = Opaque(field, completer), x.plan.plain_classes
 
-    def step(record: Any, x: Execution, place: Place | None, out: dict[str, Any]) -> Any:
+    def complete(value: Any, x: Execution, place: Place | None, out: dict[str, Any]) -> Any:
+        if value.__class__ not in plain and x.awaits(value):
+            x.pending.append((opaque, value, out, place))
+            return None
+        return completer.complete(value, x, (place, key, nullable))
+
+    def run(record: Any, x: Execution, place: Place | None, out: dict[str, Any]) -> Any:
         try:
-            value = call(record, x)
-            if value.__class__ not in plain and x.awaits(value):
-                x.pending.append((opaque, value, out, place))
-                return None
-            return complete(value, x, (place, key, nullable))
+            return complete(call(record, x), x, place, out)
         except Exception as error:  # noqa: BLE001 - a field's error, whatever the exception
             return failed(error, x, place)
 
-    return step
+    return Calling(key, field, resolve, call, completer, complete, run)
 
 
-def _calling_for_text(x: Execution, field: Field, resolve: Callable[..., Any]) -> Step:
-    """Return a step that calls a resolver of the record alone, such as the resolver of a global id."""
-    failed, completed = field.failed, _calling(x, field, lambda value, _: value)
-
-    def step(record: Any, x: Execution, place: Place | None, out: dict[str, Any]) -> Any:
-        try:
-            value = resolve(record)
-        except Exception as error:  # noqa: BLE001 - a field's error, whatever the exception
-            return failed(error, x, place)
-        if value.__class__ is str:
-            x.left -= len(value)
-            return value
-        return completed(value, x, place, out)
-
-    return step
-
-
-def _reading(x: Execution, field: Field, read: _Read) -> Step:
+def _reading(x: Execution, field: Field, read: _Read, path: str | None = None) -> Step:
     """Return a step that reads the value from the record."""
-    named = _named(field)
-    if _is_text(field):
-        return _reading_text(x, field, read)
-    if isinstance(named, GraphQLEnumType) and (members := getattr(named, "wrapped_cls", None)) is not None:
-        return _reading_mapped(x, field, read, members, _names_of(named).__getitem__)
-    if (text := _TEXTS.get(named.name)) is not None:
-        return _reading_mapped(x, field, read, text, named.coerce_output_value)
-    complete, failed, key, nullable = _parts(x, field)
+    completer, failed, key, nullable = (
+        completing(x, field, field.definition.type),
+        field.failed,
+        field.key,
+        field.nullable,
+    )
 
-    def step(record: Any, x: Execution, place: Place | None, _out: dict[str, Any]) -> Any:
+    def run(record: Any, x: Execution, place: Place | None, _out: dict[str, Any]) -> Any:
         try:
             value = read(record)
             if value is None and nullable:
                 return None
-            return complete(value, x, (place, key, nullable))
+            return completer.complete(value, x, (place, key, nullable))
         except Exception as error:  # noqa: BLE001 - a field's error, whatever the exception
             return failed(error, x, place)
 
-    return step
-
-
-def _reading_text(x: Execution, field: Field, read: _Read) -> Step:
-    complete, failed, key, nullable = _parts(x, field)
-
-    def step(record: Any, x: Execution, place: Place | None, _out: dict[str, Any]) -> Any:
-        try:
-            value = read(record)
-            if value.__class__ is str:
-                x.left -= len(value)
-                return value
-            if value is None and nullable:
-                return None
-            return complete(value, x, (place, key, nullable))
-        except Exception as error:  # noqa: BLE001 - a field's error, whatever the exception
-            return failed(error, x, place)
-
-    return step
-
-
-def _reading_mapped(x: Execution, field: Field, read: _Read, expected: type, convert: _Read) -> Step:
-    """Return a step that converts values of the class ``expected`` to texts. Other values get all checks."""
-    complete, failed, key, nullable = _parts(x, field)
-
-    def step(record: Any, x: Execution, place: Place | None, _out: dict[str, Any]) -> Any:
-        try:
-            value = read(record)
-            if value.__class__ is expected:
-                text = convert(value)
-                x.left -= len(text)
-                return text
-            if value is None and nullable:
-                return None
-            return complete(value, x, (place, key, nullable))
-        except Exception as error:  # noqa: BLE001 - a field's error, whatever the exception
-            return failed(error, x, place)
-
-    return step
-
-
-@cache
-def _names_of(kind: Any) -> dict[Any, str]:
-    """Return the names of an enum's values, by value."""
-    return {one: kind.coerce_output_value(one) for one in kind.wrapped_cls}
-
-
-def _named(field: Field) -> Any:
-    """Return a field's type without non-null. A list is not a named type, and has no name."""
-    kind: Any = field.definition.type
-    named = kind.of_type if is_non_null_type(kind) else kind
-    return named if hasattr(named, "name") else _LIST
-
-
-class _List:
-    name = ""
-
-
-_LIST = _List()
+    return Reading(key, field, read, path, completer, run)

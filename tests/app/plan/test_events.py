@@ -28,6 +28,8 @@ from resolvers.streams.events import (
 from schema.build import build_schema
 from tests.support.plans import described, text
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 SCHEMA = build_schema()._schema
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
 NAMES = st.one_of(st.none(), TEXTS)

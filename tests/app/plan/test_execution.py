@@ -13,6 +13,8 @@ from app.graphql.answers import MAX_ERRORS, AnswerAborted
 from tests.support.planned import SCHEMA, Row, context
 from tests.support.plans import Compared
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 
 async def executed(document: str, given: Any, **options: Any) -> ExecutionResult:
     max_bytes = options.pop("max_bytes", 1_000_000)

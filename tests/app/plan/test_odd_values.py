@@ -15,6 +15,8 @@ from strawberry import Parent
 from schema.base import reads
 from tests.support.plans import Compared, described, text
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 
 class Row:
     """A record."""

@@ -10,6 +10,8 @@ from graphql import GraphQLError, GraphQLSchema, build_schema
 
 from tests.support.plans import Compared, described, text
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 NULLS = """
 type Query { data: Data }
 type Data {
