@@ -8,60 +8,84 @@ import sys
 import threading
 import time
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 import orjson
-import structlog
 
 from app.log_lines import LogLines, flush_lines
 from app.tracebacks import summary, with_traceback
 
 
-def make_logger(level: str, out: TextIO | None = None) -> Any:
+class Lines(Protocol):
+    """Writes log lines. Each level has a method."""
+
+    def debug(self, line: str, /) -> object:
+        """Write a line of the level DEBUG."""
+
+    def info(self, line: str, /) -> object:
+        """Write a line of the level INFO."""
+
+    def warning(self, line: str, /) -> object:
+        """Write a line of the level WARNING."""
+
+    def error(self, line: str, /) -> object:
+        """Write a line of the level ERROR."""
+
+
+def make_logger(level: str, out: TextIO | None = None) -> Log:
     """Return a logger that writes one JSON object per line, to the standard output by default."""
     return json_logger(LogLines.of_output() if out is None else LogLines(out, joins=False), level)
 
 
-def json_logger(logger: Any, level: str) -> Any:
-    """Return a logger that passes one JSON object per line to another logger."""
-    wrapper = type("_JsonLog", (_Log,), {"least": logging.getLevelNamesMapping()[level]})
-    return structlog.wrap_logger(logger, processors=[], wrapper_class=wrapper).bind()  # not bound for each line
+def json_logger(lines: Lines, level: str) -> Log:
+    """Return a logger that passes each line to a method of ``lines``, whose name is the line's level."""
+    return Log(lines, logging.getLevelNamesMapping()[level], {})
 
 
-class _Log(structlog.BoundLoggerBase):
-    """A logger of structlog that encodes an entry in one step, in a quarter of the time of its processors.
+class Log:
+    """Encodes each log entry as one line of JSON.
 
-    Attributes:
+    Args:
+        lines: writes the lines.
         least: the minimum level.
+        context: fields of every entry.
     """
 
-    least: int
     _second = -1
     _text = ""
 
+    def __init__(self, lines: Lines, least: int, context: dict[str, Any]) -> None:
+        self._lines = lines
+        self._least = least
+        self._context = context
+
+    def bind(self, **context: Any) -> Log:
+        """Return a logger whose entries have further fields."""
+        return Log(self._lines, self._least, {**self._context, **context})
+
     def is_enabled_for(self, level: int) -> bool:
         """Return whether entries of a level are written."""
-        return level >= self.least
+        return level >= self._least
 
     def debug(self, event: str, **entry: Any) -> None:
         """Write an entry of the level DEBUG."""
-        if self.least <= logging.DEBUG:
-            self._logger.debug(self._line("debug", event, entry))
+        if self._least <= logging.DEBUG:
+            self._lines.debug(self._line("debug", event, entry))
 
     def info(self, event: str, **entry: Any) -> None:
         """Write an entry of the level INFO."""
-        if self.least <= logging.INFO:
-            self._logger.info(self._line("info", event, entry))
+        if self._least <= logging.INFO:
+            self._lines.info(self._line("info", event, entry))
 
     def warning(self, event: str, **entry: Any) -> None:
         """Write an entry of the level WARNING."""
-        if self.least <= logging.WARNING:
-            self._logger.warning(self._line("warning", event, entry))
+        if self._least <= logging.WARNING:
+            self._lines.warning(self._line("warning", event, entry))
 
     def error(self, event: str, **entry: Any) -> None:
         """Write an entry of the level ERROR."""
-        if self.least <= logging.ERROR:
-            self._logger.error(self._line("error", event, entry))
+        if self._least <= logging.ERROR:
+            self._lines.error(self._line("error", event, entry))
 
     def exception(self, event: str, **entry: Any) -> None:
         """Write an entry of the level ERROR, with the traceback of the current exception."""
@@ -83,9 +107,9 @@ class _Log(structlog.BoundLoggerBase):
         """Return the time in UTC (RFC 3339). The text of a second is made once."""
         microseconds = time.time_ns() // 1000
         second = microseconds // 1_000_000
-        if second != _Log._second:
-            _Log._second, _Log._text = second, time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-        return f"{_Log._text}{microseconds % 1_000_000:06d}Z"
+        if second != Log._second:
+            Log._second, Log._text = second, time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        return f"{Log._text}{microseconds % 1_000_000:06d}Z"
 
 
 def log_everything(log: Any) -> None:

@@ -19,7 +19,7 @@ from tests.support.serving import free_port
 
 SERVER = frozenset(
     {"aiohttp", "clients", "graphql", "httpx", "prometheus_client", "resolvers", "schema", "starlette", "strawberry"}
-    | {"structlog", "uvicorn", "websockets"}
+    | {"uvicorn", "websockets"}
 )
 UNUSED = frozenset({"fastapi", "opentelemetry", "redis.client", "sqlite3", "yaml", "app.embedded.server"})
 """What a gateway imports only for the documentation of REST, for Redis or for embedded services."""
