@@ -52,8 +52,8 @@ class Stored(Generic[V]):
         """Return whether several readers can have the value, because nothing can change it. By default, they cannot."""
         return False
 
-    def copied(self, value: V) -> V:
-        """Return a shareable value for another reader. Only the outermost list is copied."""
+    def shared(self, value: V, size: int) -> V:  # noqa: ARG002 - for subclasses
+        """Return what all readers of a shareable value get. ``size`` is the encoded value's size, in bytes."""
         return value
 
 

@@ -4,6 +4,7 @@ from clients.errors import NotFound
 from clients.letta.client import is_letta_id
 from clients.letta.messages import MessageRecord
 from clients.owned import ConversationRef, Position
+from clients.shared import part_of
 from resolvers.context import RequestContext
 from resolvers.loader_keys import MessageWindow
 from resolvers.message_cursors import MessageCursor, cursor_of, resolved_cursor, sent_message
@@ -41,7 +42,8 @@ async def message_page(context: RequestContext, conversation: ConversationRef, w
         found = await (_backward if window.backward else _forward)(context, conversation, window.size, cursor)
     except NotFound as error:
         raise not_of_this_list() from error
-    chosen = found[max(0, len(found) - window.size) :] if window.backward else found[: window.size]
+    start = max(0, len(found) - window.size) if window.backward else 0
+    chosen = part_of(found, start, start + window.size)
     shown, user_id = context.resources.shown_ids, context.principal.user_id
 
     def write(message: MessageRecord) -> str:

@@ -7,11 +7,15 @@ import msgspec
 from clients.decode import UNREADABLE
 from clients.letta.messages import MESSAGE_CLASSES, MessageRecord, OpaqueMessage, ToolReturnMessage, placed
 from clients.owned import ConversationRef
+from clients.shared import SharedList
 from clients.stored import Stored, Unreadable
 
 _PAGE = msgspec.json.Decoder(list[tuple[str, msgspec.Raw]])
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {cls.__name__: msgspec.json.Decoder(cls) for cls in MESSAGE_CLASSES}
 _WITH_JSON = (OpaqueMessage, ToolReturnMessage)
+COMPLETED_FACTOR = 4
+"""The maximum memory of a page's completed messages, as a multiple of the encoded page's size."""
+
 _SHAPE = Stored[Any](None, types=MESSAGE_CLASSES)
 
 
@@ -42,9 +46,9 @@ class StoredMessages(Stored[list[MessageRecord]]):
         """Return whether no message has arbitrary JSON, which could be changed, and whose size in memory is unknown."""
         return not any(type(record) in _WITH_JSON and _has_json(record) for record in value)
 
-    def copied(self, value: list[MessageRecord]) -> list[MessageRecord]:
-        """Return another list of the same messages."""
-        return value.copy()
+    def shared(self, value: list[MessageRecord], size: int) -> SharedList[MessageRecord]:
+        """Return a list for all readers. The loaded list may be changed by the reader who has loaded it."""
+        return SharedList(value, COMPLETED_FACTOR * size)
 
 
 def _has_json(record: MessageRecord) -> bool:

@@ -15,8 +15,11 @@ OWNERS = 8
 OVERHEAD_BYTES = 500
 """The approximate memory of an entry without its name and value."""
 
-DECODED_FACTOR = 5
-"""The approximate memory of a decoded record, as a multiple of the encoded record's size."""
+DECODED_FACTOR = 6
+"""The approximate memory of a decoded record, as a multiple of the encoded record's size.
+
+A page of messages takes up to 1.8 times its encoded size, and its completed messages up to ``COMPLETED_FACTOR`` times.
+"""
 
 DECODED_SECONDS = 60.0
 """The age from which a record is no longer kept decoded, in seconds. Most records are fresh for a shorter time."""
@@ -84,7 +87,8 @@ class Entries:
         """Return an entry's record. Raises Unreadable."""
         found = self._decoded.get(owner, name)
         if found is not None and found.entry is entry:
-            return stored.copied(found.value)
+            value: V = found.value
+            return value
         value = stored.decoded(entry.value)
         self.keep(owner, name, entry, stored, value)
         return value
@@ -97,7 +101,7 @@ class Entries:
         self._decoded.pop(owner, name)
         self._decoded.fit(owner, more=weight)
         if not self._quotas.is_over(owner, weight) and self._quotas.total + weight <= self._limit:
-            self._decoded.put(owner, name, _Decoded(entry, stored.copied(value)), weight)
+            self._decoded.put(owner, name, _Decoded(entry, stored.shared(value, len(entry.value))), weight)
 
     def remove(self, owner: str, name: str) -> None:
         """Remove an entry, if there is one."""

@@ -136,8 +136,8 @@ def test_messages_with_arbitrary_json_are_not_shared(returned: dict[str, Any], *
     assert not stored.can_share([*page, OpaqueMessage(json={})])
 
 
-def test_each_reader_of_shared_messages_has_a_list_of_its_own() -> None:
+def test_a_change_of_the_loaded_list_does_not_change_the_shared_list() -> None:
     page = decode_page(msgspec.json.encode(MESSAGES[:2]), REF, newest_first=False)
-    first = StoredMessages(REF).copied(page)
-    first.clear()
-    assert len(StoredMessages(REF).copied(page)) == 2
+    shared = StoredMessages(REF).shared(page, 100)
+    page.clear()
+    assert len(shared) == 2

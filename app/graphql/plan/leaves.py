@@ -74,6 +74,7 @@ class Leaf:
     """
 
     __slots__ = ("_coerce", "_convert", "_text", "kind")
+    is_pure = True
 
     def __init__(self, kind: Any) -> None:
         self.kind = kind
@@ -105,6 +106,7 @@ class Leaves:
     """Completes a list of scalars or enums."""
 
     __slots__ = ("_complete", "_field", "_nullable", "_plain")
+    is_pure = True
 
     def __init__(self, field: Field, kind: Any) -> None:
         self._field = field

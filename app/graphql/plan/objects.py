@@ -47,6 +47,11 @@ class ObjectPlan:
         self.test = Test(kind, field)
         self.complete: Complete = self._running(key)
 
+    @property
+    def is_pure(self) -> bool:
+        """Whether a completed object depends on the record alone, and never on the execution."""
+        return self.test.attribute is None and bool(self.test.classes) and all(one.is_pure for one in self.steps)
+
     def _running(self, key: ObjectKey) -> Complete:
         """Return the function that runs the steps. It does not refer to this object, which would be a cycle."""
         runs, size, test, count = [(one.key, one.run) for one in self.steps], self.size, self.test, len(self.steps)
@@ -107,17 +112,19 @@ class Test:
     """Checks that a value is of an object type.
 
     Attributes:
+        classes: the classes that decide the type, if only the class does.
         known: the classes of which all values are of the type.
         attribute: the attribute whose class counts. If ``None``, the value's own class counts.
     """
 
-    __slots__ = ("_field", "_is_type_of", "_kind", "attribute", "known")
+    __slots__ = ("_field", "_is_type_of", "_kind", "attribute", "classes", "known")
 
     def __init__(self, kind: GraphQLObjectType, field: Field) -> None:
         self._kind = kind
         self._field = field
         self._is_type_of = test = kind.is_type_of
-        self.known: set[type] = set(test.classes) if isinstance(test, OfClass) else set()
+        self.classes = frozenset(test.classes if isinstance(test, OfClass) else ())
+        self.known: set[type] = set(self.classes)
         self.attribute = test.attribute if isinstance(test, OfClass) else None
 
     @property

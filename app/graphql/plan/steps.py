@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 from graphql import default_field_resolver, get_named_type, is_object_type
 from strawberry.types.field import StrawberryField
@@ -37,6 +37,7 @@ class Named:
     key: str
     name: str
     run: Run
+    is_pure: ClassVar = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Later:
     key: str
     deferred: Deferred
     run: Run
+    is_pure: ClassVar = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,11 @@ class Reading:
     path: str | None
     completer: Completer
     run: Run
+
+    @property
+    def is_pure(self) -> bool:
+        """Whether the field's completed value depends on the record alone."""
+        return self.completer.is_pure
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,11 @@ class Calling:
     completer: Completer
     complete: Run
     run: Run
+
+    @property
+    def is_pure(self) -> bool:
+        """Whether the field's completed value depends on the record alone."""
+        return self.resolve is not None and self.completer.is_pure
 
 
 Step: TypeAlias = Named | Later | Reading | Calling

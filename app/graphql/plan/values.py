@@ -14,6 +14,7 @@ from graphql import is_abstract_type, is_leaf_type, is_list_type, is_non_null_ty
 from app.graphql.plan.fields import Field, is_absent, listed
 from app.graphql.plan.leaves import Leaf, Leaves
 from app.graphql.plan.places import Place
+from clients.shared import Completed, SharedList
 from schema.base import OfClass
 from schema.guards import NEEDS_SCOPES
 
@@ -32,6 +33,10 @@ class Completer(Protocol):
     @property
     def complete(self) -> Complete:
         """The function that completes one value."""
+
+    @property
+    def is_pure(self) -> bool:
+        """Whether a completed value depends on the value alone, and never on the execution."""
 
 
 def completing(x: Execution, field: Field, kind: Any) -> Completer:
@@ -52,7 +57,7 @@ def completing(x: Execution, field: Field, kind: Any) -> Completer:
 class Items:
     """Completes a list of objects or lists."""
 
-    __slots__ = ("_completer", "_field", "_nullable", "_runs")
+    __slots__ = ("__weakref__", "_completer", "_field", "_nullable", "_runs")
 
     def __init__(self, field: Field, completer: Completer, *, nullable: bool) -> None:
         self._field = field
@@ -61,11 +66,40 @@ class Items:
         self._runs = completer.runs if isinstance(completer, Abstract) else {}
 
     def complete(self, value: Any, x: Execution, place: Place | None) -> Any:
-        """Complete one list. If the list is long, the remaining items are completed later."""
+        """Complete one list."""
+        if value.__class__ is SharedList:
+            return self._shared(value, x, place)
         if is_absent(value, place):
             return None
         if value.__class__ is not list:
             value = listed(self._field, value)
+        return self.complete_list(value, x, place)
+
+    def _shared(self, value: SharedList[Any], x: Execution, place: Place | None) -> list[Any]:
+        """Complete a list of the cache, unless this plan has completed it before (decision 0080)."""
+        if (known := value.completed(self)) is not None:
+            x.left -= known.size
+            x.done += known.fields
+            return known.answer
+        is_pure = all(map(self._is_pure, set(map(type, value))))  # false while the plan does not know a class
+        left, done, errors, pending = x.left, x.done, len(x.errors.errors), len(x.pending)
+        out = self.complete_list(value, x, place)
+        has_failed = None in out or len(x.errors.errors) != errors or len(x.pending) != pending
+        if is_pure and not has_failed:
+            value.keep(self, Completed(out, left - x.left, x.done - done))
+        return out
+
+    def _is_pure(self, kind: type) -> bool:
+        """Return whether the completed value of an item of a class depends on the item alone."""
+        return self._runs.get(kind, self._completer).is_pure
+
+    @property
+    def is_pure(self) -> bool:
+        """Whether a completed list depends on the value alone: never, because later iterations may complete items."""
+        return False
+
+    def complete_list(self, value: list[Any], x: Execution, place: Place | None) -> list[Any]:
+        """Complete the items of a list. If the list is long, the remaining items are completed later."""
         if x.done > x.most and value:
             out: list[Any] = [None] * len(value)
             x.later(self, value, 0, out, place)
@@ -127,6 +161,11 @@ class Abstract:
         self._by_class = len(found) == 1 and all(test is not None for test in tests)
         self._of = found.pop() if self._by_class else None
         self.runs = self._runs if self._of is None else {}
+
+    @property
+    def is_pure(self) -> bool:
+        """Whether a completed value depends on the value alone: unknown, because each class has a plan."""
+        return False
 
     def complete(self, value: Any, x: Execution, place: Place | None) -> Any:
         """Complete one value."""
