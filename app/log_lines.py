@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import json
 import os
+import re
 import select
 import sys
 import threading
@@ -14,6 +16,8 @@ from weakref import WeakSet, WeakValueDictionary
 
 MOST_BYTES = select.PIPE_BUF
 """How many bytes are written together. A larger write to a pipe could be mixed with the lines of another worker."""
+
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 class LogLines:
@@ -24,11 +28,11 @@ class LogLines:
     code that runs outside an event loop, are written at once, after the lines that wait.
 
     Args:
-        out: the stream.
+        out: the stream; ``None`` writes no lines. Python's standard output is ``None`` if the process has none.
         joins: whether lines wait for the end of the iteration.
     """
 
-    def __init__(self, out: TextIO, *, joins: bool) -> None:
+    def __init__(self, out: TextIO | None, *, joins: bool) -> None:
         self._out = out
         self._joins = joins
         self._has_failed = False
@@ -80,29 +84,42 @@ class LogLines:
         self._lock = threading.RLock()  # a signal's handler may write lines, too
 
     def _write_at_once(self, line: str) -> None:
-        self._write_waiting()
-        self._write(f"{line}\n")
+        with self._lock:
+            self._write_waiting()
+            self._write(f"{line}\n")
 
     def _write_waiting(self) -> None:
-        """Write the lines that wait. Adding a line needs no lock, but two threads could write the same line."""
-        if self._waiting:
-            with self._lock:
-                taken = self._waiting[:]
-                del self._waiting[: len(taken)]
-                self._bytes = 0
+        """Write the lines that wait. Adding a line needs no lock, but two threads could write in another order."""
+        if not self._waiting:
+            return
+        with self._lock:
+            self._bytes = 0  # first, so that lines of another thread are never counted too little
+            taken = self._waiting[:]
+            del self._waiting[: len(taken)]
             if taken:
                 self._write("".join([f"{line}\n" for line in taken]))
 
     def _write(self, text: str) -> None:
+        if self._out is None:
+            return
         try:
-            self._out.write(text)
+            try:
+                self._out.write(text)
+            except UnicodeEncodeError:  # otherwise, one character would lose all lines that are written together
+                self._out.write(_escaped(text))
             self._out.flush()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: the stream is closed
             if not self._has_failed:
                 self._has_failed = True
-                with contextlib.suppress(OSError):
-                    sys.stderr.write(f"agentgraph: the log cannot be written: {error.strerror}\n")
+                with contextlib.suppress(OSError, ValueError):
+                    reason = error.strerror if isinstance(error, OSError) else error
+                    sys.stderr.write(f"agentgraph: the log cannot be written: {reason}\n")
                     sys.stderr.flush()
+
+
+def _escaped(text: str) -> str:
+    """Return lines of JSON with escape sequences, for a stream that is not encoded as UTF-8."""
+    return _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 _all: WeakSet[LogLines] = WeakSet()
@@ -112,8 +129,7 @@ _shared: WeakValueDictionary[int, LogLines] = WeakValueDictionary()
 def flush_lines() -> None:
     """Write all lines that wait. The process must call this before it ends without Python's own end."""
     for lines in list(_all):
-        with contextlib.suppress(ValueError):  # the stream is closed
-            lines.flush()
+        lines.flush()
 
 
 def _forget() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -169,3 +170,70 @@ asyncio.run(main())
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
     )
     assert events(done.stdout) == ["last"]
+
+
+class _SlowOutput(Output):
+    """An output whose first write waits until another thread has had the time to write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_writing, self.may_write = threading.Event(), threading.Event()
+
+    def write(self, text: str) -> int:
+        if not self.is_writing.is_set():
+            self.is_writing.set()
+            self.may_write.wait(timeout=0.2)  # an implementation without a lock ends the wait
+        return super().write(text)
+
+
+async def test_lines_that_another_thread_takes_precede_the_later_lines_of_the_loop() -> None:
+    output = _SlowOutput()
+    log = logger(output)
+    log.info("one")
+    thread = threading.Thread(target=log.warning, args=("two",))
+    thread.start()
+    assert output.is_writing.wait(timeout=10)
+    log.info("three")
+    await asyncio.sleep(0)  # writes the third line
+    output.may_write.set()
+    await asyncio.to_thread(thread.join)
+    assert events(output.getvalue()) == ["one", "two", "three"]
+
+
+async def test_an_output_that_cannot_encode_a_character_gets_its_escape_sequence() -> None:
+    raw = io.BytesIO()
+    log = json_logger(LogLines(io.TextIOWrapper(raw, encoding="ascii"), joins=True), "INFO")
+    for model in ("a", "\u00e9 \u20ac \U0001f600", "b"):
+        log.info("call", model=model)
+    await asyncio.sleep(0)
+    assert [json.loads(line)["model"] for line in raw.getvalue().splitlines()] == ["a", "\u00e9 \u20ac \U0001f600", "b"]
+
+
+async def test_a_closed_output_fails_neither_a_request_nor_the_event_loop(
+    output: Output, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = logger(output)
+    log.info("one")
+    output.close()
+    failures: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+    await asyncio.sleep(0)
+    log.warning("two")
+    assert failures == []
+    assert capsys.readouterr().err == "agentgraph: the log cannot be written: I/O operation on closed file\n"
+
+
+def test_a_process_without_a_standard_output_runs_without_the_log() -> None:
+    script = """
+import asyncio
+from app.logs import announce, make_logger
+async def main():
+    log = make_logger("INFO")
+    log.info("one")
+    await asyncio.sleep(0)
+    announce(log, "stopped", "Stopped.")
+asyncio.run(main())
+"""
+    command = ["bash", "-c", 'exec "$0" -c "$1" >&-', sys.executable, script]
+    done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
