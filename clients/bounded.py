@@ -70,6 +70,10 @@ class Kept(Generic[V]):
         found = self._values.get((owner, key))
         return None if found is None else found[0]
 
+    def held(self, owner: Hashable) -> int:
+        """Return the weight of an owner's values that were not shrunk."""
+        return sum(self._values[owner, key][1] for key in self._whole.get(owner, ()))
+
     def items(self) -> list[tuple[Hashable, str, V]]:
         """Return all values with their owners and keys, oldest first."""
         return [(owner, key, value) for (owner, key), (value, _) in self._values.items()]

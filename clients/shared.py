@@ -1,5 +1,6 @@
 """Lists that several readers of the cache share."""
 
+from sys import getsizeof
 from typing import Any, Generic, NamedTuple, TypeVar
 from weakref import ref
 
@@ -28,7 +29,20 @@ class Completed(NamedTuple):
     @property
     def memory(self) -> int:
         """The approximate memory of the completed list, in bytes."""
-        return self.size + _FIELD_BYTES * self.fields
+        return _FIELD_BYTES * self.fields + _memory_of_texts(self.answer)
+
+
+def _memory_of_texts(value: Any) -> int:
+    """Return the memory of the texts in a completed value, in bytes.
+
+    In a text with one emoji, each character takes four bytes. A text that is not ASCII also has a copy in UTF-8 from
+    the first time that it is encoded.
+    """
+    if isinstance(value, str):
+        return len(value) if value.isascii() else getsizeof(value) + len(value.encode(errors="surrogatepass"))
+    if isinstance(value, dict):
+        return sum(map(_memory_of_texts, value.values()))
+    return sum(map(_memory_of_texts, value)) if isinstance(value, list) else 0
 
 
 class _Room:

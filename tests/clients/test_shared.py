@@ -49,6 +49,13 @@ def test_a_completed_list_that_takes_too_much_memory_is_not_kept() -> None:
         assert shared.completed(plan) is kept
 
 
+def test_the_memory_of_texts_counts_and_not_their_number_of_characters() -> None:
+    """One emoji makes each character of a text take four bytes, and one more when the text is encoded."""
+    plain, wide = (Completed([{"a": ["x" * 999 + end]}], 1000, 1) for end in ("x", "\U0001f600"))
+    assert 1000 < plain.memory < 1200
+    assert 5 * 1000 < wide.memory < 6 * 1000
+
+
 def test_a_list_with_parts_is_freed_without_a_garbage_collection() -> None:
     class Record:
         """A record with weak references."""

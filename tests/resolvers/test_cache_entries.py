@@ -145,6 +145,34 @@ def test_an_entry_takes_the_room_of_decoded_records_first() -> None:
     assert [entries.get("ada", name, "1") is not None for name in "abc"] == [True] * 3
 
 
+def test_a_record_without_room_leaves_the_other_decoded_records() -> None:
+    """Otherwise each reader of a long list would decode all of the user's other lists again."""
+    each = LIMIT // OWNERS
+    entries, texts = Entries(LIMIT), Texts()
+    small, large = entry(size=20), entry(began=1, size=each // DECODED_FACTOR)
+    for name, one in (("a", small), ("b", large)):
+        entries.put("ada", name, one)
+    entries.decoded("ada", "a", small, texts)
+    for _ in range(2):
+        entries.decoded("ada", "b", large, texts)
+        entries.decoded("ada", "a", small, texts)
+    assert texts.number == 3, "the short list once, and the long list for each reader"
+
+
+def test_a_record_takes_the_room_of_the_users_older_decoded_records() -> None:
+    each = LIMIT // OWNERS
+    entries, texts = Entries(LIMIT), Texts()
+    found = {name: entry(size=each // 4 // DECODED_FACTOR) for name in "ab"}
+    for name, one in found.items():
+        entries.put("ada", name, one)
+        entries.decoded("ada", name, one, texts)
+    assert texts.number == 2
+    entries.decoded("ada", "b", found["b"], texts)
+    assert texts.number == 2, "the newer one is kept"
+    entries.decoded("ada", "a", found["a"], texts)
+    assert texts.number == 3, "the older one was evicted"
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcdefghijkl"), st.sampled_from("wxyz"), st.integers(0, 3000)), max_size=80))
 def test_the_memory_is_bounded_for_each_user_and_for_all(puts: list[tuple[str, str, int]]) -> None:
     entries, texts, began = Entries(LIMIT), Texts(), 0.0

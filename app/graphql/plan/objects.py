@@ -64,9 +64,8 @@ class ObjectPlan:
                 return None
             x.left -= size
             x.done += count
-            if seen == WARM_OBJECTS:
-                x.plan.generate(key, x)
-            seen += 1
+            if seen < WARM_OBJECTS or (seen == WARM_OBJECTS and x.plan.generate(key, x)):
+                seen += 1
             out: dict[str, Any] = {}
             for name, step in runs:
                 out[name] = step(record, x, place, out)

@@ -50,6 +50,13 @@ The gateway makes a plan for so many fields in at most about 15 ms, in one itera
 _GENERATED = 150
 """How many fields an execution completes in the time in which the function for one field is generated."""
 
+_MOST_DONE = 2_000
+"""How many fields an execution may have completed, since it last paused, when it generates a function.
+
+A generated function counts as ``_GENERATED`` for each field. So an execution generates one function, or a few small
+ones, and the next execution continues. Otherwise, the functions of a plan could block the event loop for 50 ms.
+"""
+
 MAX_PLANNED = 10_000
 """Maximum number of fields in all plans of the process. A field takes 1.5 KB of memory.
 
@@ -110,17 +117,20 @@ class Plan:
 
     Attributes:
         reference: the cache's reference to the plan.
+        planned: the number of fields that were ever added to the plan.
         plain_classes: classes of resolvers' results that are not awaitable.
     """
 
     def __init__(self) -> None:
         self.reference = ref(self, _remove)
+        self.planned = 0
         self.plain_classes: set[type] = {type(None)}
         self._objects: dict[ObjectKey, ObjectPlan] = {}
         self._root: Complete | None = None
 
     def grow(self, fields: int) -> None:
         """Count fields that were added to the plan."""
+        self.planned += fields
         CACHE.grow(self, fields)
 
     def clear(self) -> None:
@@ -149,13 +159,19 @@ class Plan:
             found = self._objects[key] = ObjectPlan(x, kind, field, key)
         return found
 
-    def generate(self, key: ObjectKey, x: Execution) -> None:
-        """Replace the function that completes objects by a generated one, if the plan was not cleared."""
+    def generate(self, key: ObjectKey, x: Execution) -> bool:
+        """Replace the function that completes objects by a generated one, if the plan was not cleared.
+
+        Return ``False`` if a later object must try again, because the execution has already taken long.
+        """
+        if x.done > _MOST_DONE:
+            return False
         plan = self._objects.get(key)
         if plan is not None and (function := generated(plan)) is not None:
             plan.complete = function.complete
             self.grow(function.fields)
             x.done += function.fields * _GENERATED
+        return True
 
 
 class _Survey:

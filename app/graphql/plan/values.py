@@ -83,9 +83,11 @@ class Items:
             return known.answer
         is_pure = all(map(self._is_pure, set(map(type, value))))  # false while the plan does not know a class
         left, done, errors, pending = x.left, x.done, len(x.errors.errors), len(x.pending)
+        planned = x.plan.planned
         out = self.complete_list(value, x, place)
         has_failed = None in out or len(x.errors.errors) != errors or len(x.pending) != pending
-        if is_pure and not has_failed:
+        has_failed = has_failed or x.errors.has_nulled(place)  # errors below a null are not recorded
+        if is_pure and not has_failed and x.plan.planned == planned:  # else ``x.done`` has the time to plan fields
             value.keep(self, Completed(out, left - x.left, x.done - done))
         return out
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import strawberry
+from graphql import GraphQLError
 from strawberry import Parent
 
 from app.graphql.answers import AnswerAborted
 from app.graphql.plan import generated, objects, plans
 from app.graphql.plan.execution import Execution
+from clients.shared import SharedList
 from schema.base import reads
 from schema.held import Held, look_ahead
 from tests.support.plans import Compared, Generated, described, generating, text
@@ -204,6 +207,53 @@ async def test_generated_functions_count_as_memory_and_are_cleared_with_their_pl
         assert (len(cache), cache.size) == (1, 2)
         await compared.by_plan(context([Row()] * 3))
         assert functions.functions == 2
+
+
+async def test_an_execution_does_not_generate_many_functions_at_once() -> None:
+    """To generate the functions of all fields of a plan would block the event loop for 50 ms."""
+    fields = " ".join(f"a{number}: text" for number in range(50))
+    compared = Compared(SCHEMA, "{ " + " ".join(f"l{number}: rows {{ {fields} }}" for number in range(8)) + " }")
+    by_core = await compared.by_core(context([Row(), None, Row()]))
+    with generating(after=3) as functions:
+        made = [0]
+        for _ in range(12):
+            assert text(await compared.by_plan(context([Row(), None, Row()]))) == text(by_core)
+            made.append(functions.functions)
+    assert max(after - before for before, after in pairwise(made)) == 1
+    assert made[-1] == 8
+
+
+def test_a_kept_list_does_not_count_the_time_in_which_a_function_was_generated() -> None:
+    compared, shared = Compared(SCHEMA, "{ rows { text } }"), SharedList([Row() for _ in range(20)], 10_000_000)
+    counts = []
+    with generating(after=30) as functions:
+        for _ in range(4):
+            executor = compared.executor(context(shared), None, None, paced=False)
+            plan = compared.plans.plan(executor, 0, at_once=True)
+            assert plan is not None
+            x = Execution(plan, executor, compared.limits, paced=False)
+            x.execute()
+            x.close()
+            counts.append(x.done)
+            shared = shared if functions.functions else SharedList([*shared], 10_000_000)
+    assert functions.functions == 1
+    assert counts[1] > counts[2] == counts[3] == 20
+
+
+async def test_a_list_below_a_null_is_not_kept(each_way: Generated) -> None:
+    """Errors below a null are dropped, so the list can have nulls of which the execution knows no errors."""
+    compared = Compared(SCHEMA, "{ rows { text } }")
+    shared = SharedList([Row(), Row(text=LookupError("text"))], 10_000_000)
+    executor = compared.executor(context(shared), None, None, paced=False)
+    plan = compared.plans.plan(executor, 0, at_once=True)
+    assert plan is not None
+    x = Execution(plan, executor, compared.limits, paced=False)
+    x.errors.add(GraphQLError("of a parent"), None)
+    x.execute()
+    x.close()
+    by_core = await compared.by_core(context(shared))
+    by_plan = await compared.by_plan(context(shared))
+    assert described(by_plan) == described(by_core) != []
 
 
 async def test_no_text_of_a_document_is_in_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
