@@ -210,15 +210,16 @@ async def test_another_users_object_with_an_own_agents_id_is_answered_like_an_un
     also_foreign = ":".join([kind, lists[GRACE]["agent"], *(await make(stack)).split(":")[2:]])
     absent, also_absent = (":".join([kind, lists[GRACE]["agent"], *map(ownership.unknown, parts)]) for _ in range(2))
     for door in doors_of(NODES):
-        # the cache may have expired: the first request reads the user's profile again
-        await counted(stack, door, NODES, {"ids": [absent, also_absent]}, stack.token(GRACE))
-        answers = [
-            await counted(stack, door, NODES, {"ids": ids}, stack.token(GRACE))
-            for ids in ([foreign, also_foreign], [foreign, also_absent], [absent, also_absent])
-        ]
-        assert all(answer == answers[0][0] for answer, _ in answers)
-        assert answers[0][0]["data"] == {"nodes": [None, None]}
-        assert len({len(made) for _, made in answers}) == 1
+        for _ in range(3):  # the user's profile may expire between two requests, and a call reads it again
+            answers = [
+                await counted(stack, door, NODES, {"ids": ids}, stack.token(GRACE))
+                for ids in ([foreign, also_foreign], [foreign, also_absent], [absent, also_absent])
+            ]
+            assert all(answer == answers[0][0] for answer, _ in answers)
+            assert answers[0][0]["data"] == {"nodes": [None, None]}
+            if len(numbers := {len(made) for _, made in answers}) == 1:
+                break
+        assert len(numbers) == 1
 
 
 @pytest.mark.asyncio(loop_scope="module")
