@@ -39,7 +39,7 @@ class Identity:
     def signed_in(self) -> Principal | None:
         """Return the user, or ``None`` if no token is needed. Raise GatewayError if authentication has failed."""
         if self.refusal is not None:
-            raise self.refusal
+            raise self.refusal.copy()
         return self.principal
 
 
@@ -52,7 +52,7 @@ async def identify(gateway: Gateway, secrets: ProxySecrets, scope: Scope) -> Ide
         try:
             principal = await _principal(gateway, secrets, scope, proxied, address)
         except GatewayError as error:
-            refusal = error
+            refusal = error.copy()
         else:
             if principal is not None:
                 origin = Origin.USER if proxied is None else Origin.LETTA

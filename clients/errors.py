@@ -6,7 +6,7 @@ user's ids.
 """
 
 from enum import StrEnum
-from typing import ClassVar, TypedDict, Unpack
+from typing import ClassVar, Self, TypedDict, Unpack
 
 from clients.codes import ErrorCode, Reason
 
@@ -57,6 +57,15 @@ class GatewayError(Exception):
         self.retry_after_seconds = facts.get("retry_after_seconds")
         self.retryable = type(self).can_retry if can_retry is None else can_retry
         self.details = facts.get("details") or {}
+
+    def copy(self) -> Self:
+        """Return an equal error without a traceback.
+
+        A stored error must be copied before it is raised: its traceback would refer to all that the frames refer to.
+        """
+        error = type(self).__new__(type(self), *self.args)
+        error.__dict__.update(self.__dict__)
+        return error
 
 
 class Unauthenticated(GatewayError, code=ErrorCode.UNAUTHENTICATED, http_status=401):

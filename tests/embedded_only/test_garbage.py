@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from app.embedded.people import ADA
+from tests.support.rawhttp import raw
 from tests.support.stack import Stack, embedded_stack
 from tests.support.tokens import Model, reading
 
@@ -90,4 +92,59 @@ async def test_an_answered_query_leaves_no_reference_cycles(stack: Stack, query:
         for _ in range(3):
             await stack.graphql(query)
         await settled()
+    assert not found
+
+
+def _address(stack: Stack) -> tuple[str, int]:
+    return "127.0.0.1", int(stack.url.rpartition(":")[2])
+
+
+def _asked(path: str, body: bytes, token: str | None, length: int | None = None) -> bytes:
+    signed = "" if token is None else f"Authorization: Bearer {token}\r\n"
+    lines = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{signed}"
+    return f"{lines}Content-Length: {len(body) if length is None else length}\r\n\r\n".encode() + body
+
+
+_UNKNOWN_MODEL = b'{"model": "none", "messages": [{"role": "user", "content": "hi"}]}'
+
+REFUSED: dict[str, tuple[int, Callable[[Stack], bytes]]] = {
+    "no token at /v1": (401, lambda _: _asked("/v1/chat/completions", b"{}", None)),
+    "wrong token": (401, lambda _: _asked("/graphql", b'{"query": "{ viewer { id } }"}', "x.y.z")),
+    "wrong secret of an agent": (401, lambda _: _asked(f"/api/v1/agents/{ADA}/proxy/chat/completions", b"{}", "x")),
+    "unknown path": (404, lambda stack: _asked("/v1/nothing", b"{}", stack.token())),
+    "invalid JSON": (400, lambda stack: _asked("/graphql", b"{", stack.token())),
+    "invalid document": (200, lambda stack: _asked("/graphql", b'{"query": "{ nothing }"}', stack.token())),
+    "body too large": (413, lambda stack: _asked("/graphql", b"", stack.token(), 10**9)),
+    "unknown model": (404, lambda stack: _asked("/v1/chat/completions", _UNKNOWN_MODEL, stack.token())),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_a_refused_request_leaves_no_reference_cycles(stack: Stack, name: str) -> None:
+    status, make = REFUSED[name]
+    request = make(stack)
+
+    async def refused() -> None:
+        async with raw(_address(stack)) as connection:
+            await connection.send(request)
+            assert (await connection.answer())[0] == status
+        await settled()
+
+    await refused()
+    with collected() as found:
+        for _ in range(3):
+            await refused()
+    assert not found
+
+
+async def test_an_aborted_body_leaves_no_reference_cycles(stack: Stack) -> None:
+    async def abandoned() -> None:
+        async with raw(_address(stack)) as connection:
+            await connection.send(_asked("/graphql", b" " * 100_000, stack.token(), 1_000_000))
+        await settled()
+
+    await abandoned()
+    with collected() as found:
+        for _ in range(3):
+            await abandoned()
     assert not found
