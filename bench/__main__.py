@@ -8,6 +8,7 @@ import importlib
 import json
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 from bench.compare import alone
@@ -49,6 +50,9 @@ def main() -> int:
                 results[name] = asyncio.run(importlib.import_module(f"bench.{name}").run(options))
         except NotInstalled as missing:
             print(f"{name}: {missing}", file=sys.stderr, flush=True)
+            continue
+        except Exception:  # noqa: BLE001 - the other scenarios' results are kept
+            traceback.print_exc()
             continue
         if not given.json:
             print(results[name].text(), flush=True)
