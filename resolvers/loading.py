@@ -256,8 +256,18 @@ def one_by_one(load: Callable[[Any, K], Awaitable[V]]) -> Lazy[K, V]:
 
 async def settled(calls: Iterable[Awaitable[V]]) -> list[V | Exception]:
     """Await all calls. Return each call's result or exception. If a call was cancelled, raise CancelledError."""
-    results = await asyncio.gather(*calls, return_exceptions=True)
+    waiting = list(calls)
+    if len(waiting) == 1:  # most batches have one key, and need no further task
+        return [await _settled(waiting.pop())]
+    results = await asyncio.gather(*waiting, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException) and not isinstance(result, Exception):
             raise result
     return cast("list[V | Exception]", results)
+
+
+async def _settled(call: Awaitable[V]) -> V | Exception:
+    try:
+        return await call
+    except Exception as error:  # noqa: BLE001 - the caller gets the exception
+        return error
