@@ -1,6 +1,7 @@
 """Translates LiteLLM's chunks into events. The ``/v1`` endpoint sends the chunks' bytes to the client."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from decimal import Decimal
 
 import msgspec
@@ -107,11 +108,11 @@ class CompletionSource:
         tally = self._tally = None if bound is None and self._reservation is None else Tally()
         timeouts, within = StreamTimeouts(resources.timeouts, Service.LITELLM), resources.timeouts.first_token
         try:
-            async with self._opening(within) as stream:
+            async with self._opening(within) as stream, aclosing(timeouts.timed(stream, is_token=_is_token)) as timed:
                 self.headers = headers_for_user(self._context, self._key, stream.headers)
                 self._is_charged = True
                 yield batch_of(Started())
-                async for pieces in timeouts.timed(stream, is_token=lambda _: True):
+                async for pieces in timed:
                     self.usage = stream.usage
                     # the cost is checked after each piece, otherwise after all pieces that have arrived together
                     for some in [pieces] if bound is None else [[piece] for piece in pieces]:
@@ -192,6 +193,10 @@ class CompletionSource:
             wants_usage=self._wants_usage,
             joins=self._joins,
         )
+
+
+def _is_token(_: object) -> bool:
+    return True
 
 
 def _broken_off(error: UpstreamFailure) -> UpstreamFailure:

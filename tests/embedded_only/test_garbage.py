@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
@@ -34,6 +34,26 @@ class Speaking(Model):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone.release()
+
+
+class Finishing(Model):
+    """A model whose answer is one word."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if data.startswith(b"POST /v1/"):
+            self.say("<first>")
+            self.finish()
+
+
+@asynccontextmanager
+async def answered_by(model: type[Model]) -> AsyncIterator[Stack]:
+    """Run a gateway in front of a model."""
+    server = await asyncio.get_running_loop().create_server(model, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    options: dict[str, Any] = {"litellm_base_url": url, "litellm_api_key": "k", "stream_coalesce_milliseconds": 0}
+    async with server, embedded_stack(**options) as stack:
+        yield stack
 
 
 @contextmanager
@@ -72,10 +92,7 @@ async def settled() -> None:
 @pytest.mark.parametrize("door", ["v1", "sse", "multipart", "ws"])
 async def test_an_aborted_stream_leaves_no_reference_cycles(door: str) -> None:
     Speaking.gone = asyncio.Semaphore(0)
-    server = await asyncio.get_running_loop().create_server(Speaking, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    options: dict[str, Any] = {"litellm_base_url": url, "litellm_api_key": "k", "stream_coalesce_milliseconds": 0}
-    async with server, embedded_stack(**options) as stack:
+    async with answered_by(Speaking) as stack:
         await aborted(stack, door)  # creates the objects that exist once
         with collected() as found:
             for _ in range(3):
@@ -148,3 +165,26 @@ async def test_an_aborted_body_leaves_no_reference_cycles(stack: Stack) -> None:
         for _ in range(3):
             await abandoned()
     assert not found
+
+
+@pytest.mark.parametrize(("door", "end"), [("v1", b"[DONE]"), ("sse", b"event: complete"), ("ws", b'"complete"')])
+async def test_an_ended_stream_has_closed_its_generators(door: str, end: bytes) -> None:
+    """asyncio closes an abandoned generator in a task of its own."""
+    made: list[str] = []
+
+    def task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+        made.append(type(work).__name__)
+        return asyncio.Task(work, loop=loop, **options)
+
+    loop = asyncio.get_running_loop()
+    Finishing.answering = loop.create_future()
+    async with answered_by(Finishing) as stack:
+        loop.set_task_factory(task)
+        try:
+            async with reading(stack, door) as hear:
+                await hear(end)
+                await settled()
+        finally:
+            loop.set_task_factory(None)
+    assert "coroutine" in made
+    assert "async_generator_athrow" not in made

@@ -30,8 +30,19 @@ class Model(asyncio.Protocol):
             self.transport.write(b'HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n{"data":[]}')
 
     def say(self, text: str) -> None:
-        delta = {"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": text}}]}
-        event = f"data: {json.dumps(delta)}\n\n".encode()
+        self._send({"index": 0, "delta": {"content": text}})
+
+    def finish(self) -> None:
+        """Complete the answer."""
+        self._send({"index": 0, "delta": {}, "finish_reason": "stop"})
+        self._write(b"data: [DONE]\n\n")
+        self.transport.write(b"0\r\n\r\n")
+
+    def _send(self, choice: dict[str, Any]) -> None:
+        chunk = {"id": "c", "object": "chat.completion.chunk", "choices": [choice]}
+        self._write(f"data: {json.dumps(chunk)}\n\n".encode())
+
+    def _write(self, event: bytes) -> None:
         self.transport.write(b"%x\r\n%b\r\n" % (len(event), event))
 
     answering: asyncio.Future[Model]
