@@ -1,7 +1,7 @@
 """Parses server-sent events incrementally (WHATWG HTML, 9.2.6). The parser keeps each event's bytes."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import msgspec
 
@@ -127,7 +127,7 @@ class SseSplitter:
         return [] if event is None else [event]
 
 
-async def sse_events(chunks: AsyncIterator[bytes], service: Service) -> AsyncIterator[SseEvent]:
+async def sse_events(chunks: AsyncIterator[bytes], service: Service) -> AsyncGenerator[SseEvent]:
     """Split a byte stream into server-sent events. Raises UpstreamError (``TOO_LARGE``), see ``SseSplitter``."""
     splitter = SseSplitter(service)
     async for chunk in chunks:

@@ -1,8 +1,8 @@
 """Starts agents' turns in Letta, and reads the turns' streams."""
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -114,7 +114,8 @@ class TurnCalls(ServiceClient):
                 background = self._has_redis = False
                 answer = await stack.enter_async_context(opened(background=False))
             self._has_redis = self._has_redis or background
-            yield LettaTurn(_frames(answer, conversation, numbers or FrameNumbers()), background=background)
+            frames = aclosing(_frames(answer, conversation, numbers or FrameNumbers()))
+            yield LettaTurn(await stack.enter_async_context(frames), background=background)
 
     @asynccontextmanager
     async def resume(
@@ -142,8 +143,11 @@ class TurnCalls(ServiceClient):
             is_refusal=_lacks_redis,
             refused=_refused_replay,
         )
-        async with self.upstream.stream(scope, call, opens_within=opens_within) as answer:
-            yield LettaTurn(_frames(answer, conversation, numbers, follows=numbers.newest), background=True)
+        async with (
+            self.upstream.stream(scope, call, opens_within=opens_within) as answer,
+            aclosing(_frames(answer, conversation, numbers, follows=numbers.newest)) as frames,
+        ):
+            yield LettaTurn(frames, background=True)
 
 
 class _NoRedis(Exception):
@@ -172,7 +176,7 @@ def _lacks_redis(answer: Answer) -> bool:
 
 async def _frames(
     answer: StreamedAnswer, conversation: ConversationRef, numbers: FrameNumbers, *, follows: int | None = None
-) -> AsyncIterator[Frame]:
+) -> AsyncGenerator[Frame]:
     """Yield the readable frames of an answer, deduplicated by ``seq_id``.
 
     Frames that cannot be read are dropped, since the gateway reads the turn's messages again at the turn's end. If
@@ -186,28 +190,29 @@ async def _frames(
     """
     readable, undecoded, start, last = False, False, b"", follows
 
-    async def seen() -> AsyncIterator[bytes]:
+    async def seen() -> AsyncGenerator[bytes]:
         nonlocal start
         async for chunk in answer.chunks:
             if len(start) < _LONGEST_FIELD:
                 start += chunk[:_LONGEST_FIELD]
             yield chunk
 
-    async for event in sse_events(seen(), Service.LETTA):
-        try:
-            seq_id, frame = decode_frame(event, conversation)
-        except UpstreamError:
-            undecoded, last = True, None if last is None else last + 1
-            continue
-        readable = True
-        if last is not None:
-            last += 1
-            if seq_id is not None:
-                if seq_id > last:
-                    raise _not_replayed()
-                last = None
-        if seq_id is None or numbers.add(seq_id):
-            yield frame
+    async with aclosing(seen()) as chunks, aclosing(sse_events(chunks, Service.LETTA)) as events:
+        async for event in events:
+            try:
+                seq_id, frame = decode_frame(event, conversation)
+            except UpstreamError:
+                undecoded, last = True, None if last is None else last + 1
+                continue
+            readable = True
+            if last is not None:
+                last += 1
+                if seq_id is not None:
+                    if seq_id > last:
+                        raise _not_replayed()
+                    last = None
+            if seq_id is None or numbers.add(seq_id):
+                yield frame
     if start and not readable and (undecoded or not _begins_event(start)):
         raise undecodable(Service.LETTA)
 
