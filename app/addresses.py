@@ -19,6 +19,10 @@ _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")
 
 def letta_url(value: str | None) -> str | None:
     """Validate Letta's base URL. The gateway appends ``/v1/...`` to the URL."""
+    if value is not None and is_url(value, {"ws", "wss"}):
+        from clients.letta.app_server import APP_SERVER, CURE  # noqa: PLC0415 - only for this error
+
+        raise ValueError(f"must be an http:// or https:// URL. A ws:// URL leads to {APP_SERVER}. {CURE}")
     return _checked(value, _no_api)
 
 

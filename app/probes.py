@@ -20,7 +20,7 @@ from clients.calls import CallScope
 from clients.causes import cause_of
 from clients.codes import Reason
 from clients.decode import display_name
-from clients.errors import GatewayError, Service, UpstreamTimeout, UpstreamUnavailable
+from clients.errors import GatewayError, Service, UpstreamTimeout, UpstreamUnavailable, WrongServer
 from clients.letta.client import Letta
 from clients.litellm import LiteLLM
 from resolvers.resources import Resources
@@ -117,6 +117,8 @@ async def _problem(probe: Probe) -> str | None:
     except UpstreamUnavailable as error:
         cause = cause_of(error)
         return f"The gateway cannot connect to {name} at {url}{f': {cause}' if cause else ''}. {advice}"
+    except WrongServer as error:
+        return f"The server at {url} is not {name}. {error.message} {advice}"
     except GatewayError as error:
         return f"The server at {url} is not {name}, or {name} fails. {error.message} {advice}"
     return await _key_problem(probe, scope, f"{name} at {url}")

@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     ams_base_url: Annotated[str | None, AfterValidator(addresses.ams_url)] = None
     """Base URL of the Agent Management Service (AMS). If empty, the gateway uses the embedded AMS."""
     letta_base_url: Annotated[str | None, AfterValidator(addresses.letta_url)] = None
-    """Base URL of Letta, without /v1. If empty, the gateway uses the embedded Letta."""
+    """Base URL of Letta 0.16.8, without /v1. If empty, the gateway uses the embedded Letta."""
     litellm_base_url: Annotated[str | None, AfterValidator(addresses.litellm_url)] = None
     """Base URL of the LiteLLM proxy, without /v1. If empty, the gateway uses the embedded LiteLLM."""
     supabase_url: Annotated[str | None, AfterValidator(addresses.supabase_url)] = None

@@ -165,6 +165,13 @@ class UpstreamError(UpstreamFailure, code=ErrorCode.UPSTREAM_ERROR, http_status=
         return self.reason in {Reason.CUT, Reason.DECODE} or (self.reason == Reason.STATUS and self.retryable)
 
 
+class WrongServer(UpstreamError):
+    """Another program than the service answers at the service's URL. The message says which, and what to do."""
+
+    def __init__(self, message: str, *, service: Service) -> None:
+        super().__init__(message, reason=Reason.STATUS, service=service, can_retry=False)
+
+
 def _family(kind: type[GatewayError]) -> list[type[GatewayError]]:
     """Return a class's subclasses and then the class.
 

@@ -229,16 +229,20 @@ class Upstream:
 
     async def ping(self, scope: CallScope, path: str) -> Answer:
         """Raise GatewayError if the service is unavailable. The breakers do not count the health check."""
+        answer = await self.pinged(scope, path)
+        if (wrong := failures.of_ping(self.service, answer)) is not None:
+            raise wrong
+        return answer
+
+    async def pinged(self, scope: CallScope, path: str) -> Answer:
+        """Return the answer to a health check, whatever its status. Raises GatewayError if there is no answer."""
         call = Call("ping", path, size=AnswerSize.RECORD)
         try:
-            answer = await self._wire.whole(scope, call, self._wire.request(scope, call, scope.deadline))
+            return await self._wire.whole(scope, call, self._wire.request(scope, call, scope.deadline))
         except (TimeoutError, httpx.TransportError) as error:
             raise failures.of_wire(self.service, error, scope.timeout_reason) from error
         except EncodingUnreadable as error:
             raise failures.of_body(self.service, error) from error
-        if (wrong := failures.of_ping(self.service, answer)) is not None:
-            raise wrong
-        return answer
 
     def _no_stream(self, _: Answer) -> Answer:
         raise undecodable(self.service)

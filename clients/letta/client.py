@@ -9,7 +9,9 @@ import msgspec
 from clients.calls import Call, CallScope
 from clients.decode import Page, decode
 from clients.errors import Service
+from clients.failures import of_ping
 from clients.letta.agents import AgentCalls
+from clients.letta.app_server import HEALTH_PATH, NOT_FOUND, other_server
 from clients.letta.conversations import ConversationCalls
 from clients.letta.ids import is_letta_id
 from clients.letta.memory import MemoryCalls
@@ -37,8 +39,12 @@ class Letta(AgentCalls, ConversationCalls, MemoryCalls, RunCalls, TurnCalls):
     translate = staticmethod(translate)
 
     async def ping(self, scope: CallScope) -> None:
-        """Raise GatewayError if Letta is unavailable."""
-        answer = await self.upstream.ping(scope, "/v1/health/")
+        """Raise GatewayError if Letta is unavailable, or WrongServer if the server is the App Server."""
+        answer = await self.upstream.pinged(scope, HEALTH_PATH)
+        if answer.status == NOT_FOUND:
+            raise await other_server(self.upstream, scope, answer)
+        if (wrong := of_ping(Service.LETTA, answer)) is not None:
+            raise wrong
         decode(Service.LETTA, _HEALTH, answer.body)
 
     async def check_key(self, scope: CallScope) -> None:

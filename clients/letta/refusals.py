@@ -32,6 +32,8 @@ def translate(rejected: UpstreamRejected) -> GatewayError:
             return BudgetExceeded(
                 "The Letta account has no credits left. Report this error to the operator.", service=Service.LETTA
             )
+        case 404 if not rejected.body:  # Letta's own 404 has a `detail`; the App Server's has no body
+            return refusals.unexpected(Service.LETTA, rejected)
         case 408:
             return UpstreamTimeout(
                 "Letta did not complete the call in time. Retry the request. If the request has an idempotency key or "

@@ -85,6 +85,20 @@ def test_wrong_settings_stop_the_start_a_line_each(
     assert names == ["LETTA_BASE_URL", "PORT"]
 
 
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:4500", "wss://agents.example/ws?token=s3cret"])
+def test_the_url_of_an_app_server_stops_the_start_with_the_cure(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LETTA_BASE_URL", url)
+    monkeypatch.setenv("LETTA_API_KEY", "k")
+    assert main(["serve"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("agentgraph: LETTA_BASE_URL: must be an http:// or https:// URL. ")
+    assert "A ws:// URL leads to Letta's App Server, which `pip install letta` installs" in line
+    assert "Run Letta 0.16.8 (the image letta/letta:0.16.8, or `pip install letta==0.16.8`)" in line
+    assert "s3cret" not in line
+
+
 def test_a_port_that_is_taken_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setenv("PORT", str(taken.getsockname()[1]))

@@ -21,11 +21,14 @@ from websockets.frames import CloseCode
 
 from app.connections.frames import Breach
 from app.graphql.subprotocol import Close
+from app.settings import Settings
+from clients.letta.app_server import CURE
 from tests.docs.markdown import ROOT, snippets
 from tests.support.node import run_node
 
 FROM_REST = ROOT / "docs" / "from-rest.md"
 FEDERATION = ROOT / "docs" / "federation.md"
+LETTA = ROOT / "docs" / "letta.md"
 CHAT = ROOT / "examples" / "chat"
 
 
@@ -98,6 +101,19 @@ def test_configurations_are_yaml() -> None:
         ["federation_version", "subgraphs"],
         ["authorization", "headers", "include_subgraph_errors", "subscription"],
     ]
+
+
+def test_the_page_about_letta_has_a_network_policy_for_the_default_port_and_the_image_of_the_note() -> None:
+    [policy] = [yaml.safe_load(one.code) for one in snippets(LETTA) if one.language == "yaml"]
+    spec = policy["spec"]
+    assert (policy["kind"], spec["policyTypes"]) == ("NetworkPolicy", ["Ingress", "Egress"])
+    egress = {
+        to["podSelector"]["matchLabels"].get("app"): rule["ports"] for rule in spec["egress"] for to in rule["to"]
+    }
+    assert egress["agentgraph"] == [{"port": Settings.model_fields["port"].default}]
+    image = re.search(r"letta/letta:[\d.]+\d", CURE)
+    assert image
+    assert f"`{image[0]}`" in LETTA.read_text()
 
 
 def test_the_commands_of_the_chat_example_exist() -> None:

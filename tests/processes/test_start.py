@@ -22,6 +22,7 @@ from app.logs import make_logger
 from app.main import create_app
 from app.settings import Settings
 from app.telemetry import Telemetry
+from tests.support.app_server import app_server
 from tests.support.forks import ROOT
 from tests.support.oddserver import Scripted, odd_server
 from tests.support.process import running, serving
@@ -237,6 +238,40 @@ async def test_the_embedded_ams_adopts_agents_when_letta_answers(fault: Fault, m
             await until(lambda: ams.state.users[ADA].rows)
         finally:
             await ams.stop()
+
+
+async def test_an_app_server_at_the_url_of_letta_is_logged_with_the_cure() -> None:
+    async with app_server() as server:
+        [logged] = await warnings_of(settings_of(letta_base_url=server.url, letta_api_key="s3cret"), 1)
+    assert logged.startswith(f"The server at {server.url} is not Letta. ")
+    assert "The server at LETTA_BASE_URL is Letta's App Server, which `pip install letta` installs" in logged
+    assert "Run Letta 0.16.8 (the image letta/letta:0.16.8" in logged
+    assert logged.endswith(f" Check LETTA_BASE_URL{FALL_BACK}")
+    assert "s3cret" not in logged
+
+
+async def test_a_guarded_app_server_at_the_url_of_letta_is_logged_as_probable() -> None:
+    async with app_server(guarded=True) as server:
+        [logged] = await warnings_of(settings_of(letta_base_url=server.url, letta_api_key="s3cret"), 1)
+    assert logged.startswith(f"The server at {server.url} is not Letta, or Letta fails. ")
+    assert "it is probably Letta's App Server" in logged
+    assert "Run Letta 0.16.8 (the image letta/letta:0.16.8" in logged
+    assert "s3cret" not in logged
+
+
+async def test_the_command_starts_with_an_app_server_and_logs_the_cure(tmp_path: Path) -> None:
+    async with app_server() as server:
+        settings = {"LETTA_BASE_URL": server.url, "LETTA_API_KEY": "s3cret"}
+        async with serving(tmp_path, settings) as gateway, http_client.client(base_url=gateway.url) as client:
+            assert gateway.process.stdout is not None
+            line = b""
+            while b"Run Letta 0.16.8" not in line:
+                line = await gateway.process.stdout.readline()
+                assert line
+            entry = json.loads(line)
+            assert (entry["event"], entry["level"], entry["service"]) == ("service", "warning", "letta")
+            health = (await client.get("/health")).json()
+            assert (health["status"], health["services"]["letta"]["status"]) == ("degraded", "down")
 
 
 async def test_an_html_page_at_the_url_of_letta_is_logged() -> None:

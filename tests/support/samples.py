@@ -1,4 +1,4 @@
-"""Recorded exchanges with the real Letta 0.16.8 and LiteLLM 1.106.2: requests and unchanged answers."""
+"""Recorded exchanges with the real Letta 0.16.8, LiteLLM 1.106.2 and Letta's App Server 0.34.12: unchanged answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CLOSING = {"{": "}", "[": "]"}
 
 @dataclass(frozen=True)
 class Sample:
-    """An exchange. ``service`` is ``letta`` or ``litellm``; status 0 means no answer."""
+    """An exchange. ``service`` is ``letta``, ``litellm`` or ``letta-app-server``; status 0 means no answer."""
 
     service: str
     name: str
