@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import gc
 
-THRESHOLDS = (7_000, 10, 5)
+THRESHOLDS = (7_000, 10, 3)
 """The thresholds of Python's garbage collector.
 
 A collection of young objects starts after 7,000 new objects instead of Python's 700. Otherwise, an answer of 1,000
-messages would start dozens of collections that free nothing, because requests leave no reference cycles.
+messages would start dozens of collections that free little, because few requests leave reference cycles.
 
-A full collection starts after 350,000 new objects. Until then, the garbage of long operations takes at most 40 MB.
+A full collection starts after about 340,000 new objects. Until then, the garbage of long operations takes at most
+40 MB.
 """
 
 

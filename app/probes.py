@@ -118,7 +118,7 @@ async def _problem(probe: Probe) -> str | None:
         cause = cause_of(error)
         return f"The gateway cannot connect to {name} at {url}{f': {cause}' if cause else ''}. {advice}"
     except WrongServer as error:
-        return f"The server at {url} is not {name}. {error.message} {advice}"
+        return f"The gateway cannot use {url} as {name}. {error.message} {advice}"
     except GatewayError as error:
         return f"The server at {url} is not {name}, or {name} fails. {error.message} {advice}"
     return await _key_problem(probe, scope, f"{name} at {url}")

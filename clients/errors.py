@@ -166,7 +166,7 @@ class UpstreamError(UpstreamFailure, code=ErrorCode.UPSTREAM_ERROR, http_status=
 
 
 class WrongServer(UpstreamError):
-    """Another program than the service answers at the service's URL. The message says which, and what to do."""
+    """A different program answers at the service's URL. The message names the program and the cure."""
 
     def __init__(self, message: str, *, service: Service) -> None:
         super().__init__(message, reason=Reason.STATUS, service=service, can_retry=False)

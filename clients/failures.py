@@ -72,16 +72,15 @@ def of_status(service: Service, answer: Answer) -> UpstreamError:
     return UpstreamError(message, reason=Reason.STATUS, service=service, can_retry=False)
 
 
-def of_ping(service: Service, answer: Answer) -> UpstreamError | None:
-    """Return the error for an unsuccessful health check. Returns ``None`` if the service is available."""
+def check_ping(service: Service, answer: Answer) -> None:
+    """Raise UpstreamError for an unsuccessful health check."""
     if not 200 <= answer.status < 300:
-        return of_status(service, answer)
+        raise of_status(service, answer)
     try:
         _JSON.decode(answer.body)
-    except UNREADABLE:
+    except UNREADABLE as error:
         message = f"{display_name(service)}'s health check returns invalid JSON. Check {_setting(service)}."
-        return UpstreamError(message, reason=Reason.DECODE, service=service, can_retry=False)
-    return None
+        raise UpstreamError(message, reason=Reason.DECODE, service=service, can_retry=False) from error
 
 
 def is_redirect(status: int) -> bool:

@@ -230,8 +230,7 @@ class Upstream:
     async def ping(self, scope: CallScope, path: str) -> Answer:
         """Raise GatewayError if the service is unavailable. The breakers do not count the health check."""
         answer = await self.pinged(scope, path)
-        if (wrong := failures.of_ping(self.service, answer)) is not None:
-            raise wrong
+        failures.check_ping(self.service, answer)
         return answer
 
     async def pinged(self, scope: CallScope, path: str) -> Answer:

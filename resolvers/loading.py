@@ -81,7 +81,12 @@ class _Batches(DataLoader[K, Any]):
         for one in pending:
             one.batch = batch
         assert self._batch is not None  # noqa: S101 - keys are pending
-        return await self._batch(keys)
+        try:
+            return await self._batch(keys)
+        except Exception as error:  # noqa: BLE001 - each key has the error
+            return [error for _ in keys]
+        finally:
+            del pending, batch, one  # avoids a cycle: the futures refer to the error, and the error to this frame
 
     def finish(self, key: K) -> None:
         """Remove a loaded key from the pending keys."""

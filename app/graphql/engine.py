@@ -145,9 +145,8 @@ class Engine:
                         del event, result  # an event must not stay in memory until the next one
             except Exception as error:  # noqa: BLE001 - the client receives an error, whatever the exception
                 trail.broke(error)
-                failure = error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
                 failed = True
-                yield self._result(ExecutionResult(None, [failure]), context)
+                yield self._result(ExecutionResult(None, [_graphql_error(error)]), context)  # a variable forms a cycle
             self._count(operation, failed=failed)
 
     def _run(self, started: _Started) -> Run:
@@ -267,6 +266,10 @@ class Engine:
 
     def _count(self, operation: Operation, *, failed: bool) -> None:
         self._telemetry.operation_ended(operation.kind.value, "error" if failed else "ok")
+
+
+def _graphql_error(error: Exception) -> GraphQLError:
+    return error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error)
 
 
 def _without_paths(result: ExecutionResult) -> ExecutionResult:

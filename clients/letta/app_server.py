@@ -4,7 +4,11 @@ The App Server is a part of Letta Code, the program that ``pip install letta`` i
 servers.
 """
 
+import time
+from collections.abc import Mapping
+
 import msgspec
+from msgspec.structs import replace
 
 from clients.calls import Answer, CallScope
 from clients.codes import Reason
@@ -18,7 +22,10 @@ HEALTH_PATH = "/v1/health/"
 NOT_FOUND = 404
 
 _INFO_PATH = "/app-server-info"
-"""The path at which the App Server describes itself. If the App Server has a token, it answers 401 to others."""
+"""The path at which the App Server describes itself. An App Server with a token requires the token there (401)."""
+
+_INFO_SECONDS = 1.0
+"""The timeout of the request for this path, shorter than that of a health check."""
 
 _INFO_TYPE = "app_server_info_response"
 _UNAUTHORIZED = 401
@@ -48,18 +55,24 @@ async def other_server(upstream: Upstream, scope: CallScope, health: Answer) -> 
     The function asks the server whether it is an App Server, and stores nothing. The error names no part of
     ``LETTA_BASE_URL``, because every user can read the error in ``platform``.
     """
+    soon = replace(scope, deadline=min(scope.deadline, time.monotonic() + _INFO_SECONDS))
     try:
-        info = await upstream.pinged(scope, _INFO_PATH)
+        info = await upstream.pinged(soon, _INFO_PATH)
     except GatewayError:
         return _unknown_server()  # the 404 remains the best description
     if _is_app_server(info):
         return WrongServer(f"The server at LETTA_BASE_URL is {APP_SERVER}. {CURE}", service=Service.LETTA)
-    if info.status == _UNAUTHORIZED and not health.body:
+    if info.status == _UNAUTHORIZED and is_bare(health.headers, health.body):
         return _refused(
             f"The server at LETTA_BASE_URL has no {HEALTH_PATH} (status 404), but requires a token at {_INFO_PATH} "
             f"(status 401). So it is probably {APP_SERVER}. {CURE}"
         )
     return _unknown_server()
+
+
+def is_bare(headers: Mapping[str, str], body: bytes) -> bool:
+    """Return whether an answer has no body, as the App Server's 404. Letta's 404 is JSON, even if its body is lost."""
+    return not body and "content-type" not in headers
 
 
 def _is_app_server(info: Answer) -> bool:

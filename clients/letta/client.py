@@ -9,7 +9,7 @@ import msgspec
 from clients.calls import Call, CallScope
 from clients.decode import Page, decode
 from clients.errors import Service
-from clients.failures import of_ping
+from clients.failures import check_ping
 from clients.letta.agents import AgentCalls
 from clients.letta.app_server import HEALTH_PATH, NOT_FOUND, other_server
 from clients.letta.conversations import ConversationCalls
@@ -43,8 +43,7 @@ class Letta(AgentCalls, ConversationCalls, MemoryCalls, RunCalls, TurnCalls):
         answer = await self.upstream.pinged(scope, HEALTH_PATH)
         if answer.status == NOT_FOUND:
             raise await other_server(self.upstream, scope, answer)
-        if (wrong := of_ping(Service.LETTA, answer)) is not None:
-            raise wrong
+        check_ping(Service.LETTA, answer)
         decode(Service.LETTA, _HEALTH, answer.body)
 
     async def check_key(self, scope: CallScope) -> None:

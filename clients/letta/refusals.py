@@ -10,6 +10,7 @@ from clients.calls import UpstreamRejected
 from clients.codes import Reason
 from clients.decode import UNREADABLE
 from clients.errors import BadUserInput, BudgetExceeded, Conflict, GatewayError, Service, UpstreamTimeout
+from clients.letta.app_server import is_bare
 from clients.letta.ids import UUID, is_letta_id
 from clients.overflow import is_too_long
 from clients.retry_after import retry_after_seconds
@@ -32,7 +33,7 @@ def translate(rejected: UpstreamRejected) -> GatewayError:
             return BudgetExceeded(
                 "The Letta account has no credits left. Report this error to the operator.", service=Service.LETTA
             )
-        case 404 if not rejected.body:  # Letta's own 404 has a `detail`; the App Server's has no body
+        case 404 if is_bare(rejected.headers, rejected.body):
             return refusals.unexpected(Service.LETTA, rejected)
         case 408:
             return UpstreamTimeout(

@@ -167,7 +167,8 @@ class StreamHub:
         """
         done, _ = await asyncio.wait({stream.opened}, timeout=self.limits.heartbeat)
         if done:
-            stream.opened.result()
+            if isinstance(refusal := stream.opened.exception(), GatewayError):
+                raise refusal.copy()
             if self._sharing is not None and stream.is_mirrored and stream.keeps_raw and stream.conversation is None:
                 await self._sharing.find(stream.owner, stream.id)  # reads the service's headers
         else:

@@ -146,8 +146,8 @@ class Pump:
             if not opened and not is_passed_on(error, can_search=stream.can_search):
                 error = outcome_unknown(stream.unknown, error)
         if not opened:
-            stream.refusal = error
-            stream.opened.set_exception(error)
+            stream.refusal = error.copy()
+            stream.opened.set_exception(stream.refusal)
             stream.opened.exception()  # otherwise, asyncio reports an error that no request has retrieved
         self._break_off(stream, StreamOutcome.FAILED, StreamFailure.of(error))
         if not opened and not stream.unsure:

@@ -51,6 +51,18 @@ class Finishing(Model):
             self.finish()
 
 
+class Refusing(Model):
+    """A LiteLLM that refuses each completion."""
+
+    def data_received(self, data: bytes) -> None:
+        if data.startswith(b"POST /v1/"):
+            body = b'{"error": {"message": "no", "type": "invalid_request_error", "code": "400"}}'
+            head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+            self.transport.write(head % len(body) + body)
+        else:
+            super().data_received(data)
+
+
 @asynccontextmanager
 async def answered_by(model: type[Model]) -> AsyncIterator[Stack]:
     """Run a gateway in front of a model."""
@@ -156,6 +168,21 @@ async def test_a_refused_request_leaves_no_reference_cycles(stack: Stack, name: 
     with collected() as found:
         for _ in range(3):
             await refused()
+    assert not found
+
+
+@pytest.mark.parametrize("door", ["v1", "sse", "multipart", "ws"])
+async def test_a_stream_that_litellm_refuses_leaves_no_reference_cycles(door: str) -> None:
+    async def refused(stack: Stack) -> None:
+        async with reading(stack, door) as hear:
+            await hear(b'"error"' if door == "v1" else b"BAD_USER_INPUT")
+        await settled()
+
+    async with answered_by(Refusing) as stack:
+        await refused(stack)
+        with collected() as found:
+            for _ in range(3):
+                await refused(stack)
     assert not found
 
 

@@ -243,7 +243,7 @@ async def test_the_embedded_ams_adopts_agents_when_letta_answers(fault: Fault, m
 async def test_an_app_server_at_the_url_of_letta_is_logged_with_the_cure() -> None:
     async with app_server() as server:
         [logged] = await warnings_of(settings_of(letta_base_url=server.url, letta_api_key="s3cret"), 1)
-    assert logged.startswith(f"The server at {server.url} is not Letta. ")
+    assert logged.startswith(f"The gateway cannot use {server.url} as Letta. ")
     assert "The server at LETTA_BASE_URL is Letta's App Server, which `pip install letta` installs" in logged
     assert "Run Letta 0.16.8 (the image letta/letta:0.16.8" in logged
     assert logged.endswith(f" Check LETTA_BASE_URL{FALL_BACK}")
