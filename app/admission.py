@@ -7,7 +7,7 @@ and all other middleware, so that refusals stay cheap under overload.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -74,13 +74,17 @@ class Admission:
         self._unlogged = 0
         self._logged = float("-inf")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request. WebSockets, health checks and CORS preflights are always admitted."""
-        gateway, state = self._endpoints.gateway, scope.setdefault("state", {})
-        slot: Slot | None = state.get("slot")
+        gateway = self._endpoints.gateway
+        slot: Slot | None = scope.setdefault("state", {}).get("slot")
         if slot is None and (scope["type"] != "http" or gateway is None or _is_exempt(scope)):
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
+        return self._serve(gateway, slot, scope, receive, send)
+
+    async def _serve(
+        self, gateway: Gateway | None, slot: Slot | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         try:
             if slot is None and gateway is not None:  # otherwise, the connection has called ``decide``
                 identity = await identify(gateway, self._secrets, scope)

@@ -47,6 +47,9 @@ class Drain:
         self._background: list[Callable[[], Awaitable[None]]] = []
         self._watchers: dict[object, Callable[[Stage], None]] = {}
         self._ended = Waiters()
+        self._request = _Counted(self, requests=1)
+        self._stream = _Counted(self, requests=-1, streams=1)
+        self._socket = _Counted(self, sockets=1)
 
     @property
     def is_open(self) -> bool:
@@ -88,15 +91,15 @@ class Drain:
 
     def request(self) -> _Counted:
         """Count one running request during a ``with`` block."""
-        return _Counted(self, requests=1)
+        return self._request
 
     def stream(self) -> _Counted:
         """Count a running request as a stream during a ``with`` block."""
-        return _Counted(self, requests=-1, streams=1)
+        return self._stream
 
     def socket(self) -> _Counted:
         """Count one open WebSocket during a ``with`` block."""
-        return _Counted(self, sockets=1)
+        return self._socket
 
     def count(self, requests: int, streams: int, sockets: int) -> None:
         """Add to the numbers of running requests, streams and WebSockets. The arguments can be negative."""
@@ -143,6 +146,8 @@ class _Watched:
 
 
 class _Counted:
+    """A context manager that counts what runs. It has no state, so all requests, streams or sockets share one."""
+
     __slots__ = ("_drain", "_numbers")
 
     def __init__(self, drain: Drain, *, requests: int = 0, streams: int = 0, sockets: int = 0) -> None:

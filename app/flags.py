@@ -5,6 +5,7 @@ asyncio's classes take 800 to 2,400 bytes each, even without waiters.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Generic, Literal, TypeVar
 
 from resolvers.streams.waiters import Waiters, woken
@@ -45,25 +46,29 @@ class Flag(Waiters):
 class Inbox(Generic[T]):
     """An unbounded queue with one reader. An ``Inbox`` takes less memory than an ``asyncio.Queue``."""
 
-    __slots__ = ("_arrived", "_items")
+    __slots__ = ("_items", "_reader")
 
     def __init__(self) -> None:
         self._items: list[T] = []
-        self._arrived = Flag()
+        self._reader: asyncio.Future[None] | None = None
 
     def put_nowait(self, item: T) -> None:
         """Add an item at the end of the queue."""
         self._items.append(item)
-        self._arrived.set()
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
 
     def empty(self) -> bool:
         """Return whether the queue is empty."""
         return not self._items
 
+    def arrival(self) -> asyncio.Future[None]:
+        """Return a future that ends when the next item arrives. Only the latest future ends."""
+        self._reader = asyncio.get_running_loop().create_future()
+        return self._reader
+
     async def get(self) -> T:
         """Remove and return the first item. If the queue is empty, wait for an item."""
-        await self._arrived.wait()
-        item = self._items.pop(0)
-        if not self._items:
-            self._arrived.clear()
-        return item
+        while not self._items:
+            await self.arrival()
+        return self._items.pop(0)

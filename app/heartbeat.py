@@ -18,13 +18,13 @@ class HeartbeatWriter:
         heartbeat: the bytes of a heartbeat. The attribute may be changed.
     """
 
+    __slots__ = ("_beat", "_is_over", "_loop", "_seconds", "_silent_since", "_timer", "_write", "heartbeat")
+
     def __init__(self, write: Callable[[bytes], Awaitable[None]], seconds: float, heartbeat: bytes) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         self.heartbeat = heartbeat
         self._write = write
         self._seconds = seconds
-        self._time = loop.time
-        self._call_later = loop.call_later
         self._silent_since: float | None = loop.time()
         self._timer = loop.call_later(seconds, self._due)
         self._beat: asyncio.Task[None] | None = None
@@ -39,7 +39,7 @@ class HeartbeatWriter:
             await self._beat
         self._silent_since = None
         await self._write(chunk)
-        self._silent_since = self._time()
+        self._silent_since = self._loop.time()
 
     async def __aenter__(self) -> Self:
         return self
@@ -55,15 +55,15 @@ class HeartbeatWriter:
 
     def _due(self) -> None:
         since = self._silent_since
-        rest = self._seconds if since is None else since + self._seconds - self._time()
+        rest = self._seconds if since is None else since + self._seconds - self._loop.time()
         if rest > 0:
-            self._timer = self._call_later(rest, self._due)
+            self._timer = self._loop.call_later(rest, self._due)
         else:
             self._silent_since = None
             self._beat = asyncio.create_task(self._write_heartbeat())
 
     async def _write_heartbeat(self) -> None:
         await self._write(self.heartbeat)
-        self._beat, self._silent_since = None, self._time()
+        self._beat, self._silent_since = None, self._loop.time()
         if not self._is_over:
-            self._timer = self._call_later(self._seconds, self._due)
+            self._timer = self._loop.call_later(self._seconds, self._due)

@@ -38,7 +38,7 @@ class Subscription:
         streams = info.context.resources.streams
         stream = await streams.get(id, info.context.owner)
         replayed, after = stream.restarted or stream.was_read, info.context.resumed_after or after
-        return turns.events(info.context, streams.attached(stream), after, replayed=replayed)  # type: ignore[return-value]
+        return turns.Events(info.context, streams.attached(stream), after, replayed=replayed)  # type: ignore[return-value]
 
     @strawberry.subscription(
         directives=[SIGNED_IN, calls(9)],
@@ -59,7 +59,7 @@ class Subscription:
             on_disconnect=input.when_left(),
             key=stream_key,
         )
-        return turns.events(context, attached)  # type: ignore[return-value]
+        return turns.Events(context, attached)  # type: ignore[return-value]
 
     @strawberry.subscription(
         directives=[SIGNED_IN, calls(4)],
@@ -78,7 +78,7 @@ class Subscription:
             key=stream_key,
             max_cost=input.max_cost(),
         )
-        return turns.events(context, attached)  # type: ignore[return-value]
+        return turns.Events(context, attached)  # type: ignore[return-value]
 
     @strawberry.subscription(
         directives=[SIGNED_IN, calls(2)],

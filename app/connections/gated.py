@@ -42,6 +42,9 @@ class Gate(Protocol):
 
 _ANSWER = Phase.ANSWER
 
+_KEPT = ("type", "method", "path", "client", "state")
+"""The parts of the ASGI scope that metrics, logs and limits need until the end of a stream."""
+
 MAX_HEAD_BYTES = 4096
 """Maximum size of a head that the connection stores for a comparison with the next request's head, in bytes."""
 
@@ -197,13 +200,17 @@ class GatedConnection(Connection):
     def _free_request(self) -> None:
         """Free the request's head and the parser, about 5 KB, when a streamed answer begins.
 
-        A stream can run for hours. The headers in the ASGI scope are freed too, because the application has read them.
+        A stream can run for hours. The ASGI scope keeps only ``_KEPT``, because the application has read the rest.
         """
         if self._phase is not _ANSWER or self._received.count:
             return
         self._head = None
         self._received.free()
-        self.headers.clear()
+        scope = cast("dict[str, Any]", self.cycle.scope)
+        kept = {name: scope[name] for name in _KEPT}
+        scope.clear()
+        scope.update(kept)
+        self.headers = []
         self.parser = None  # type: ignore[assignment] # as in uvicorn's own connection_lost
 
     def on_response_complete(self) -> None:

@@ -61,15 +61,16 @@ def _located(app: Any, settings: Settings) -> Any:
 
     A connection with a gate has already set the address of each HTTP request.
     """
-    located = with_client_address(app, settings.forwarded_allow_ips)
     if not isinstance(app, Admission):
-        return located
+        return with_client_address(app, settings.forwarded_allow_ips)
+    locate = locator(settings.forwarded_allow_ips)
 
-    def choose(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        chosen = app if scope["type"] == "http" else located
-        return chosen(scope, receive, send)
+    def located(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "websocket":
+            locate(scope)
+        return app(scope, receive, send)
 
-    return choose
+    return located
 
 
 def server_config(app: Any, settings: Settings, **options: Any) -> uvicorn.Config:

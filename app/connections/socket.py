@@ -19,6 +19,9 @@ from app.pacing import StepPacer
 PUT = "agentgraph.put"
 """The name of the ASGI extension that contains a WebSocket's ``BoundedSocket.put``."""
 
+_KEPT = ("type", "path", "client", "state", "headers", "extensions")
+"""The parts of the ASGI scope that sessions, metrics, logs and limits need after the handshake."""
+
 CLOSE_SECONDS = 1.0
 """How long a client may take to answer a close frame, in seconds."""
 
@@ -86,7 +89,13 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         if self._complete and self.queue.empty():
             self._complete = 0
             self.frames_in.count_memory(0)
-        return await super().receive()
+        while self.queue.empty():
+            await cast("Inbox[Any]", self.queue).arrival()  # ``get`` would wait in a coroutine of 240 bytes
+        message = await self.queue.get()
+        if self.read_paused and self.queue.empty():
+            self.read_paused = False
+            self.transport.resume_reading()
+        return message
 
     def data_received(self, data: bytes) -> None:
         """Parse the received data at once, or later if the event loop is busy."""
@@ -229,6 +238,10 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         await super().send(message)
         if message["type"] == "websocket.accept":
             del self.response  # the response is already sent
+            scope = cast("dict[str, Any]", self.scope)
+            kept = {name: scope[name] for name in _KEPT}
+            scope.clear()
+            scope.update(kept)
         elif message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
             self.handshake_complete = True  # otherwise, uvicorn logs an error for each refused handshake
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, closing
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -122,6 +122,7 @@ class Engine:
             self._count(operation, failed=True)
             yield started
             return
+        del variables  # a subscription may run for hours
         trail = SubscriptionTrail(started.executor, operation, self._telemetry.audit)
         with closing(started.executor), trail:
             source = create_source_event_stream(started.executor)
@@ -132,10 +133,11 @@ class Engine:
                 self._count(operation, failed=True)
                 yield self._result(_without_paths(source), context)
                 return
-            failed = False
+            started.executor.rest(keeps_variables=started.plan is None or operation.plans.has_inputs)
+            failed, events = False, cast("AsyncGenerator[Any]", source)
             try:
-                async with aclosing(cast("Any", source)):
-                    async for event in source:
+                try:
+                    async for event in events:
                         trail.begun(event)
                         result = await self._execute(self._event_run(started, event), started.reported)
                         failed = bool(result.errors)
@@ -143,6 +145,8 @@ class Engine:
                             result.cursor, result.is_detached = event.cursor, type(event.event) is Detached
                         yield result
                         del event, result  # an event must not stay in memory until the next one
+                finally:
+                    await events.aclose()
             except Exception as error:  # noqa: BLE001 - the client receives an error, whatever the exception
                 trail.broke(error)
                 failed = True

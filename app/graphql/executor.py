@@ -7,7 +7,9 @@ from math import isfinite
 from typing import Any, Self, cast
 
 from graphql import GraphQLError, GraphQLList, GraphQLObjectType, GraphQLResolveInfoHelpers, Undefined
+from graphql.execution import VariableValues
 from graphql.execution.collect_fields import CollectedFields, FieldDetailsList, GroupedFieldSet
+from graphql.execution.executor import CollectedErrors
 from graphql.pyutils import Path, gather_with_cancel
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
@@ -23,6 +25,10 @@ _QUOTES_BYTES = 3
 """The size of a string without its characters: two quotes, and a comma in a list."""
 
 _FLOAT_BYTES = 20
+
+_NO_ERRORS = CollectedErrors()
+_NO_FUTURES = cast("set[asyncio.Future[Any]]", frozenset())
+_NO_VARIABLES = VariableValues({}, {})
 
 
 class Executor(StrawberryGraphQLCoreExecutionContext):
@@ -55,9 +61,22 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         one: Self = super().build_per_event_executor(payload)  # type: ignore[assignment]
         return one.bound(self._answer.limits, paced=self._answer.paced)
 
+    def rest(self, *, keeps_variables: bool) -> None:
+        """Free the state of the execution that has begun a subscription, which may run for hours.
+
+        The state takes 1 KB, and the variables can contain a prompt. Afterwards, only ``for_event`` may be called.
+        """
+        self.async_helpers = cast("GraphQLResolveInfoHelpers", None)
+        self.collected_errors = _NO_ERRORS
+        self.pending_incremental_futures = self.background_futures = _NO_FUTURES
+        if not keeps_variables:
+            self.variable_values = _NO_VARIABLES
+
     def for_event(self, payload: Any) -> Self:
         """Return an executor for one subscription event, with loaders and a deadline of its own."""
         one = self.build_per_event_executor(payload)
+        one.async_helpers = GraphQLResolveInfoHelpers(gather=one.gather_async_work, track=one.track_async_work)
+        one.pending_incremental_futures, one.background_futures = set(), set()
         one.context_value = self.context_value.renewed()
         return one
 

@@ -10,11 +10,10 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import orjson
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app.asgi import Disconnected, header
 from app.connections.frames import EXTENSION, Frames
@@ -33,7 +32,7 @@ from clients.codes import Reason
 from clients.errors import Forbidden, GatewayError, Overloaded, RateLimited, Unauthenticated
 from clients.origin import Origin, Owner
 from resolvers.principal import Principal
-from resolvers.streams.events import DetachReason
+from resolvers.sessions import Watch
 from resolvers.streams.log import Leave
 
 DETACH_SECONDS = 1.0
@@ -60,30 +59,29 @@ class Session:
         self._receive = receive
         self._sender = SocketSender(scope, send)
         self._grace = grace
-        self._init_seconds = init_seconds
         self._principal: Principal | None = None
         self._over: asyncio.Future[Closed | None] = asyncio.get_running_loop().create_future()
-        self._expiry: asyncio.TimerHandle | None = None
+        self._expiry = asyncio.get_running_loop().call_later(init_seconds, self._init_late)
         self._expired = False
         self._leave = Leave()
         self._operations = SocketOperations(gateway, sockets, scope, self._sender, self._leave, self._idle)
         # an ``ExitStack`` would use 1 KB for each socket
-        self._held: list[Callable[[], object]] = [sockets.anonymous.join(address_of(scope), self._make_room)]
+        self._leave_anonymous: Callable[[], None] | None = sockets.anonymous.join(address_of(scope), self._make_room)
+        self._watch: Watch | None = None
 
     async def run(self) -> None:
         """Serve the socket until the socket closes, and then cancel every operation."""
         reader = asyncio.create_task(self._read())
         reader.add_done_callback(self._reader_ended)
         try:
-            with Departure(self._gateway.drain, self._leave, partial(len, self._operations), self._detached):
+            with Departure(self._gateway.drain, self._leave, self._operations.__len__, self._detached):
                 closed = await self._over
             if closed is not None:
                 with suppress(Disconnected):
                     await self._close(closed)
         finally:
             self._release()
-            if self._expiry is not None:
-                self._expiry.cancel()
+            self._expiry.cancel()
             tasks = [reader, *self._operations.tasks()]
             for task in tasks:
                 task.cancel()
@@ -92,8 +90,13 @@ class Session:
 
     def _release(self) -> None:
         """Give back the socket's slot, and stop to watch for the revocation of its token."""
-        while self._held:
-            self._held.pop()()
+        leave, self._leave_anonymous = self._leave_anonymous, None
+        if leave is not None:
+            leave()
+        watch, self._watch = self._watch, None
+        if watch is not None and self._principal is not None:
+            watch.__exit__()
+            self._sockets.slots.give(self._principal.user_id)
 
     def _reader_ended(self, reader: asyncio.Task[Closed | None]) -> None:
         if not self._over.done() and not reader.cancelled():
@@ -110,12 +113,17 @@ class Session:
             await self._sender.message({"type": "ping", "payload": {"reason": Reason.DRAINING}})
         await self._sender.close(int(closed.code), closed.reason)
 
+    def _end(self, code: Close, reason: str) -> None:
+        if not self._over.done():
+            self._over.set_result(Closed(code, reason))
+
     def _make_room(self) -> None:
         """Close this socket before sign-in, so that a newer socket gets a slot."""
-        if not self._over.done():
-            self._over.set_result(
-                Closed(Close.INIT_TIMEOUT, "Closed before connection_init, because too many connections wait. Retry.")
-            )
+        reason = "Closed before connection_init, because too many connections wait. Retry."
+        self._end(Close.INIT_TIMEOUT, reason)
+
+    def _init_late(self) -> None:
+        self._end(Close.INIT_TIMEOUT, "Connection initialisation timeout")
 
     def _detached(self, stage: Stage) -> None:
         """If the process is stopping, close the socket after its last operation or at the end of the grace period."""
@@ -123,20 +131,14 @@ class Session:
             self._go_away()
 
     def _go_away(self) -> None:
-        if not self._over.done():
-            self._over.set_result(Closed(Close.GOING_AWAY, Reason.DRAINING))
+        self._end(Close.GOING_AWAY, Reason.DRAINING)
 
     async def _read(self) -> Closed | None:
         try:
-            async with asyncio.timeout(self._init_seconds) as init:
-                while (text := await self._next()) is not None:
-                    await self._gateway.pace(text)
-                    await self._handle(message_of(text), len(text))
-                    del text  # the message can be large, and the next message can take hours
-                    if self._principal is not None:
-                        init.reschedule(None)
-        except TimeoutError:
-            return Closed(Close.INIT_TIMEOUT, "Connection initialisation timeout")
+            while (text := _text_of(await self._receive())) is not None:
+                await self._gateway.pace(text)
+                await self._handle(message_of(text), len(text))
+                del text  # the message can be large, and the next message can take hours
         except Closed as closed:
             self._gateway.telemetry.audit.refused(closed.__cause__, sender_of(self._scope))
             return closed
@@ -146,13 +148,6 @@ class Session:
             self._gateway.telemetry.log.exception("internal error", request_id=self._request_id)
             return Closed(Close.INTERNAL, INTERNAL_MESSAGE)
         return None
-
-    async def _next(self) -> str | bytes | None:
-        message = await self._receive()
-        if message["type"] == "websocket.disconnect":
-            return None
-        text: str | bytes | None = message.get("text")
-        return text if text is not None else message.get("bytes", b"")
 
     async def _handle(self, message: dict[str, Any], size: int) -> None:
         match message["type"]:
@@ -190,6 +185,7 @@ class Session:
         if (seconds := principal.expires_at - time.time()) <= 0:  # within the leeway
             raise Closed(Close.FORBIDDEN, Reason.TOKEN_EXPIRED) from token_expired()
         self._admit(principal)
+        self._expiry.cancel()
         self._expiry = asyncio.get_running_loop().call_later(seconds, self._expire)
         await self._sender.message({"type": "connection_ack"})
 
@@ -202,11 +198,9 @@ class Session:
         except Overloaded as error:
             raise Closed(Close.TRY_AGAIN_LATER, error.message) from error
         self._release()
-        self._held.append(partial(self._sockets.slots.give, principal.user_id))
-        watch = self._gateway.resources.sessions.watched(principal, partial(self._sign_out, Reason.TOKEN_REVOKED))
-        watch.__enter__()
-        self._held.append(partial(watch.__exit__, None, None, None))
         self._principal = principal
+        self._watch = self._gateway.resources.sessions.watched(principal, self._revoke)
+        self._watch.__enter__()
         headers = self._scope["headers"]  # a socket can live for days, and its operations need only one header
         self._scope["headers"] = [one for one in headers if one[0] == b"traceparent"]
         self._scope["state"]["identity"] = Identity(Owner(principal.user_id), principal)
@@ -224,12 +218,14 @@ class Session:
             self._sign_out()
 
     def _detach(self) -> None:
-        self._leave.now(DetachReason.SIGNED_OUT)
+        self._leave.sign_out()
         self._expiry = asyncio.get_running_loop().call_later(DETACH_SECONDS, self._sign_out)
 
     def _sign_out(self, reason: Reason = Reason.TOKEN_EXPIRED) -> None:
-        if not self._over.done():
-            self._over.set_result(Closed(Close.FORBIDDEN, reason))
+        self._end(Close.FORBIDDEN, reason)
+
+    def _revoke(self) -> None:
+        self._sign_out(Reason.TOKEN_REVOKED)
 
     async def _subscribe(self, operation_id: str, payload: object, size: int) -> None:
         if self._principal is None:
@@ -247,3 +243,11 @@ class Session:
             self._sign_out()
         elif not self._gateway.drain.is_open:
             self._go_away()
+
+
+def _text_of(message: Message) -> str | bytes | None:
+    """Return the text of an ASGI message, or ``None`` if the client has disconnected."""
+    if message["type"] == "websocket.disconnect":
+        return None
+    text: str | bytes | None = message.get("text")
+    return text if text is not None else message.get("bytes", b"")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -156,7 +155,13 @@ class SocketOperations:
         try:
             await slot.enter()
             with self._gateway.drain.request():
-                await self._relay(operation_id, principal, payload, slot)
+                kind, results = self._begun(principal, payload, slot)
+                if kind is OperationType.SUBSCRIPTION:
+                    slot.lengthen()
+                    with self._gateway.drain.stream():
+                        await self._send_results(operation_id, principal, results, slot)
+                else:
+                    await self._send_results(operation_id, principal, results, slot)
         except Disconnected:
             return
         except (GatewayError, RequestError) as error:
@@ -165,7 +170,10 @@ class SocketOperations:
             self._gateway.telemetry.log.exception("internal error", request_id=self._request_id)
             await self.fail(operation_id, GatewayError(INTERNAL_MESSAGE))
 
-    async def _relay(self, operation_id: str, principal: Principal, payload: dict[str, Any], slot: Slot) -> None:
+    def _begun(
+        self, principal: Principal, payload: dict[str, Any], slot: Slot
+    ) -> tuple[OperationType, AsyncGenerator[Result, None]]:
+        """Return an operation's kind and results. Raise GatewayError or RequestError if the request is refused."""
         request = parse_request(payload)
         operation = self._gateway.engine.documents.operation(request.query, request.operation_name)
         context = self._gateway.context(
@@ -173,20 +181,14 @@ class SocketOperations:
         )
         context.on_long, slot.calls, context.versions = slot.lengthen, context.calls, slot.versions
         results = self._gateway.engine.results(operation, request.variables, context, report_cost=request.report_cost)
-        del request, context  # a subscription may run for hours
-        if operation.kind is OperationType.SUBSCRIPTION:
-            slot.lengthen()
-            with self._gateway.drain.stream():
-                await self._send_results(operation_id, principal, results, slot)
-        else:
-            await self._send_results(operation_id, principal, results, slot)
+        return operation.kind, results
 
     async def _send_results(
         self, operation_id: str, principal: Principal, results: AsyncGenerator[Result, None], slot: Slot
     ) -> None:
         begun, start = False, b'{"id":%b,"type":"next","payload":' % orjson.dumps(operation_id)
         text = self._sender.text
-        async with aclosing(results):
+        try:
             async for result in results:
                 if not begun and isinstance(result, Refused):
                     await self._sender.message({"id": operation_id, "type": "error", "payload": result.errors})
@@ -201,6 +203,8 @@ class SocketOperations:
                     with self._sockets.unread(principal.user_id, len(message)):
                         await text(message)
                 del message
+        finally:
+            await results.aclose()
         await self._sender.message({"id": operation_id, "type": "complete"})
 
 

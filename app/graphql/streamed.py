@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass
 
 from starlette.types import Send
@@ -87,19 +86,22 @@ async def relay(
 async def _copy(body: _Body, results: AsyncGenerator[Result, None], form: ResponseForm) -> bool:
     """Send the results, and heartbeats. Return whether the client must not continue the operation by itself."""
     framing, completes = form.framing, True
-    async with aclosing(results), HeartbeatWriter(body.write, form.heartbeat, framing.heartbeat) as writer:
-        async for result in results:
-            if not body.begun and isinstance(result, Refused):
-                body.headers = retry_after(result.retry_after_seconds)
-            if not body.begun and form.is_over(result):
-                body.is_empty = True
-                await writer.write(b"")
-                break
-            completes = not (form.reconnects and isinstance(result, Executed) and result.is_detached)
-            chunk = framing.result(result)
-            del result  # only the encoded bytes stay in memory until the client reads them
-            await writer.write(chunk)
-            del chunk
+    try:
+        async with HeartbeatWriter(body.write, form.heartbeat, framing.heartbeat) as writer:
+            async for result in results:
+                if not body.begun and isinstance(result, Refused):
+                    body.headers = retry_after(result.retry_after_seconds)
+                if not body.begun and form.is_over(result):
+                    body.is_empty = True
+                    await writer.write(b"")
+                    break
+                completes = not (form.reconnects and isinstance(result, Executed) and result.is_detached)
+                chunk = framing.result(result)
+                del result  # only the encoded bytes stay in memory until the client reads them
+                await writer.write(chunk)
+                del chunk
+    finally:
+        await results.aclose()
     return completes
 
 
@@ -108,6 +110,8 @@ class _Body:
 
     If ``is_empty`` is set before the first chunk, the response has the status 204 and no body.
     """
+
+    __slots__ = ("_form", "_send", "begun", "headers", "is_empty")
 
     def __init__(self, send: Send, form: ResponseForm) -> None:
         self.begun = False

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from functools import partial
 
 from resolvers.principal import Principal
 from resolvers.resources import Resources
-from resolvers.streams.events import DetachReason
 from resolvers.streams.log import Leave
 
 
@@ -23,7 +21,7 @@ class WhileSignedIn:
     __slots__ = ("_seconds", "_sign_out", "_timer", "_watch")
 
     def __init__(self, principal: Principal, leave: Leave, resources: Resources) -> None:
-        self._sign_out = partial(leave.now, DetachReason.SIGNED_OUT)  # without a reference cycle
+        self._sign_out = leave.sign_out
         self._seconds = max(0.0, principal.expires_at - time.time()) + resources.streams.limits.grace
         self._watch = resources.sessions.watched(principal, self._sign_out)
         self._timer: asyncio.TimerHandle | None = None

@@ -94,8 +94,7 @@ class Connection(asyncio.Protocol):
     def _reset(self) -> None:
         self._headers: RawHeaders = []
         self._pieces: list[bytes] = []
-        self._header_count = self._unparsed = 0
-        self._problem = ""
+        self._header_count, self._unparsed, self._problem = 0, 0, ""
         self._is_started = self._is_interim = self._is_done = self._has_length = self._is_bodyless = False
 
     @property
@@ -159,26 +158,31 @@ class Connection(asyncio.Protocol):
         if self._timeouts.read is not None:
             self._changed_at = time.monotonic()
             due = min(due, self._changed_at + self._timeouts.read)
-        if due < math.inf and (self._alarm is None or due < self._alarm_at):
+        if due == math.inf and not self._is_write_paused:
+            self._stop_alarm()  # 640 bytes, and a stream can run for hours
+        elif due < math.inf:
             self._set_alarm(due)
         return self._loop.create_future()
 
     def _set_alarm(self, due: float) -> None:
-        if self._alarm is not None:
-            if self._alarm_at <= due:
-                return
-            self._alarm.cancel()
+        if self._alarm is not None and self._alarm_at <= due:
+            return
+        self._stop_alarm()
         self._alarm_at = due
         self._alarm = self._loop.call_later(max(due - time.monotonic(), _GRAIN_SECONDS), self._ring)
+
+    def _stop_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     def _ring(self) -> None:
         self._alarm = None
         due, error = self._due()
-        if due - time.monotonic() > _GRAIN_SECONDS:
-            if due < math.inf:
-                self._set_alarm(due)
-        else:
+        if due - time.monotonic() <= _GRAIN_SECONDS:
             self._fail(Failure(error, "The server did not answer in time."))
+        elif due < math.inf:
+            self._set_alarm(due)
 
     def _due(self) -> tuple[float, type[Exception]]:
         """Return the end of the current timeout, as a value of ``time.monotonic()``, and the error to raise then."""
@@ -287,9 +291,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close the connection, without notifying an answer in progress."""
         self._answer = self._parser = self._outgoing = None  # frees the parser, which refers to the connection
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        self._stop_alarm()
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()
@@ -309,13 +311,11 @@ class Connection(asyncio.Protocol):
         if self._header_count > MAX_HEADERS or len(name) + len(value) > MAX_HEADER_BYTES:
             self._problem = "The answer has too many headers, or a header that is too large."
             raise ValueError
-        if len(name) in {14, 17}:
-            self._note_length(name.lower(), value)
         self._headers.append((name, value))
-
-    def _note_length(self, name: bytes, value: bytes) -> None:
-        if name == b"content-length" or (name == b"transfer-encoding" and b"chunked" in value.lower()):
-            self._has_length = True
+        if len(name) in {14, 17}:
+            name = name.lower()
+            if name == b"content-length" or (name == b"transfer-encoding" and b"chunked" in value.lower()):
+                self._has_length = True
 
     def on_headers_complete(self) -> None:
         """Pass the status and headers to the answer. Discard interim answers (RFC 9110, 15.2)."""

@@ -1,7 +1,6 @@
 """Translates LiteLLM's chunks into events. The ``/v1`` endpoint sends the chunks' bytes to the client."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from decimal import Decimal
 
 import msgspec
@@ -108,22 +107,24 @@ class CompletionSource:
         tally = self._tally = None if bound is None and self._reservation is None else Tally()
         timeouts, within = StreamTimeouts(resources.timeouts, Service.LITELLM), resources.timeouts.first_token
         try:
-            async with self._opening(within) as stream, aclosing(timeouts.timed(stream, is_token=_is_token)) as timed:
+            async with self._opening(within) as stream:
                 self.headers = headers_for_user(self._context, self._key, stream.headers)
                 self._is_charged = True
                 yield batch_of(Started())
-                async for pieces in timed:
-                    self.usage = stream.usage
-                    # the cost is checked after each piece, otherwise after all pieces that have arrived together
-                    for some in [pieces] if bound is None else [[piece] for piece in pieces]:
-                        if (batch := self._batch(some, tally)).events:
-                            yield batch
-                        if bound is not None and tally is not None:
-                            bound.check(tally.tokens)
-                    if isinstance(done := pieces[-1], Done):
-                        await self._context.changed(Tag.SPEND)
-                        yield Batch([(_completed(done.finish, self.usage), done.raw)])
-                        return
+                with timeouts.timed(stream, is_token=_is_token) as timed:
+                    async for pieces in timed:
+                        self.usage = stream.usage
+                        # the cost is checked after each piece, otherwise after all pieces that have arrived together
+                        for some in [pieces] if bound is None else [[piece] for piece in pieces]:
+                            if (batch := self._batch(some, tally)).events:
+                                yield batch
+                            if bound is not None and tally is not None:
+                                bound.check(tally.tokens)
+                        if isinstance(done := pieces[-1], Done):
+                            await self._context.changed(Tag.SPEND)
+                            yield Batch([(_completed(done.finish, self.usage), done.raw)])
+                            return
+                        del pieces, some, batch, done  # the next pieces can take minutes
         except GatewayError as error:
             if not self._is_charged:
                 raise
@@ -195,16 +196,16 @@ class CompletionSource:
         )
 
 
-def _is_token(_: object) -> bool:
-    return True
-
-
 def _broken_off(error: UpstreamFailure) -> UpstreamFailure:
     """Return the error for an answer that broke off. A retry with the same key only gets the error again."""
     first = error.message.partition(". ")[0].removesuffix(".")
     return type(error)(
         f"{first}. {MAY_BE_PAID}", reason=error.reason, service=error.service, can_retry=False, unconfirmed=True
     )
+
+
+def _is_token(_: object) -> bool:
+    return True
 
 
 def _completed(finish: str | None, usage: Usage | None) -> Ended:

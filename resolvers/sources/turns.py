@@ -107,8 +107,7 @@ class LettaSource:
             if has_started:
                 self._reading = asyncio.create_task(self._stored())
             frames = await stack.enter_async_context(aclosing(run.frames()))
-            timed = timeouts.timed(frames, is_token=run.is_token)
-            async for frame in await stack.enter_async_context(aclosing(timed)):
+            async for frame in stack.enter_context(timeouts.timed(frames, is_token=run.is_token)):
                 self.run_id = self.run_id or run.run_id
                 if not has_started and (self.run_id is not None or not isinstance(frame, Ping)):
                     has_started = True

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Coroutine
+from typing import Any, Self
 
 from clients.codes import Reason
 from clients.errors import BadUserInput
@@ -34,9 +34,9 @@ class Leave(Waiters):
         """How many readers lose nothing if they are detached now and resume at another replica."""
         return sum(is_movable() for is_movable in self._movable)
 
-    def reading(self, is_movable: Callable[[], bool]) -> _Leaving:
+    def reading(self, is_movable: Callable[[], bool]) -> Leaving:
         """Register a reader during a ``with`` block. ``is_movable`` returns whether the reader is ``movable``."""
-        return _Leaving(self, self._movable, is_movable)
+        return Leaving(self, self._movable, is_movable)
 
     def changed(self) -> None:
         """Call ``on_change``."""
@@ -48,8 +48,12 @@ class Leave(Waiters):
         self.reason = reason
         self.wake()
 
+    def sign_out(self) -> None:
+        """Detach this object's readers, because the user is no longer signed in."""
+        self.now(DetachReason.SIGNED_OUT)
 
-class _Leaving:
+
+class Leaving:
     """The context manager of ``Leave.reading``. A class needs less memory than a generator."""
 
     __slots__ = ("_is_movable", "_leave", "_readers")
@@ -66,6 +70,10 @@ class _Leaving:
     def __exit__(self, *_: object) -> None:
         self._readers.remove(self._is_movable)
         self._leave.changed()
+
+
+async def _no_wait() -> None:
+    pass
 
 
 class Reader:
@@ -116,7 +124,7 @@ class StreamLog(ABC):
         self.on_end: Callable[[], None] | None = None
         self.reader_may_return = False
         self.replays_raw = True
-        self._readers: set[Reader] = set()
+        self._readers: list[Reader] = []
         self._grown = Waiters()
         self._moved = Waiters()
 
@@ -215,11 +223,11 @@ class StreamLog(ABC):
             raise BadUserInput("The cursor does not belong to this stream. Omit the cursor.", reason=Reason.CURSOR)
         return int(cursor)
 
-    async def more(self, position: int, leave: Leave | None = None) -> None:
+    def more(self, position: int, leave: Leave | None = None) -> Coroutine[Any, Any, None]:
         """Wait for an entry after a position, the log's end, or the reader's detachment."""
         if self.length > position or self.is_whole or (leave is not None and leave.reason is not None):
-            return
-        await woken(self._grown, *([] if leave is None else [leave]))
+            return _no_wait()
+        return woken(self._grown) if leave is None else woken(self._grown, leave)
 
     @abstractmethod
     async def after(self, position: int) -> list[Entry]:
@@ -255,7 +263,7 @@ class StreamLog(ABC):
 
     def add_reader(self, reader: Reader) -> None:
         """Add a reader."""
-        self._readers.add(reader)
+        self._readers.append(reader)
         self._moved.wake()
 
     def remove_reader(self, reader: Reader) -> None:

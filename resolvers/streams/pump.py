@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -54,11 +53,14 @@ class Pump:
         if source is None:
             return
         try:
+            batches = source.events()
             try:
-                async with aclosing(source.events()) as batches:
-                    await self._copy(stream, batches)
+                await self._copy(stream, batches)
             finally:
-                await self._settle(source, stream)
+                try:
+                    await batches.aclose()
+                finally:
+                    await self._settle(source, stream)
         except asyncio.CancelledError:
             self.stopped(stream)
         except GatewayError as error:
@@ -109,6 +111,7 @@ class Pump:
             if size > limits.max_lead and stream.on_disconnect is OnDisconnect.CANCEL:
                 await log.caught_up(limits.max_lead)
                 before = loop.time()
+            del batch  # the next batch can take minutes
         message = (
             "The connection to Letta or LiteLLM broke. Retry the request with the same idempotency key or stream key."
         )

@@ -1,9 +1,9 @@
 """The timeouts of a stream: until the first token, between frames (idle), and in total."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, Self, TypeVar
 
 from clients.codes import Reason
 from clients.errors import Service, UpstreamTimeout
@@ -25,41 +25,6 @@ class Timeouts:
     llm_total: float
     first_token: float
     idle: float
-
-
-class StreamTimeouts:
-    """The timeouts of one stream's upstream call."""
-
-    def __init__(self, timeouts: Timeouts, service: Service) -> None:
-        self._time = asyncio.get_running_loop().time
-        self._timeouts = timeouts
-        self._service = service
-        self._began = self._time()
-
-    async def timed(self, frames: AsyncIterator[T], *, is_token: Callable[[T], bool]) -> AsyncGenerator[T]:
-        """Yield the upstream call's frames. Raises UpstreamTimeout (``FIRST_TOKEN``, ``IDLE`` or ``TOTAL``)."""
-        total = (self._began + self._timeouts.llm_total, Reason.TOTAL)
-        first = (self._began + self._timeouts.first_token, Reason.FIRST_TOKEN)
-        waiting_for_first = True
-        iterator, alarm = aiter(frames), _Alarm()
-        try:
-            while True:
-                soonest = first if waiting_for_first else (self._time() + self._timeouts.idle, Reason.IDLE)
-                limit, reason = min(total, soonest)
-                alarm.set(limit)
-                try:
-                    frame = await anext(iterator, None)
-                except asyncio.CancelledError as cancelled:
-                    if alarm.is_the_reason():
-                        raise UpstreamTimeout(_MESSAGES[reason], reason=reason, service=self._service) from cancelled
-                    raise
-                alarm.unset()
-                if frame is None:
-                    return
-                waiting_for_first = waiting_for_first and not is_token(frame)
-                yield frame
-        finally:
-            alarm.stop()
 
 
 class _Alarm:
@@ -117,3 +82,82 @@ class _Alarm:
         else:
             self._rang = True
             self._task.cancel()
+
+
+class TimedFrames(_Alarm, Generic[T]):
+    """Iterates over the frames of an upstream call with timeouts. A context manager, which stops the timer.
+
+    It is a class with slots, because a generator and its timer would take 600 bytes more for each stream.
+    """
+
+    __slots__ = ("_began", "_frames", "_has_begun", "_is_token", "_service", "_timeouts")
+
+    def __init__(
+        self,
+        frames: AsyncIterator[T],
+        is_token: Callable[[T], bool],
+        timeouts: Timeouts,
+        service: Service,
+        began: float,
+    ) -> None:
+        super().__init__()
+        self._frames = frames
+        self._is_token = is_token
+        self._timeouts = timeouts
+        self._service = service
+        self._began = began
+        self._has_begun = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        reason = self._set_next()
+        try:
+            frame = await anext(self._frames)
+        except asyncio.CancelledError as cancelled:
+            is_late = self.is_the_reason()
+            self.stop()
+            if is_late:
+                raise UpstreamTimeout(_MESSAGES[reason], reason=reason, service=self._service) from cancelled
+            raise
+        except BaseException:  # including the end
+            self.stop()
+            raise
+        self.unset()
+        self._has_begun = self._has_begun or self._is_token(frame)
+        return frame
+
+    def _set_next(self) -> Reason:
+        """Set the deadline of the next frame. Return the reason for an error at the deadline."""
+        timeouts = self._timeouts
+        if self._has_begun:
+            limit, reason = self._loop.time() + timeouts.idle, Reason.IDLE
+        else:
+            limit, reason = self._began + timeouts.first_token, Reason.FIRST_TOKEN
+        total = self._began + timeouts.llm_total
+        if total <= limit:
+            limit, reason = total, Reason.TOTAL
+        self.set(limit)
+        return reason
+
+
+class StreamTimeouts:
+    """The timeouts of one stream's upstream call, which begins when the object is made."""
+
+    __slots__ = ("_began", "_service", "_timeouts")
+
+    def __init__(self, timeouts: Timeouts, service: Service) -> None:
+        self._timeouts = timeouts
+        self._service = service
+        self._began = asyncio.get_running_loop().time()
+
+    def timed(self, frames: AsyncIterator[T], *, is_token: Callable[[T], bool]) -> TimedFrames[T]:
+        """Iterate over the call's frames. Raises UpstreamTimeout (``FIRST_TOKEN``, ``IDLE`` or ``TOTAL``)."""
+        return TimedFrames(aiter(frames), is_token, self._timeouts, self._service, self._began)

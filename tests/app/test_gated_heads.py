@@ -166,7 +166,7 @@ class Streams(Site):
         body = (await receive())["body"]
         await send({"type": "http.response.start", "status": 200, "headers": []})
         held = self.connection
-        self.seen.append((list(scope["headers"]), repr((held.parser, held._head)), body))  # noqa: SLF001
+        self.seen.append((list(scope.get("headers", [])), repr((held.parser, held._head)), body))  # noqa: SLF001
         await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 

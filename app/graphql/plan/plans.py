@@ -181,6 +181,7 @@ class _Survey:
         fields: the number of fields. A fragment's fields count for each spread, because a plan can have separate
             functions for each spread.
         conditions: the names of the variables in directives, such as ``@skip`` and ``@include``.
+        has_inputs: whether the operation has directives, or arguments of fields below its root fields.
         is_plannable: whether the operation has neither fields nor fragments that only graphql-core executes.
     """
 
@@ -189,6 +190,8 @@ class _Survey:
         self.is_plannable = operation.operation is not OperationType.MUTATION
         self._fragments = fragments_of(document)
         self._spread: dict[str, int] = {}
+        self._roots = operation.selection_set.selections
+        self.has_inputs = False
         self.fields = self._of(operation.selection_set)
 
     def _of(self, selections: SelectionSetNode | None) -> int:
@@ -197,11 +200,14 @@ class _Survey:
 
     def _of_selection(self, node: SelectionNode) -> int:
         for directive in node.directives or ():
+            self.has_inputs = True
             self.conditions |= {
                 one.value.name.value for one in directive.arguments or () if isinstance(one.value, VariableNode)
             }
         if isinstance(node, FieldNode):
             self.is_plannable = self.is_plannable and node.name.value not in META_FIELDS
+            if node.arguments and all(node is not root for root in self._roots):
+                self.has_inputs = True
             return 1 + self._of(node.selection_set)
         if isinstance(node, FragmentSpreadNode):
             return self._of_fragment(node.name.value)
@@ -225,6 +231,11 @@ class Plans:
         self._survey: _Survey | None = None
         self._plans: dict[tuple[Any, ...], Plan] = {}
         self._uses = 0
+
+    @property
+    def has_inputs(self) -> bool:
+        """Whether plans can read variables after the root fields were resolved. Call ``plan`` first."""
+        return self._survey is None or self._survey.has_inputs
 
     def plan(self, executor: Executor, cost: int, *, at_once: bool) -> Plan | None:
         """Return the plan for an execution, or ``None`` if graphql-core must execute the operation.
