@@ -49,7 +49,7 @@ imports: $(VENV)/.test
 .collected.log: $(VENV)/.test $(shell find tests -name '*.py')
 	@$(BIN)/python -m pytest -q --collect-only $(APART) > $@ || { cat $@; rm $@; exit 1; }
 
-test-real: $(VENV)/.test tests/node/node_modules/.installed ## Test the endpoints and contracts with the real Letta and LiteLLM of RIG_DIR
+test-real: $(VENV)/.test tests/node/node_modules/.installed ## Test the endpoints and contracts with the real Letta and both versions of LiteLLM of RIG_DIR
 	bash tests/real.sh "$(RIG_DIR)" "$(BIN)"
 
 test-processes: $(VENV)/.test $(PAGES)/dist/.built $(CHAT)/dist/.built tests/node/node_modules/.installed ## Run the examples in the documentation, and the tests that stop, kill or multiply gateways

@@ -63,6 +63,8 @@ _NAMED_PARAM = any_of(
     r"|invalid (?:value|type) for|invalid|does not support parameters: \[) ?'([\w.\[\]-]{1,100})'",
     r"unrecognized request argument supplied: ([\w.\[\]-]{1,100})",
 )
+_STALLED = "Timeout on reading data from socket"
+"""LiteLLM 1.106's error for an answer that the model does not continue. LiteLLM 1.110 sends the code 408."""
 _BLAMES_THE_REQUEST = frozenset({400, 403, 404, 413, 415, 422})
 _STATUS_OF = {
     **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error", "throttling_error", "throttlingexception"), 429),
@@ -140,7 +142,8 @@ def failure_in_stream(wire: WireError) -> GatewayError:
 
     A refusal with the same status has the same error.
     """
-    return _meaning(wire.status or 500, wire, None)
+    status = 408 if _STALLED in wire.text else wire.status or 500
+    return _meaning(status, wire, None)
 
 
 def _meaning(status: int, wire: WireError, retry_after: float | None) -> GatewayError:

@@ -1,8 +1,8 @@
-"""Computes the bill of an answer that the gateway has cut off.
+"""Computes the bill of an answer that the gateway has cut off, or that the model has broken off.
 
-If LiteLLM's client disconnects during an answer, LiteLLM counts the tokens of the messages and of the streamed answer
-with LiteLLM's own tokenizer, and charges them (LiteLLM contract). LiteLLM then sends no usage. The gateway asks LiteLLM
-for the same counts (decision 0053).
+In both cases, LiteLLM counts the tokens of the messages and of the streamed answer with LiteLLM's own tokenizer, and
+charges them (LiteLLM contract). LiteLLM then sends no usage. The gateway asks LiteLLM for the same counts (decisions
+0053 and 0082).
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _MILLION = 1_000_000
 
 
 async def bill(context: RequestContext, key: str, body: bytes, events: list[Event]) -> Usage | None:
-    """Return the token counts and the cost that LiteLLM charges for a cut-off answer.
+    """Return the token counts and the cost that LiteLLM charges for an incomplete answer.
 
     Args:
         context: the context of the completion.

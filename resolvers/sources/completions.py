@@ -5,9 +5,8 @@ from decimal import Decimal
 
 import msgspec
 
-from clients.errors import GatewayError, Service, UpstreamFailure
+from clients.errors import Service, UpstreamFailure
 from clients.litellm import CompletionStream, Done, Piece, Unreadable
-from clients.outcome import is_unconfirmed
 from clients.state.cache import Tag
 from clients.usage import Usage
 from resolvers.context import RequestContext
@@ -125,12 +124,8 @@ class CompletionSource:
                             yield Batch([(_completed(done.finish, self.usage), done.raw)])
                             return
                         del pieces, some, batch, done  # the next pieces can take minutes
-        except GatewayError as error:
-            if not self._is_charged:
-                raise
-            # LiteLLM does not charge for an answer that the model breaks off
-            self._is_charged = error.service is not Service.LITELLM or is_unconfirmed(error)
-            if isinstance(error, UpstreamFailure) and error.unconfirmed:
+        except UpstreamFailure as error:
+            if self._is_charged and error.unconfirmed:
                 raise _broken_off(error) from error
             raise
 
@@ -157,7 +152,7 @@ class CompletionSource:
         return Batch(found, joined)
 
     async def settle(self, log: StreamLog) -> None:
-        """Set the usage of an answer that the gateway has cut off, and correct the reservation."""
+        """Set the usage of an answer that broke off or was cut off, and correct the reservation."""
         body, self._body = self._body, b""
         try:
             if self._is_charged and not log.is_closed and self.usage is None:

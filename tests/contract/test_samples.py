@@ -19,7 +19,7 @@ import pytest_asyncio
 
 from clients import litellm
 from clients import owned as ids
-from clients.errors import GatewayError, UpstreamError
+from clients.errors import GatewayError
 from clients.letta import turns
 from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
 from clients.letta.messages import MessageRecord, OpaqueMessage, decode_page
@@ -29,7 +29,7 @@ from clients.litellm.keys import ACTIVITY, lines
 from clients.usage import Usage
 from tests.support.owned import conversation, owned
 from tests.support.replay import Replay, replayed
-from tests.support.samples import Sample, samples
+from tests.support.samples import BROKEN, Sample, samples
 
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
 
@@ -101,7 +101,7 @@ async def with_error(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
     try:
         async for item in items:
             yield item
-    except UpstreamError as error:
+    except GatewayError as error:
         yield error
 
 
@@ -162,7 +162,8 @@ UNREAD: list[tuple[str, str, str]] = [
     ("litellm", r"GET /(nope|v1/chat/completions)", "does not exist"),
 ]
 
-SAMPLES = [*samples("letta"), *samples("litellm")]
+FOLDERS = ("letta", "litellm", "litellm-1.110")
+SAMPLES = [sample for folder in FOLDERS for sample in samples(folder)]
 
 ERRORS = {
     ("letta", "BAD_USER_INPUT", None): "conv_bad conv_stream_resume err_422_agent_create err_422_bad_agent_id "
@@ -186,11 +187,18 @@ ERRORS = {
     ("litellm", "UPSTREAM_ERROR", "MODEL"): "err_500 err_up_503",
     ("litellm", "UPSTREAM_ERROR", "STATUS"): "key_info_nodb",
     ("litellm", "UPSTREAM_TIMEOUT", "TOTAL"): "err_hang err_hang_stream",
+    ("litellm-1.110", "BAD_USER_INPUT", "CONTEXT_LENGTH"): "up_ctx",
+    ("litellm-1.110", "NOT_FOUND", "MODEL_NOT_FOUND"): "up_404",
+    ("litellm-1.110", "RATE_LIMITED", None): "rpm_2 rpm_2_stream up_429",
+    ("litellm-1.110", "UPSTREAM_ERROR", "CREDENTIAL"): "err_badkey err_noauth",
+    ("litellm-1.110", "UPSTREAM_ERROR", "MODEL"): "up_500",
+    ("litellm-1.110", "UPSTREAM_TIMEOUT", "TOTAL"): "up_hang",
 }
-"""The samples that become an error, by its service, code and reason."""
+"""The samples that become an error, by its folder, code and reason."""
 EXPECTED = {f"{key[0]}/{name}": key[1:] for key, names in ERRORS.items() for name in names.split()}
 WAITS = dict.fromkeys(("db_err_rpm_limit", "db_err_rpm_limit_stream", "db_rpm_1"), 60.0)
-WAITS |= dict.fromkeys(("err_429", "err_429_stream"), 2.0)
+WAITS |= dict.fromkeys(("rpm_2", "rpm_2_stream"), 60.0)
+WAITS |= dict.fromkeys(("err_429", "err_429_stream", "up_429"), 2.0)
 """The ``retry-after`` of LiteLLM or of the provider, in seconds."""
 PARAMS = {"err_bad_json": "request_body", "err_no_messages": "messages", "err_up_400": "temperature"}
 """The parameters that LiteLLM's refusals name."""
@@ -215,11 +223,11 @@ READABLE = [sample for sample in READ if sample.status < 400]
 
 
 def named(chosen: list[Sample]) -> dict[str, Any]:
-    return {"argvalues": chosen, "ids": [f"{sample.service}-{sample.name}" for sample in chosen]}
+    return {"argvalues": chosen, "ids": [sample.id.replace("/", "-") for sample in chosen]}
 
 
 def test_all_recorded_exchanges_are_here() -> None:
-    assert [len(samples(service)) for service in ("letta", "litellm")] == [149, 105]
+    assert [len(samples(folder)) for folder in FOLDERS] == [149, 111, 27]
 
 
 @pytest.mark.parametrize("sample", **named(SAMPLES))
@@ -347,8 +355,12 @@ def assert_frames(frames: list[Frame], sample: Sample) -> None:
 def assert_pieces(pieces: list[Any], sample: Sample) -> None:
     """Assert that each event's bytes are forwarded, except those of an error, which ends the answer."""
     body, failed, _ = sample.body.partition(b'data: {"error"')
-    assert b"".join(piece.raw for piece in pieces if not isinstance(piece, UpstreamError)) == body
-    assert isinstance(pieces[-1], UpstreamError if failed else litellm.Done)
+    assert b"".join(piece.raw for piece in pieces if not isinstance(piece, GatewayError)) == body
+    if failed:
+        assert isinstance(pieces[-1], GatewayError)
+        assert (pieces[-1].code.value, pieces[-1].reason) == BROKEN[sample.id]
+    else:
+        assert isinstance(pieces[-1], litellm.Done)
     choices = [choice for event in sample.events[: len(pieces) - 1] for choice in event.get("choices", ())]
     text = "".join(choice["delta"].get("content") or "" for choice in choices)
     assert "".join(piece.text for piece in pieces if isinstance(piece, Piece)) == text
@@ -366,7 +378,7 @@ async def test_a_refusal_is_an_error_of_the_gateway_without_upstream_text(replay
     with pytest.raises(GatewayError) as caught:
         await read(replay, sample)
     error = caught.value
-    assert (error.code.value, error.reason) == EXPECTED[f"{sample.service}/{sample.name}"]
+    assert (error.code.value, error.reason) == EXPECTED[sample.id]
     assert error.retry_after_seconds == WAITS.get(sample.name)
     busy = sample.json.get("run_id") if isinstance(sample.json, dict) else None
     param = PARAMS.get(sample.name) if sample.service == "litellm" else None
@@ -377,8 +389,9 @@ async def test_a_refusal_is_an_error_of_the_gateway_without_upstream_text(replay
 
 
 def test_each_expectation_is_used() -> None:
-    refused = {f"{one.service}/{one.name}" for one in FAILED if reader_of(one) is not cancel}
+    refused = {one.id for one in FAILED if reader_of(one) is not cancel}
     assert refused == set(EXPECTED)
+    assert {one.id for one in READABLE if one.streams and b'data: {"error"' in one.body} == set(BROKEN)
 
 
 @in_one_loop

@@ -154,12 +154,9 @@ async def test_a_call_that_the_model_breaks_off_counts_what_was_streamed(limited
     stack = limited
     given = asked(stack, "tokens=20 delay=0.02 error=cut", maxTokens=600)
     read = [event async for event in events(stack, "websocket", COMPLETION, {"i": given, "k": "k"})]
-    assert (read[-1]["outcome"], read[-1]["usage"]) == ("FAILED", None)
-
-    async def settles() -> bool:
-        return 10 < await used(stack) < PROMPT
-
-    await until(settles)
+    assert read[-1]["outcome"] == "FAILED"
+    assert 10 <= read[-1]["usage"]["completionTokens"] < 600
+    await uses(stack, read[-1]["usage"]["totalTokens"])
 
 
 @pytest.mark.parametrize("door", ["cancelStream", "leaving"])
@@ -376,9 +373,21 @@ async def test_the_bill_of_an_abandoned_stream_is_litellms_own(stack: Stack, dir
         if event["__typename"] == "StreamEnded"
     ]
     assert ended["outcome"] == "CANCELLED"
+    await equals_the_bill(stack, ended["usage"])
+
+
+async def test_the_usage_of_a_broken_answer_is_litellms_own(stack: Stack) -> None:
+    await stack.own_key(ADA)
+    asking = {"i": asked(stack, "tokens=8 delay=0.2 error=cut"), "k": str(uuid.uuid4())}
+    *_, ended = [event async for event in events(stack, "websocket", COMPLETION, asking)]
+    assert (ended["outcome"], ended["error"]["reason"]) == ("FAILED", "MODEL")
+    await equals_the_bill(stack, ended["usage"])
+
+
+async def equals_the_bill(stack: Stack, said: dict[str, Any]) -> None:
+    """Assert that LiteLLM has charged the usage of the user's only completion, and that the metrics have it."""
     await settled(stack, 1)
     charged = (await usage(stack))["totals"]
-    said = ended["usage"]
     assert said["completionTokens"] >= 3
     for name in ("promptTokens", "completionTokens", "totalTokens"):
         assert said[name] == charged[name]

@@ -359,10 +359,14 @@ async def test_tokens_and_outcomes_are_counted(stack: Stack) -> None:
     said = await completed(stack, asked(stack))
     await refused(stack, asked(stack, "hi [[tokens=4 error=cut delay=0.1]]"))
     shown = (await stack.client.get("/metrics")).text
-    assert (
-        f'agentgraph_tokens_total{{direction="in",kind="completion"}} {float(said["usage"]["promptTokens"])}' in shown
-    )
-    assert 'agentgraph_tokens_total{direction="out",kind="completion"} 3.0' in shown
+    tokens = {
+        direction: float(
+            re.findall(rf'agentgraph_tokens_total{{direction="{direction}",kind="completion"}} (\S+)', shown)[0]
+        )
+        for direction in ("in", "out")
+    }
+    assert tokens["in"] >= said["usage"]["promptTokens"] + 5, "the broken answer's prompt counts too"
+    assert tokens["out"] >= 3 + 2
     assert 'agentgraph_streams_total{kind="completion",outcome="completed"} 1.0' in shown
     assert 'agentgraph_streams_total{kind="completion",outcome="failed"} 1.0' in shown
     frames = [

@@ -97,13 +97,14 @@ async def test_daily_activity_is_paged_and_only_the_users_own(services: Embedded
         assert (await services.litellm.get(asked, headers=headers)).status_code == status
 
 
-async def test_a_failed_call_is_logged_and_costs_nothing(services: Embedded) -> None:
+async def test_a_refused_call_costs_nothing_and_a_broken_answer_its_tokens(services: Embedded) -> None:
     failed = await services.litellm.post("/v1/chat/completions", json=ask("[[error=503]]"))
     assert failed.status_code == 503
     cut = await streamed(services, ask("[[tokens=4 error=cut delay=0]]"))
     assert cut[-1]["error"]["code"] == "500"
     logs = services.platform.state.spend
-    assert [(log["status"], log["spend"]) for log in logs] == [("failure", 0.0), ("failure", 0.0)]
+    assert [(log["status"], log["completion_tokens"]) for log in logs] == [("failure", 0), ("failure", 2)]
+    assert (logs[0]["spend"], logs[1]["spend"] > 0) == (0.0, True)
 
 
 async def test_a_client_that_disconnects_pays_for_the_streamed_tokens(services: Embedded) -> None:

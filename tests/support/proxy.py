@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that cuts connections in the middle of an answer."""
+"""A TCP proxy on loopback that cuts connections in the middle of an answer, and counts those that clients close."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class CuttingProxy:
         cuts: texts, in order. A connection is cut after the first text, which is then removed.
         reset: whether a cut is a TCP reset; otherwise the connection is closed.
         connections: the number of connections so far.
+        left: the number of connections that the client has closed before the server.
     """
 
     host: str
@@ -30,6 +31,7 @@ class CuttingProxy:
     reset: bool
     url: str = ""
     connections: int = 0
+    left: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -43,6 +45,7 @@ class CuttingProxy:
         ways = [asyncio.create_task(_forward(reader, back)), asyncio.create_task(self._answer(there, writer))]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            self.left += ways[0].done() and not ways[1].done()
         except asyncio.CancelledError:
             pass  # the proxy stops
         finally:
@@ -87,7 +90,7 @@ async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 @asynccontextmanager
-async def cutting_proxy(url: str, cuts: Sequence[str], *, reset: bool = False) -> AsyncIterator[CuttingProxy]:
+async def cutting_proxy(url: str, cuts: Sequence[str] = (), *, reset: bool = False) -> AsyncIterator[CuttingProxy]:
     """Run a proxy in front of ``url`` on a free port."""
     target = urlsplit(url)
     assert target.hostname is not None

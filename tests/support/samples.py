@@ -1,4 +1,4 @@
-"""Recorded exchanges with the real Letta 0.16.8, LiteLLM 1.106.2 and Letta's App Server 0.34.12: unchanged answers."""
+"""Recorded exchanges with Letta 0.16.8, its App Server 0.34.12, LiteLLM 1.106.2 and 1.110.2: unchanged answers."""
 
 from __future__ import annotations
 
@@ -8,17 +8,34 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 FOLDER = Path(__file__).parents[1] / "contract" / "samples"
 _CUT = re.compile(r"\.\.\.\[\d+ chars\]\Z")
 _CLOSING = {"{": "}", "[": "]"}
 
+_MODEL, _LIMITED, _STALLED = ("UPSTREAM_ERROR", "MODEL"), ("RATE_LIMITED", None), ("UPSTREAM_TIMEOUT", "TOTAL")
+BROKEN: dict[str, tuple[str, str | None]] = {
+    **dict.fromkeys(("litellm/err_cut_stream", "litellm/err_cutjson_stream"), _MODEL),
+    **{
+        f"{folder}/mid_{name}": end
+        for folder in ("litellm", "litellm-1.110")
+        for name, end in {
+            **dict.fromkeys(("cut", "cutjson", "errevent"), _MODEL),
+            "errdone": _LIMITED,
+            "stall": _STALLED,
+        }.items()
+    },
+    "litellm-1.110/mid_nodone": _MODEL,  # LiteLLM 1.106 invents a finish reason
+}
+"""The code and reason of the error that ends a streamed answer. LiteLLM 1.110 sends ``[DONE]`` after the error."""
+
 
 @dataclass(frozen=True)
 class Sample:
-    """An exchange. ``service`` is ``letta``, ``litellm`` or ``letta-app-server``; status 0 means no answer."""
+    """An exchange. ``folder`` has the service and, for LiteLLM 1.110.2, the version; status 0 means no answer."""
 
-    service: str
+    folder: str
     name: str
     method: str
     path: str
@@ -26,6 +43,16 @@ class Sample:
     status: int
     headers: dict[str, str]
     recorded: Any
+
+    @property
+    def service(self) -> str:
+        """``letta`` or ``litellm``."""
+        return self.folder.partition("-")[0]
+
+    @property
+    def id(self) -> str:
+        """A name that no other sample has."""
+        return f"{self.folder}/{self.name}"
 
     @property
     def streams(self) -> bool:
@@ -69,13 +96,15 @@ def closed(text: str) -> str:
     return best
 
 
-def samples(service: str) -> list[Sample]:
-    """Return all samples of a service by name."""
+def samples(folder: str) -> list[Sample]:
+    """Return all samples of a folder by name."""
     found = []
-    for path in sorted((FOLDER / service).glob("*.json")):
+    for path in sorted((FOLDER / folder).glob("*.json")):
         sample = json.loads(path.read_text())
         asked, answer = sample["request"], sample["response"]
         headers = {name.lower(): value for name, value in answer["headers"]}
-        exchange = (asked["method"], asked["path"], asked["body"], answer["status"], headers, answer["body"])
-        found.append(Sample(service, path.stem, *exchange))
+        query = urlencode(asked.get("params") or {})
+        where = f"{asked['path']}?{query}" if query else asked["path"]
+        exchange = (asked["method"], where, asked["body"], answer["status"], headers, answer["body"])
+        found.append(Sample(folder, path.stem, *exchange))
     return found

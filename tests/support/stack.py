@@ -37,13 +37,19 @@ from tests.support.websocket import PROTOCOL
 
 KEY = "k" * 48
 
+EMBEDDED_MODEL, REAL_MODEL = "gpt-4o-mini", "fake-chat"
+"""The chat models of the embedded and of the real LiteLLM."""
+
 ONE_ADDRESS = {"sign_in_failures_per_minute": 0}
 """Settings for tests, whose clients all have one address."""
 
 
 @dataclass
 class Stack:
-    """A running gateway with its services."""
+    """A running gateway with its services.
+
+    ``real`` is whether LiteLLM is a real one. Letta is then a real one too, unless ``servers`` has an embedded Letta.
+    """
 
     url: str
     platform: EmbeddedPlatform
@@ -56,6 +62,11 @@ class Stack:
     drain: Drain
     servers: dict[str, LoopbackServer] = field(default_factory=dict)
     given: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def real_letta(self) -> bool:
+        """Whether Letta is a real one."""
+        return self.real and "letta" not in self.servers
 
     def token(self, user_id: str = ADA, **options: Any) -> str:
         """Return a development token."""
@@ -79,7 +90,7 @@ class Stack:
             yield
         finally:
             self.platform.reach_gateway(None)
-            if self.real:
+            if self.real_letta:
                 await self._forget_providers()
 
     async def _forget_providers(self) -> None:
@@ -139,7 +150,7 @@ class Stack:
 
     async def give_tool(self, agent_id: str, tool: str, *, approval: bool = False) -> None:
         """Let an agent call a tool, with or without approval. With the embedded Letta the message itself does that."""
-        if not self.real:
+        if not self.real_letta:
             return
         async with self.letta() as letta:
             [found] = (await letta.get("/v1/tools/", params={"name": tool})).raise_for_status().json()
@@ -154,7 +165,7 @@ class Stack:
 
     def letta(self) -> httpx.AsyncClient:
         """Call Letta directly."""
-        if self.real:
+        if self.real_letta:
             base, key = os.environ["LETTA_BASE_URL"], os.environ["LETTA_API_KEY"]
         else:
             base, key = self.servers["letta"].url, self.platform.options.letta_key
@@ -165,6 +176,16 @@ class Stack:
         """Call the real LiteLLM directly as its administrator."""
         headers = {"authorization": f"Bearer {os.environ['LITELLM_API_KEY']}"}
         return http_client.client(base_url=os.environ["LITELLM_BASE_URL"], headers=headers, timeout=30)
+
+    @property
+    def litellm_url(self) -> str:
+        """The base URL of LiteLLM."""
+        return os.environ["LITELLM_BASE_URL"] if self.real else self.servers["litellm"].url
+
+    async def litellm_version(self) -> tuple[int, ...]:
+        """Return the version of LiteLLM."""
+        async with http_client.client(base_url=self.litellm_url) as client:
+            return await version_of(client, os.environ.get("LITELLM_API_KEY", ""))
 
     async def model_stats(self) -> dict[str, int]:
         """Return the model's counters."""
@@ -200,6 +221,15 @@ async def until(check: Any, seconds: float = 5) -> Any:
         await asyncio.sleep(0.01)
 
 
+async def version_of(litellm: httpx.AsyncClient, key: str) -> tuple[int, ...]:
+    """Ask a LiteLLM for its version. The real one tells only its administrator."""
+    ready = (await litellm.get("/health/readiness")).raise_for_status().json()
+    if "litellm_version" not in ready:
+        headers = {"authorization": f"Bearer {key}"}
+        ready = (await litellm.get("/health/readiness/details", headers=headers)).raise_for_status().json()
+    return tuple(int(part) for part in str(ready["litellm_version"]).split(".")[:3])
+
+
 async def stop_all(servers: dict[str, LoopbackServer]) -> None:
     await asyncio.gather(*(server.stop() for server in servers.values()))
 
@@ -228,7 +258,7 @@ async def embedded_stack(**settings: Any) -> AsyncIterator[Stack]:
             **ONE_ADDRESS,
             **settings,
         }
-        running = await _gateway(stack, given, platform, chat_model="gpt-4o-mini", real=False)
+        running = await _gateway(stack, given, platform, chat_model=EMBEDDED_MODEL, real=False)
         running.servers = servers
         yield running
 
@@ -245,17 +275,27 @@ async def replica_of(running: Stack, **settings: Any) -> AsyncIterator[Stack]:
 
 @asynccontextmanager
 async def real_stack(**settings: Any) -> AsyncIterator[Stack]:
-    """Use the real Letta and LiteLLM that the environment names, with an embedded AMS."""
-    letta, key = os.environ["LETTA_BASE_URL"], os.environ["LETTA_API_KEY"]
-    platform = EmbeddedPlatform(EmbeddedOptions(letta_url=letta, letta_api_key=key, litellm_is_real=True))
+    """Use the real LiteLLM and Letta that the environment names, with an embedded AMS.
+
+    Letta is embedded too if the environment names none.
+    """
+    letta, key = os.environ.get("LETTA_BASE_URL"), os.environ.get("LETTA_API_KEY")
+    options = EmbeddedOptions(letta_url=letta, letta_api_key=key, litellm_is_real=True, words_per_second=2000)
+    platform = EmbeddedPlatform(options)
+    names = ("ams", "letta") if letta is None else ("ams",)
+    servers = {name: LoopbackServer(platform.service(name)) for name in names}
     async with AsyncExitStack() as stack:
-        server = LoopbackServer(platform.service("ams"))
-        await server.start()
-        stack.push_async_callback(server.stop)
-        platform.reach_letta(letta, key)
+        stack.push_async_callback(stop_all, dict(servers))
+        for server in servers.values():
+            await server.start()
+        ams = servers.pop("ams")
+        if letta is None:
+            letta, key = servers["letta"].url, platform.options.letta_key
+            platform.state.models[REAL_MODEL] = platform.state.models[EMBEDDED_MODEL]
+        platform.reach_letta(letta, key or "")
         stack.push_async_callback(platform.stop_runs)
         given = {
-            "ams_base_url": server.url,
+            "ams_base_url": ams.url,
             "supabase_service_key": platform.options.ams_key,
             "letta_base_url": letta,
             "letta_api_key": key,
@@ -264,7 +304,9 @@ async def real_stack(**settings: Any) -> AsyncIterator[Stack]:
             **ONE_ADDRESS,
             **settings,
         }
-        yield await _gateway(stack, given, platform, chat_model="fake-chat", real=True)
+        running = await _gateway(stack, given, platform, chat_model=REAL_MODEL, real=True)
+        running.servers = servers
+        yield running
 
 
 def any_stack(**settings: Any) -> AbstractAsyncContextManager[Stack]:

@@ -17,6 +17,7 @@ from app.embedded.litellm.keys import make_key
 from app.embedded.server import EmbeddedOptions, EmbeddedPlatform
 from tests.support.embedded import events_of
 from tests.support.seeded import SeededStore
+from tests.support.stack import version_of
 
 Json = dict[str, Any]
 
@@ -27,12 +28,14 @@ EMBEDDING = "text-embedding-3-small"
 class Upstreams:
     """Clients of both services, and objects of the test, which are deleted at its end.
 
-    ``chat_model`` is LiteLLM's name of a model; Letta's handle has a prefix.
+    ``chat_model`` is LiteLLM's name of a model; Letta's handle has a prefix. ``version`` is LiteLLM's version. If the
+    environment names only a real LiteLLM, there is no Letta.
     """
 
     letta: httpx.AsyncClient
     litellm: httpx.AsyncClient
     chat_model: str
+    version: tuple[int, ...]
     platform: EmbeddedPlatform | None
     master: str = ""
     tag: str = field(default_factory=lambda: f"contract:{uuid.uuid4()}")
@@ -137,8 +140,8 @@ async def upstreams(*, real: bool) -> AsyncIterator[Upstreams]:
     async with AsyncExitStack() as stack:
         platform = None if real else EmbeddedPlatform(EmbeddedOptions(words_per_second=2000), SeededStore())
         if platform is None:
-            letta, litellm = os.environ["LETTA_BASE_URL"], os.environ["LITELLM_BASE_URL"]
-            letta_key, key = os.environ["LETTA_API_KEY"], os.environ["LITELLM_API_KEY"]
+            letta, litellm = os.environ.get("LETTA_BASE_URL", ""), os.environ["LITELLM_BASE_URL"]
+            letta_key, key = os.environ.get("LETTA_API_KEY", ""), os.environ["LITELLM_API_KEY"]
         else:
             await platform.start()
             stack.push_async_callback(platform.stop)
@@ -149,9 +152,11 @@ async def upstreams(*, real: bool) -> AsyncIterator[Upstreams]:
             headers = {"authorization": f"Bearer {bearer}"}
             return await stack.enter_async_context(http_client.client(base_url=url, headers=headers, timeout=50))
 
+        to_litellm = await client(litellm, key)
         running = Upstreams(
             letta=await client(letta, letta_key),
-            litellm=await client(litellm, key),
+            litellm=to_litellm,
+            version=await version_of(to_litellm, key),
             chat_model="fake-chat" if real else "gpt-4o-mini",
             platform=platform,
             master=key,

@@ -68,7 +68,7 @@ class Ledger:
 
     def settle(self, call: Call, prompt_tokens: int, completion_tokens: int, *, failed: bool = False) -> float:
         """Log a call, add its cost to the key's spend, and return the cost in USD."""
-        cost = 0.0 if failed else sum(self.cost(call.model, prompt_tokens, completion_tokens))
+        cost = sum(self.cost(call.model, prompt_tokens, completion_tokens))
         with self._state.store.together():
             if cost:
                 self._keys.charge(call.record, cost)
