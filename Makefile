@@ -9,11 +9,14 @@ WORKERS ?= 4
 APART := $(addprefix --ignore tests/, attacks chaos fuzz processes)
 PAGES := app/pages/graphiql
 CHAT := examples/chat
+LETTACODE := .venv-lettacode
 PIP := install --quiet --disable-pip-version-check --no-input
 
 # uv installs five times faster than pip. If uv fails, as with an index configured only for pip, pip installs.
-install = $(BIN)/uv pip install --quiet --python $(BIN)/python $(1) \
-	|| { $(BIN)/python -m ensurepip >/dev/null && $(BIN)/python -m pip $(PIP) $(1); }
+# The second argument is another environment than $(VENV).
+in = $(or $(2),$(VENV))/bin/python
+install = $(BIN)/uv pip install --quiet --python $(in) $(1) \
+	|| { $(in) -m ensurepip >/dev/null && $(in) -m pip $(PIP) $(1); }
 
 # npm's cached metadata may be too old for the lock file.
 npm_ci = { npm ci --silent --prefer-offline --fetch-retries=0 || npm ci --silent --fetch-retries=1; }
@@ -52,7 +55,7 @@ imports: $(VENV)/.test
 test-real: $(VENV)/.test tests/node/node_modules/.installed ## Test the endpoints and contracts with the real Letta and both versions of LiteLLM of RIG_DIR
 	bash tests/real.sh "$(RIG_DIR)" "$(BIN)"
 
-test-processes: $(VENV)/.test $(PAGES)/dist/.built $(CHAT)/dist/.built tests/node/node_modules/.installed ## Run the examples in the documentation, and the tests that stop, kill or multiply gateways
+test-processes: $(VENV)/.test $(PAGES)/dist/.built $(CHAT)/dist/.built tests/node/node_modules/.installed $(LETTACODE)/.installed ## Run the examples in the documentation, and the tests that stop, kill or multiply gateways
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/processes
 
 test-attacks: $(VENV)/.test ## Attack a gateway with floods, slow clients and expensive operations
@@ -109,13 +112,15 @@ lock: ## Lock the dependencies again
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/python -m pip install --quiet -r requirements-uv.lock
 	echo uv==0.13.9 | $(VENV)-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' - -o requirements-uv.lock
+	echo letta==0.34.12 | $(VENV)-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' - -o requirements-lettacode.lock
 	$(VENV)-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make lock' pyproject.toml --group build -o requirements.lock
 	$(VENV)-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make lock' pyproject.toml --group build --group dev -o requirements-dev.lock
 
 clean: ## Remove everything that was set up
-	rm -rf $(VENV) $(VENV)-lock .bench tests/node/node_modules $(PAGES)/node_modules $(PAGES)/dist \
+	rm -rf $(VENV) $(VENV)-lock $(LETTACODE) .bench tests/node/node_modules $(PAGES)/node_modules $(PAGES)/dist \
 		tests/node/cache/relay/__generated__ $(CHAT)/node_modules $(CHAT)/dist $(CHAT)/src/gql .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # To create pip in the environment takes four seconds, so the interpreter's pip installs uv, unless it is missing or old.
@@ -134,6 +139,12 @@ $(VENV)/.test: requirements-dev.lock pyproject.toml | $(BIN)/python
 	$(call install,--require-hashes -r requirements-dev.lock)
 	$(call install,--no-deps --no-build-isolation -e .)
 	@touch $@ $(VENV)/.run
+
+# Letta Code has no wheel for some platforms, such as Alpine. Without it, its tests are skipped.
+$(LETTACODE)/.installed: requirements-lettacode.lock | $(VENV)/.test
+	@rm -rf $(LETTACODE)
+	@if $(PYTHON) -m venv --without-pip $(LETTACODE) && { $(call install,--require-hashes --no-deps -r $<,$(LETTACODE)); }; \
+	then touch $@; else echo "Letta Code was not installed, so its tests are skipped."; fi
 
 tests/node/node_modules/.installed: tests/node/package-lock.json
 	@if command -v npm >/dev/null; then cd tests/node && $(npm_ci) && touch node_modules/.installed; fi

@@ -169,7 +169,8 @@ class ApprovalRequestMessage(Message):
 @entity("The user's decision on an approval request.", records.ApprovalResponseMessage)
 class ApprovalResponseMessage(Message):
     approve: bool | None = described(
-        "Whether the user approved the tool calls. The decision applies to all tool calls of the request."
+        "Whether the user approved the tool calls. The decision applies to all tool calls of the request. Null if a "
+        "client of Letta has executed the tools itself and sent the results."
     )
     reason: str | None = described("The reason that the user gave for the decision.")
 

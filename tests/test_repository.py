@@ -19,7 +19,7 @@ OTHER_NAMES = {
 }
 """Files with other names, and the reason."""
 
-LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-uv.lock"]
+LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-uv.lock", "requirements-lettacode.lock"]
 LOCKS += [name for name in FILES if name.endswith("package-lock.json")]
 
 

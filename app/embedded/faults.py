@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.embedded.state import State
+from app.embedded.state import Json, State
 
 MAX_CALLS = 5000
 TRANSPORT = "agentgraph.transport"
@@ -52,7 +52,7 @@ class FaultSwitch:
         if scope["type"] != "http":
             return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        self._log(scope, path)
+        send = _noting_status(self._log(scope, path), send)
         fault = self._faults.get(self._service, Fault())
         if fault.path not in {None, path}:
             fault = Fault()
@@ -70,16 +70,27 @@ class FaultSwitch:
             return
         await self._app(scope, receive, _cutting(scope, send, fault.cut_after) if fault.cut_after is not None else send)
 
-    def _log(self, scope: Scope, path: str) -> None:
+    def _log(self, scope: Scope, path: str) -> Json:
+        """Log a request, and return the entry. The entry's status is ``None`` until the service answers."""
         query = scope["query_string"].decode()
-        self._state.calls.append(
-            {"service": self._service, "method": scope["method"], "path": path + (f"?{query}" if query else "")}
-        )
+        called = path + (f"?{query}" if query else "")
+        call = {"service": self._service, "method": scope["method"], "path": called, "status": None}
+        self._state.calls.append(call)
         del self._state.calls[:-MAX_CALLS]
+        return call
 
 
 def _drop(scope: Scope) -> None:
     scope["extensions"][TRANSPORT].abort()
+
+
+def _noting_status(call: Json, send: Send) -> Send:
+    async def noting(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            call["status"] = message["status"]
+        await send(message)
+
+    return noting
 
 
 def _cutting(scope: Scope, send: Send, limit: int) -> Send:

@@ -189,10 +189,9 @@ class ApprovalResponseMessage(MessageRecord, kw_only=True, frozen=True):
 
     @property
     def approve(self) -> bool | None:
-        """Whether the user approved every tool call."""
-        if self.raw_approve is not None or not self.approvals:
-            return self.raw_approve
-        return all(approval.approve for approval in self.approvals)
+        """Whether the user approved every tool call. ``None`` if a client sent the results instead of a decision."""
+        decisions = [one.approve for one in self.approvals or () if one.approve is not None]
+        return self.raw_approve if self.raw_approve is not None or not decisions else all(decisions)
 
     @property
     def reason(self) -> str | None:

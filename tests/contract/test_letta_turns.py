@@ -339,6 +339,7 @@ async def test_a_call_that_requires_approval_ends_the_turn_and_is_approved(up: U
         "assistant_message",
     ]  # fmt: skip
     assert stored[3]["approvals"][0]["approve"] is True
+    assert (stored[3]["otid"], stored[3]["step_id"]) == (None, None)
 
 
 async def test_a_denied_call_is_returned_as_an_error(up: Upstreams) -> None:
@@ -349,6 +350,14 @@ async def test_a_denied_call_is_returned_as_an_error(up: Upstreams) -> None:
     assert (returned["status"], returned["tool_return"]) == (
         "error", "Error: request to call tool denied. User reason: no"
     )  # fmt: skip
+
+
+async def test_a_stream_of_tokens_has_no_result_of_a_denied_call(up: Upstreams) -> None:
+    path, call, _ = await asked_for_leave(up)
+    denied = await up.events(path, {**decision(call["tool_call_id"], approve=False, reason="no"), **TOKENS})
+    assert collapsed(denied) == ["assistant_message", *END]
+    stored = await up.get(f"{path}?order=asc")
+    assert kinds(stored)[-2:] == ["tool_return_message", "assistant_message"]
 
 
 async def test_a_message_to_a_conversation_that_waits_for_a_decision_is_refused_in_the_stream(up: Upstreams) -> None:

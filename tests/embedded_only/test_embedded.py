@@ -24,6 +24,6 @@ async def test_a_port_serves_all_services_with_faults_and_a_log() -> None:
         assert (await client.delete(f"{page}faults")).json() == {}
         assert (await client.get("/letta/v1/health/")).status_code == 200
         calls = (await client.get(f"{page}calls")).json()
-        assert calls[0] == {"service": "ams", "method": "GET", "path": "/health"}
+        assert calls[0] == {"service": "ams", "method": "GET", "path": "/health", "status": 200}
         assert (await client.get(f"{page}stats")).json() == {"inflight": 0, "total": 0, "disconnected": 0}
     await platform.stop()

@@ -13,6 +13,7 @@ import pytest
 BUILT_PAGES = Path(__file__).parents[2] / "app" / "pages" / "graphiql" / "dist" / "index.html"
 BUILT_DEMO = Path(__file__).parents[2] / "examples" / "chat" / "dist" / "index.html"
 EXAMPLE_MODULES = Path(__file__).parents[2] / "examples" / "chat" / "node_modules" / ".installed"
+LETTA_CODE = Path(__file__).parents[2] / ".venv-lettacode" / "bin" / "letta"
 NODE_MODULES = Path(__file__).parents[1] / "node" / "node_modules"
 
 
@@ -41,6 +42,7 @@ CAPABILITIES: dict[str, tuple[str, Callable[[], object], str]] = {
     "needs_demo": ("tests of the chat example", BUILT_DEMO.is_file, "not built: make demo"),
     "needs_examples": ("tests of typed clients", EXAMPLE_MODULES.is_file, "not installed: make demo"),
     "needs_redis": ("Redis tests", redis_path, "no redis-server"),
+    "needs_letta_code": ("tests with Letta Code", LETTA_CODE.is_file, "not installed: make test-processes"),
 }
 
 

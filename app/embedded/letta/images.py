@@ -9,6 +9,7 @@ import httpx
 
 from app.embedded import http_client
 from app.embedded.letta.answers import refused
+from app.embedded.model import text_of
 from app.embedded.state import Json, new_id
 
 _SECONDS = 5.0
@@ -17,11 +18,14 @@ _SECONDS = 5.0
 async def stored(content: Any) -> Any:
     """Return the content that Letta stores for a message. Raises Refused.
 
-    If the message has an image, the content is a list of parts.
+    The content is a list if the message has an image or several parts. It is a text if the only part is a text.
     """
-    if not isinstance(content, list) or not any(_is_image(part) for part in content):
+    if not isinstance(content, list):
         return content
-    return [await _part(part) for part in content]
+    parts = [part for part in content if isinstance(part, dict)]
+    if len(parts) <= 1 and not any(_is_image(part) for part in parts):
+        return text_of({"content": parts})
+    return [await _part(part) for part in parts]
 
 
 def for_model(content: Any) -> Any:

@@ -25,6 +25,7 @@ from app.embedded.letta.images import stored
 from app.embedded.letta.model_calls import ModelCalls
 from app.embedded.letta.runs import frames
 from app.embedded.letta.shapes import RUN
+from app.embedded.letta.tools import as_approval
 from app.embedded.letta.turns import play
 from app.embedded.state import Agent, Json, Run, State, new_id, now
 
@@ -144,8 +145,10 @@ class Messages:
         If ``exclusive`` is set, the conversation has one turn at a time. As in Letta, an agent's own endpoint admits a
         second turn.
         """
-        sent, invalid_image = await _with_images(_first_message(body))
-        body = {**body, "messages": [sent]}
+        messages = _messages(body)
+        answers = [await _with_images(one) for one in messages]
+        sent, invalid_image = answers[0][0], next((refusal for _, refusal in answers if refusal is not None), None)
+        body = {**body, "messages": [one for one, _ in answers]}
         active = self._state.active_run(scope)
         if exclusive and active is not None:
             raise _conflict(active)
@@ -192,10 +195,13 @@ class Messages:
         return run
 
 
-def _first_message(body: Json) -> Json:
-    """Return the message that starts a turn: the first of ``messages``, or ``input``. Raises Refused."""
+def _messages(body: Json) -> list[Json]:
+    """Return the messages that start a turn: ``messages`` or ``input``. Raises Refused.
+
+    As in Letta, only the first message can decide a tool call, and other decisions are ignored.
+    """
     if body.get("input") is not None:
-        return {"role": "user", "content": body["input"]}
+        return [{"role": "user", "content": body["input"]}]
     messages: Any = body.get("messages")
     if not isinstance(messages, list):
         raise invalid("list_type", ("body", "messages"), "Input should be a valid list", messages)
@@ -203,7 +209,8 @@ def _first_message(body: Json) -> Json:
         raise refused(422, "Messages must not be empty")
     if not isinstance(messages[0], dict):
         raise invalid("model_attributes_type", ("body", "messages", "0"), "Input should be an object", messages[0])
-    return messages[0]
+    more = [one for one in messages[1:] if isinstance(one, dict) and one.get("type", "message") == "message"]
+    return [as_approval(messages[0]), *more]
 
 
 async def _with_images(sent: Json) -> tuple[Json, Refused | None]:

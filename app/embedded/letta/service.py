@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -39,7 +41,7 @@ class EmbeddedLetta:
         routes = [route for part in self._parts for route in part.routes()] + self._models()
         guarded = [Route(path, self._guarded(handler), methods=[method]) for method, path, handler in routes]
         health = Route("/v1/health/", lambda _: JSONResponse({"version": "0.16.8", "status": "ok"}))
-        return Starlette(routes=[health, *guarded])
+        return Starlette(routes=[health, *guarded], exception_handlers={HTTPException: _without_route})
 
     async def stop(self) -> None:
         """Cancel all active runs."""
@@ -73,3 +75,9 @@ class EmbeddedLetta:
             return ok([embedding_model(name) for name in names("embedding")])
 
         return [("GET", "/v1/models/", models), ("GET", "/v1/models/embedding", embeddings)]
+
+
+def _without_route(_: Request, error: Exception) -> Response:
+    """Answer a request for a path or a method that Letta does not have."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return JSONResponse({"detail": HTTPStatus(status).phrase}, status)

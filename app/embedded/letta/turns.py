@@ -15,7 +15,7 @@ import orjson
 from app.embedded.letta.failures import DETAIL, DETAILS, KINDS, STOPS, UNKNOWN, WORDS, error_frame
 from app.embedded.letta.model_calls import ModelCalls
 from app.embedded.letta.shapes import MESSAGE, STEP
-from app.embedded.letta.tools import ToolUse, decision_of, denied, result_of, tool_use
+from app.embedded.letta.tools import Decision, ToolUse, client_tools_of, decision_of, result_of, tool_use
 from app.embedded.model import Answer, ModelFailure, answer_to, text_of
 from app.embedded.state import Agent, Json, Run, State, new_id, now, now_of_message
 
@@ -68,8 +68,10 @@ class Turn:
         self._agent = agent
         self._run = run
         self._sent: Json = body["messages"][0]
+        self._more: list[Json] = body["messages"][1:]
         self._pending: Json = body.get("pending") or {}
         self._refused: str = body.get("refused") or ""
+        self._client_tools = client_tools_of(body)
         self._background = bool(body.get("background"))
         self._tokens = bool(body.get("stream_tokens"))
         self._step = new_id("step")
@@ -85,18 +87,16 @@ class Turn:
         if self._sent.get("type") == "approval":
             await self._resume(words_per_second)
             return
-        answer = self._answer_to(self._sent, words_per_second)
-        prompt, content = text_of(self._sent), self._sent.get("content")
-        has_images = isinstance(content, list) and any(part["type"] == "image" for part in content)
-        user = self._message(new_id("message"), "user_message", content=content if has_images else prompt)
-        user["otid"] = self._sent.get("otid") or otid_of(user["id"], 0)
-        use = tool_use(self._state, self._agent, answer, prompt)
+        sent = [self._sent, *self._more]
+        answer = self._answer_to(sent, words_per_second)
+        prompt, users = text_of(sent[-1]), [self._user(one) for one in sent]
+        use = tool_use(self._state, self._agent, answer, prompt, self._client_tools)
         if use is not None:
             await self._model_calls.decide(self._agent, self._history, use.name, self._used)
         if use is not None and use.approval:
-            self._request_approval(use, user, answer)
+            self._request_approval(use, users, answer)
             return
-        stored = [[user]]
+        stored = [[user] for user in users]
         if use is not None:
             stored += self._emit_call_and_result(use)
             self._end_step(answer, len(use.arguments) // 4)
@@ -107,21 +107,27 @@ class Turn:
     async def _resume(self, words_per_second: float) -> None:
         """Continue after the decision about a tool call."""
         pending = self._pending
-        use, (approve, reason) = ToolUse(**pending["use"]), decision_of(self._sent)
-        response = self._approval(use, pending, approve=approve, reason=reason)
+        use, decision = ToolUse(**pending["use"]), decision_of(self._sent)
+        response = self._approval(use, pending, decision)
         self._step = pending["request"]["step_id"]
-        text, status = (result_of(use), "success") if approve else (denied(reason), "error")
-        returned = self._returned(use, text, status, name=use.name if approve else None)
+        returned = self._returned(use, decision.result(use), executed=decision.executes)
         with self._state.store.together():
             self._store([[response], [returned]])
             self._state.keep_agent(self._agent)
         self._step = new_id("step")
-        answer = self._answer_to({"role": "user", "content": pending["asked"]}, words_per_second)
-        await self._conclude(answer.after(use.name, approve=approve), [])
+        answer = self._answer_to(self._more or [{"role": "user", "content": pending["asked"]}], words_per_second)
+        answer = answer if self._more else answer.after(use.name, approve=decision.approve)
+        await self._conclude(answer, [[self._user(one)] for one in self._more])
 
-    def _answer_to(self, sent: Json, words_per_second: float) -> Answer:
+    def _user(self, sent: Json) -> Json:
+        content = sent.get("content")
+        content = content if isinstance(content, list) else text_of(sent)
+        user = self._message(new_id("message"), "user_message", index=0, content=content)
+        return {**user, "otid": sent.get("otid") or user["otid"]}
+
+    def _answer_to(self, sent: list[Json], words_per_second: float) -> Answer:
         history = [_openai(message) for group in self._agent.messages[self._run.scope] for message in group]
-        self._history = [*history, sent]
+        self._history = [*history, *sent]
         return answer_to(self._history, words_per_second=words_per_second)
 
     async def _conclude(self, answer: Answer, stored: list[list[Json]]) -> None:
@@ -165,16 +171,16 @@ class Turn:
 
     def _emit_call_and_result(self, use: ToolUse) -> list[list[Json]]:
         calling = self._calling("tool_call_message", use)
-        returned = self._returned(use, result_of(use), "success", name=use.name)
+        returned = self._returned(use, result_of(use), executed=True)
         return [[calling], [returned]]
 
-    def _request_approval(self, use: ToolUse, user: Json, answer: Answer) -> None:
+    def _request_approval(self, use: ToolUse, users: list[Json], answer: Answer) -> None:
         request = self._calling("approval_request_message", use)
-        pending = {"use": use.as_json(), "request": request, "asked": text_of(self._sent)}
+        pending = {"use": use.as_json(), "request": request, "asked": text_of([self._sent, *self._more][-1])}
         self._agent.pending[self._run.scope] = pending
         with self._state.store.together():
             self._end_step(answer, len(use.arguments) // 4)
-            self._store([[user], [request]])
+            self._store([*([user] for user in users), [request]])
             self._state.keep_agent(self._agent)
             self._finish("requires_approval")
 
@@ -197,30 +203,33 @@ class Turn:
         self._run.messages.append(calling)
         return calling
 
-    def _returned(self, use: ToolUse, text: str, status: str, *, name: str | None) -> Json:
-        result = {"tool_return": text, "status": status, "tool_call_id": use.call_id, "stdout": None, "stderr": None}
+    def _returned(self, use: ToolUse, result: Json, *, executed: bool) -> Json:
+        """Return a tool call's result, and emit it.
+
+        As in Letta, a stream of tokens has only the results of calls that Letta has executed.
+        """
+        result = {**result, "tool_call_id": use.call_id}
         returned = self._message(
             new_id("message"), "tool_return_message", index=0, **result, tool_returns=[{"type": "tool", **result}]
         )
-        returned["name"] = name
-        self.emit(returned, numbered=True)
+        returned["name"] = use.name if executed else None
+        if executed or not self._tokens:
+            self.emit(returned, numbered=True)
         self._run.messages.append(returned)
         return returned
 
-    def _approval(self, use: ToolUse, pending: Json, *, approve: bool, reason: str | None) -> Json:
-        one = {"type": "approval", "tool_call_id": use.call_id, "approve": approve, "reason": reason}
-        request_id = pending["request"]["id"]
-        response = self._message(
+    def _approval(self, use: ToolUse, pending: Json, decision: Decision) -> Json:
+        decided = decision.returned is None
+        return self._message(
             new_id("message"),
             "approval_response_message",
-            index=0,
-            approvals=[one],
-            approve=approve,
-            approval_request_id=request_id,
-            reason=reason,
+            otid=self._sent.get("otid") if decided else None,
+            step_id=None,
+            approvals=decision.approvals(use.call_id),
+            approve=decision.approve if decided else None,
+            approval_request_id=pending["request"]["id"] if decided else None,
+            reason=decision.reason,
         )
-        response["otid"] = self._sent.get("otid") or response["otid"]
-        return response
 
     def fail(self, failure: ModelFailure) -> None:
         """End the turn because the model has failed."""
