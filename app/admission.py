@@ -74,7 +74,11 @@ class Admission:
         self._unlogged = 0
         self._logged = float("-inf")
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request like ``serve``. Servers recognize an ASGI application by this coroutine function."""
+        await self.serve(scope, receive, send)
+
+    def serve(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request. WebSockets, health checks and CORS preflights are always admitted."""
         gateway = self._endpoints.gateway
         slot: Slot | None = scope.setdefault("state", {}).get("slot")

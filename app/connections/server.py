@@ -68,7 +68,7 @@ def _located(app: Any, settings: Settings) -> Any:
     def located(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "websocket":
             locate(scope)
-        return app(scope, receive, send)
+        return app.serve(scope, receive, send)
 
     return located
 

@@ -238,12 +238,16 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         await super().send(message)
         if message["type"] == "websocket.accept":
             del self.response  # the response is already sent
-            scope = cast("dict[str, Any]", self.scope)
-            kept = {name: scope[name] for name in _KEPT}
-            scope.clear()
-            scope.update(kept)
+            if self.handshake_complete:  # otherwise, the connection is closing, and uvicorn logs the URL
+                self._free_scope()
         elif message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
             self.handshake_complete = True  # otherwise, uvicorn logs an error for each refused handshake
+
+    def _free_scope(self) -> None:
+        scope = cast("dict[str, Any]", self.scope)
+        kept = {name: scope[name] for name in _KEPT}
+        scope.clear()
+        scope.update(kept)
 
 
 def text_frame(text: bytes) -> bytes:

@@ -142,8 +142,8 @@ def failure_in_stream(wire: WireError) -> GatewayError:
 
     A refusal with the same status has the same error.
     """
-    status = 408 if _STALLED in wire.text else wire.status or 500
-    return _meaning(status, wire, None)
+    status = wire.status or 500
+    return _meaning(408 if status >= 500 and _STALLED in wire.text else status, wire, None)
 
 
 def _meaning(status: int, wire: WireError, retry_after: float | None) -> GatewayError:

@@ -10,7 +10,7 @@ from clients import errors
 from clients.calls import Answer, UpstreamRejected
 from clients.litellm.keys import ACTIVITY, KEY, lines
 from clients.litellm.models import DETAILS, GROUPS, ModelMode, decode_details, decode_models, details_by_name
-from clients.litellm.refusals import translate
+from clients.litellm.refusals import failure_in_stream, translate, wire_error
 
 OWN, OTHER = "a" * 64, "b" * 64
 
@@ -210,6 +210,16 @@ def test_context_overflow_is_recognized_by_code_and_name(message: Any, more: dic
     assert refused(message, **more).reason == "CONTEXT_LENGTH"
     if isinstance(message, str):
         assert refused(message, 500, **more).reason == "CONTEXT_LENGTH"
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [("500", "UPSTREAM_TIMEOUT"), (None, "UPSTREAM_TIMEOUT"), ("400", "BAD_USER_INPUT"), ("429", "RATE_LIMITED")],
+)
+def test_only_a_failure_with_the_text_of_a_stall_is_a_timeout(code: str | None, expected: str) -> None:
+    """A refusal can quote the same text from the prompt."""
+    error = failure_in_stream(wire_error({"message": "Timeout on reading data from socket", "code": code}))
+    assert error.code == expected
 
 
 @pytest.mark.parametrize(
