@@ -20,7 +20,8 @@ async function serve(socket) {
   const contexts = [];
   const close = () => Promise.all(contexts.splice(0).map((context) => context.close()));
   const say = (value) => socket.write(`${JSON.stringify(value)}\n`);
-  const lines = createInterface({ input: socket })[Symbol.asyncIterator]();
+  const reader = createInterface({ input: socket }).on('error', () => {}); // a reset must not end the other scripts
+  const lines = reader[Symbol.asyncIterator]();
   const newContext = async (options) => {
     const context = await (await launched).newContext(options); // a profile of its own
     contexts.push(context);
