@@ -22,7 +22,7 @@ HEALTH_PATH = "/v1/health/"
 NOT_FOUND = 404
 
 _INFO_PATH = "/app-server-info"
-"""The path at which the App Server describes itself. An App Server with a token requires the token there (401)."""
+"""The path at which the App Server describes itself. If the App Server has a token, the path requires the token."""
 
 _INFO_SECONDS = 1.0
 """The timeout of the request for this path, shorter than that of a health check."""
