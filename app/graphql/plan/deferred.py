@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from app.graphql.plan.values import Completer
 
 
-class Deferred:
+class Deferred(ABC):
     """A field whose value is read after the synchronous fields are completed.
 
     Attributes:
@@ -44,8 +45,9 @@ class Deferred:
         """Record the field's error."""
         x.broke(self.field.described(error), self.field.nodes, place)
 
+    @abstractmethod
     def _begin(self, source: Any, out: dict[str, Any], place: Place, x: Execution) -> None:
-        raise NotImplementedError
+        """Begin to read the value of one object at a position."""
 
 
 class Opaque(Deferred):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from graphql import GraphQLResolveInfo
@@ -10,7 +11,7 @@ from app.graphql.executor import Executor
 from app.graphql.plan.fields import Field, built_by
 
 
-class Inputs:
+class Inputs(ABC):
     """Makes the inputs of resolvers, and caches the inputs for one execution."""
 
     __slots__ = ("_arguments", "_converted", "_infos", "_raw_infos")
@@ -22,9 +23,9 @@ class Inputs:
         self._raw_infos: dict[Field, GraphQLResolveInfo[Any]] = {}
 
     @property
+    @abstractmethod
     def executor(self) -> Executor:
         """graphql-core's executor, which has the operation's variables and makes ``info`` objects."""
-        raise NotImplementedError
 
     def info(self, field: Field) -> Any:
         """Return the ``info`` argument of a field's resolver. All calls of one field share the object."""
