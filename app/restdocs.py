@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.routing import Route
 
 from app.rest.requests import Chat, Embeddings
+from app.rest.response_requests import Responses
 from app.rest.table import TABLE, Row, Work
 from app.version import VERSION
 from clients.origin import Origin
@@ -55,12 +56,13 @@ def openapi(operators: Sequence[Route]) -> dict[str, Any]:
     return document
 
 
-(_CHAT, _EMBEDDINGS), _SHAPES = msgspec.json.schema_components(
-    (Chat, Embeddings), ref_template="#/components/schemas/{name}"
+(_CHAT, _EMBEDDINGS, _RESPONSES), _SHAPES = msgspec.json.schema_components(
+    (Chat, Embeddings, Responses), ref_template="#/components/schemas/{name}"
 )
 _REQUESTS = {
     Work.CHAT: _CHAT,
     Work.EMBEDDINGS: _EMBEDDINGS,
+    Work.RESPONSES: _RESPONSES,
     Work.BY_BODY: {"oneOf": [_CHAT, _EMBEDDINGS]},
 }
 _KEY = {
@@ -73,6 +75,10 @@ _KEY = {
 _SUMMARIES = {
     Work.CHAT: "Create a chat completion, optionally streamed (OpenAI's API).",
     Work.EMBEDDINGS: "Create embeddings (OpenAI's API).",
+    Work.RESPONSES: "Create a response, optionally streamed (OpenAI's Responses API).",
+    Work.RESPONSE: "Retrieve a stored response (OpenAI's API).",
+    Work.DELETE_RESPONSE: "Delete a stored response (OpenAI's API).",
+    Work.INPUT_ITEMS: "List the input items of a stored response (OpenAI's API).",
     Work.BY_BODY: "Create a chat completion if the body has `messages`, or embeddings if it has `input`.",
     Work.MODELS: "List the models that the user can call with the user's LiteLLM key (OpenAI's API).",
     Work.NO_MODELS: "Return an empty list, because Letta reads its models from LiteLLM.",
@@ -99,7 +105,7 @@ def _described(row: Row) -> dict[str, Any]:
         operation["parameters"] = [_KEY]
     if (request := _REQUESTS.get(row.work)) is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": request}}}
-    if row.work in {Work.CHAT, Work.BY_BODY}:
+    if row.work in {Work.CHAT, Work.RESPONSES, Work.BY_BODY}:
         operation["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
     return operation
 

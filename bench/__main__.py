@@ -18,7 +18,19 @@ from bench.report import document, save
 from bench.support import CACHE, Options, Table
 
 PERFORMANCE = (
-    *("dashboard", "object", "mutation", "completion", "chunks", "tokens", "paced", "workers", "linear", "start"),
+    *(
+        "dashboard",
+        "object",
+        "mutation",
+        "completion",
+        "chunks",
+        "tokens",
+        "paced",
+        "workers",
+        "linear",
+        "start",
+        "responses",
+    ),
 )
 """The scenarios in the table of ``docs/performance.md``. They run by default."""
 

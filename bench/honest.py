@@ -70,9 +70,9 @@ async def run(options: Options) -> Table:
         async with upstreams() as behind, gateway(behind, tree=tree) as base, gateway(behind) as now:
             for case in cases():
                 for side in (base, now):
-                    await _milliseconds(side, case, warm=True)
+                    await milliseconds(side, case, warm=True)
                 rounds = [
-                    (await _milliseconds(base, case), await _milliseconds(now, case)) for _ in range(options.rounds)
+                    (await milliseconds(base, case), await milliseconds(now, case)) for _ in range(options.rounds)
                 ]
                 before, after = (statistics.median(side) for side in zip(*rounds, strict=True))
                 ratio = statistics.median(b / a for a, b in rounds)
@@ -81,8 +81,11 @@ async def run(options: Options) -> Table:
     return table
 
 
-async def _milliseconds(side: Running, case: Case, *, warm: bool = False) -> float:
-    """Return the gateway's CPU time per request. Raises RuntimeError if a status is not 200."""
+async def milliseconds(side: Running, case: Case, *, warm: bool = False) -> float:
+    """Return the gateway's CPU time per request, in milliseconds. Raises RuntimeError if a status is not 200.
+
+    If ``warm`` is true, only a quarter of the requests is sent.
+    """
     number = case.number // 4 if warm else case.number
     before = cpu_seconds(side.pid)
     statuses = await apart(times, side.port, case.requests(), number)

@@ -63,6 +63,35 @@ def _chunk(model: str, delta: dict[str, str], finish: str | None) -> bytes:
     return b"data: " + orjson.dumps(one) + b"\n\n"
 
 
+def _events(model: str, tokens: int) -> list[bytes]:
+    """Return the events of a response of OpenAI's Responses API, as LiteLLM 1.110 sends them."""
+    fixed = {"id": f"resp_{'x' * 350}", "object": "response", "created_at": 1, "model": model, "output": []}
+    at = {"item_id": "msg_1", "output_index": 0}
+    text = "".join(f"tok{number} " for number in range(tokens))
+    item = {"id": "msg_1", "type": "message", "role": "assistant"}
+    part = {"type": "output_text", "text": text, "annotations": []}
+    whole = {**item, "status": "completed", "content": [part]}
+    usage = {"input_tokens": 9, "output_tokens": tokens, "total_tokens": 9 + tokens}
+    ended = {**fixed, "status": "completed", "output": [whole], "usage": usage}
+    found: list[tuple[str, dict[str, object]]] = [
+        ("created", {"response": {**fixed, "status": "in_progress"}}),
+        ("in_progress", {"response": {**fixed, "status": "in_progress"}}),
+        ("output_item.added", {"output_index": 0, "item": {**item, "status": "in_progress", "content": []}}),
+        ("content_part.added", {**at, "content_index": 0, "part": {**part, "text": ""}}),
+        *(("output_text.delta", {**at, "content_index": 0, "delta": f"tok{number} "}) for number in range(tokens)),
+        ("output_text.done", {**at, "content_index": 0, "text": text}),
+        ("content_part.done", {**at, "content_index": 0, "part": part}),
+        ("output_item.done", {"output_index": 0, "item": whole}),
+        ("completed", {"response": ended}),
+    ]
+    return [_event(f"response.{kind}", number, more, model) for number, (kind, more) in enumerate(found)]
+
+
+def _event(kind: str, number: int, more: dict[str, object], model: str) -> bytes:
+    wire = {"type": kind, **more, "sequence_number": number, "model": model}
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(wire))
+
+
 def _chunked(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
@@ -112,7 +141,9 @@ class Connection(asyncio.Protocol):
         model = str(body.get("model", "n20-d0"))
         found = _MODEL.search(model)
         tokens, pause = (int(found[1]), float(found[2]) / 1000) if found else (20, 0.0)
-        if body.get("stream"):
+        if target.endswith(b"/responses"):
+            self._streaming = asyncio.ensure_future(self.respond(model, tokens, pause))
+        elif body.get("stream"):
             self._streaming = asyncio.ensure_future(self.stream(model, tokens, pause))
         elif pause:
             asyncio.get_running_loop().call_later(pause, self._transport.write, _completion(model, tokens))
@@ -136,6 +167,18 @@ class Connection(asyncio.Protocol):
             due += pause
             await self.until(due)
         write(_chunked(_chunk(model, {}, "stop") + b"data: [DONE]\n\n") + b"0\r\n\r\n")
+
+    async def respond(self, model: str, tokens: int, pause: float) -> None:
+        """Send a response's events, ``pause`` seconds apart."""
+        assert self._transport is not None
+        write, loop = self._transport.write, asyncio.get_running_loop()
+        write(_STREAM)
+        due = loop.time()
+        for event in _events(model, tokens):
+            write(_chunked(event))
+            due += pause
+            await self.until(due)
+        write(b"0\r\n\r\n")
 
     async def until(self, due: float) -> None:
         """Wait until the next chunk is due, by the event loop's time."""

@@ -135,6 +135,11 @@ class Reason(StrEnum):
     VARIABLES_INVALID = "VARIABLES_INVALID", (_INPUT, "The agent's variables do not match the template.")
     VERSION = "VERSION", (_INPUT, "The version number does not follow SemVer.")
     MODEL_NOT_FOUND = "MODEL_NOT_FOUND", (_NOT_FOUND, "The requested model does not exist.")
+    PREVIOUS_RESPONSE_NOT_FOUND = (
+        "PREVIOUS_RESPONSE_NOT_FOUND",
+        (_INPUT, "`previous_response_id` is unknown, belongs to another model, or was not stored by the provider."),
+    )
+    RESPONSE_NOT_FOUND = "RESPONSE_NOT_FOUND", (_NOT_FOUND, "The response does not exist, or was not stored.")
 
     # conflicts
     ANSWER_DROPPED = (

@@ -83,16 +83,21 @@ class SseSplitter:
     def events(self, body: bytes) -> list[SseEvent]:
         """Parse the bytes of complete events that ``take`` has returned.
 
-        Events that have only one ``data`` line each are parsed four times as fast as others.
+        Events that have only one ``data`` line, and at most one ``event`` line before it, are parsed four times as fast
+        as others.
         """
         found: list[SseEvent] = []
         for block in body.split(b"\n\n")[:-1]:
-            if block[:6] != b"data: " or b"\n" in block or len(block) > _COUNTED_BYTES:
+            name, line = "message", block
+            if block[:7] == b"event: ":
+                head, _, line = block.partition(b"\n")
+                name = head[7:].decode("utf-8", "replace")
+            if line[:6] != b"data: " or b"\n" in line or len(block) > _COUNTED_BYTES:
                 rest, self._rest = self._rest, b""
                 found = self._searched(body)
                 self._rest = rest
                 return found
-            found.append(SseEvent(block + b"\n\n", "message", block[6:]))
+            found.append(SseEvent(block + b"\n\n", name, line[6:]))
         return found
 
     def _searched(self, chunk: bytes) -> list[SseEvent]:

@@ -31,11 +31,18 @@ _TOOL_TYPE = re.compile(
 ``file_search``, LiteLLM or the provider fetches a URL, reads a store, calls a model or runs code.
 """
 
+_RESPONSE_TOOL_TYPE = re.compile(
+    r"function|custom|local_shell|apply_patch|computer(?:_use_preview)?|web_search(?:_preview)?(?:_\d{4}_\d\d_\d\d)?"
+)
+"""The types of tools in OpenAI's Responses API that the client runs, and the web search, which chat completions have
+as ``web_search_options``. All other types run in a service, or are charged apart from the model.
+"""
+
 _PARTS = frozenset({
     "text", "refusal", "image_url", "input_audio", "file", "video_url", "audio_url", "image", "document",
     "tool_result", "tool_use", "tool_reference", "thinking", "redacted_thinking", "reasoning", "search_result",
     "input_text", "input_image", "input_file", "guarded_text", "content", "server_tool_use", "web_search_tool_result",
-    "web_search_result", "compaction",
+    "web_search_result", "compaction", "output_text", "summary_text", "reasoning_text", "computer_screenshot",
 })  # fmt: skip
 """The types of content parts that OpenAI, Anthropic and LiteLLM define. A part of another type must not contain a URL.
 """
@@ -60,6 +67,9 @@ _ECHOED = frozenset({"annotations", "citations", "input"})
 _SCHEMAS = frozenset({"parameters", "input_schema", "schema"})
 _FOUND = frozenset({"web_search_result", "url_citation", "web_search_result_location"})
 """Types of objects whose ``url`` only names the source of a text."""
+
+_OUTPUTS = frozenset({"output", "encrypted_content", "call_id"})
+"""Text fields of a response's items that only a model reads."""
 
 _CHECKED = frozenset({"messages", "stop"})
 _PLAIN = frozenset({"role", "content", "name", "tool_call_id", "tool_calls"})
@@ -89,6 +99,38 @@ def vet_chat(body: dict[str, Any]) -> Vetted:
         if isinstance(value, dict | list) and name not in _CHECKED:
             _check_references(value, (name,))
             visit.check(_without_functions(value) if name == "tools" else value, (name,), name)
+    return Vetted(body)
+
+
+def vet_response(body: dict[str, Any]) -> Vetted:
+    """Check a request to create a response, to prevent SSRF.
+
+    Raises:
+        BadUserInput: a reason of ``vet_chat``.
+    """
+    _check_model(body["model"])
+    for index, tool in enumerate(body.get("tools") or []):
+        if _RESPONSE_TOOL_TYPE.fullmatch(tool["type"]) is None:
+            message = (
+                f"tools[{index}].type is {tool['type'][:_SHOWN]!r}, which is not allowed. Define a function or a "
+                "custom tool that you run yourself."
+            )
+            raise _refused(Reason.TOOLS, ((("tools",), index), "type"), message)
+    visit = _Visit()
+    visit.words = _WORDS | _OUTPUTS
+    visit.opaque = _ECHOED | {"logprobs"}
+    items = body["input"]
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        if item.get("type") == "item_reference":
+            message = f"input[{index}] refers to a stored item. Send the item itself, or use previous_response_id."
+            raise _refused(Reason.MESSAGE, (("input",), index), message)
+        if not _is_plain(item):
+            visit.check(item, (("input",), index), "input")
+    visit.opaque = visit.opaque | _SCHEMAS
+    for name, value in body.items():
+        if isinstance(value, dict | list) and name != "input":
+            _check_references(value, (name,))
+            visit.check(value, (name,), name)
     return Vetted(body)
 
 
@@ -155,6 +197,7 @@ class _Visit:
 
     def __init__(self) -> None:
         self.opaque = _ECHOED
+        self.words = _WORDS
         self._addresses = 0
 
     def check(self, value: Any, path: Path, field: str, depth: int = 0, *, known: bool = True) -> None:
@@ -174,7 +217,7 @@ class _Visit:
         for name, inner in pairs:
             inner_field = name if isinstance(name, str) else field
             if isinstance(inner, str):
-                if inner_field not in _WORDS and inner_field not in exempt:
+                if inner_field not in self.words and inner_field not in exempt:
                     is_image = field == "image_url" and inner_field == "url"
                     self._check_text(inner, (path, name), "image_url" if is_image else inner_field, known=known)
             elif isinstance(inner, dict | list) and inner_field not in exempt:

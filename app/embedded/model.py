@@ -1,9 +1,10 @@
 """A deterministic model that streams words at a human pace.
 
 Directives in the last user message control the model, for tests and demonstrations:
-``[[tokens=5 delay=0.01 first=0 error=429|400|500|503|ctx|hang|cut reasoning=1 tool=NAME,NAME approve=1]]``. With
-``tokens``, the answer is ``tok0 tok1 …``. With ``tool``, the model calls each named tool once per user message, and
-then answers with the tools' results. With ``approve``, the call needs an approval. The model ignores invalid numbers.
+``[[tokens=5 delay=0.01 first=0 error=429|400|500|503|ctx|hang|cut|errdone reasoning=1 tool=NAME,NAME approve=1]]``.
+With ``tokens``, the answer is ``tok0 tok1 …``. With ``tool``, the model calls each named tool once per user message,
+and then answers with the tools' results. With ``approve``, the call needs an approval. The model ignores invalid
+numbers.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ _WORDS = re.compile(r"\S+\s*")
 _CHOICES = ("anyOf", "oneOf", "allOf")
 _MAX_TOKENS = 200_000
 _MAX_SECONDS = 86_400.0
+_MIDWAY = frozenset({"cut", "errdone"})
+"""The errors that end a stream midway: a lost connection, and a rate limit."""
 _MAX_DEPTH = 8
 """The maximum depth to which a recursive schema is followed."""
 _SHOWN = 200
@@ -69,6 +72,11 @@ class Answer:
     def words(self) -> list[str]:
         """The words of ``text``."""
         return _WORDS.findall(self.text)
+
+    @property
+    def fails_at_once(self) -> bool:
+        """Whether the model fails before the first word, or never answers."""
+        return self.error is not None and self.error not in _MIDWAY
 
     def after(self, tool: str, *, approve: bool) -> Answer:
         """Return the answer that follows a decision about a tool call.
@@ -262,7 +270,7 @@ def _reply(prompt: str) -> str:
 async def generate(answer: Answer, stats: ModelStats) -> AsyncIterator[str]:
     """Yield an answer's words at the answer's pace. Raises ModelFailure for a failing model.
 
-    The error comes before the first word. For the kind ``cut``, the error comes midway.
+    The error comes before the first word. For the kinds ``cut`` and ``errdone``, the error comes midway.
     """
     stats.total += 1
     stats.inflight += 1
@@ -270,15 +278,15 @@ async def generate(answer: Answer, stats: ModelStats) -> AsyncIterator[str]:
     try:
         if answer.error == "hang":
             await asyncio.Event().wait()
-        if answer.error not in {None, "cut"}:
+        if answer.fails_at_once:
             ended = True
             raise ModelFailure(answer.error or "500")
         await asyncio.sleep(answer.first)
         words = answer.words
         for index, word in enumerate(words):
-            if answer.error == "cut" and index == max(1, len(words) // 2):
+            if answer.error is not None and index == max(1, len(words) // 2):
                 ended = True
-                raise ModelFailure("cut")
+                raise ModelFailure(answer.error)
             yield word
             await asyncio.sleep(answer.delay)
         ended = True

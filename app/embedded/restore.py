@@ -41,6 +41,7 @@ def _records(state: State) -> dict[str, dict[str, Json]]:
         "passage": state.passages,
         "key": state.keys,
         "provider": state.providers,
+        "response": state.responses,
         "created": state.created,
         "upgrade": state.upgrades,
     }

@@ -15,16 +15,20 @@ from app.embedded.letta.shapes import MESSAGE, RUN, STEP, tool
 from app.embedded.letta.tools import REFUND_TOOL
 from app.embedded.letta.turns import otid_of
 from app.embedded.litellm.keys import make_key
+from app.embedded.litellm.responses import RESPONSES
 from app.embedded.people import ADA, GRACE, PEOPLE
 from app.embedded.state import Agent, Json, Run, State, User
 
 _NAMESPACE = uuid.UUID("5eed5eed-0000-4000-8000-000000000000")
 _EPOCH = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
+CHAT_ONLY = "mistral-small"
+"""The model whose provider serves completions, but not the Responses API."""
 MODELS: dict[str, Json] = {
     "gpt-4o-mini": {"mode": "chat", "max_input_tokens": 128000, "cost": (1.5e-07, 6e-07), "vision": True},
     "gpt-4.1": {"mode": "chat", "max_input_tokens": 1047576, "cost": (2e-06, 8e-06), "vision": True},
     "gemini-2.5-flash": {"mode": "chat", "max_input_tokens": 1048576, "cost": (3e-07, 2.5e-06), "vision": True},
+    CHAT_ONLY: {"mode": "chat", "max_input_tokens": 131072, "cost": (1e-07, 3e-07), "vision": True},
     "text-embedding-3-small": {"mode": "embedding", "max_input_tokens": 8191, "cost": (2e-08, 0.0), "vision": False},
 }
 TEMPLATES = (
@@ -113,7 +117,7 @@ def read_seed(template_id: str, version: str) -> AgentFile:
 
 def seed_models(state: State) -> None:
     """Add LiteLLM's models."""
-    state.models = {name: _group(facts) for name, facts in MODELS.items()}
+    state.models = {name: _group(name, facts) for name, facts in MODELS.items()}
 
 
 def seed_letta(state: State, letta: EmbeddedLetta) -> None:
@@ -127,8 +131,9 @@ def seed_letta(state: State, letta: EmbeddedLetta) -> None:
         state.keep_rows(user)
 
 
-def _group(facts: Json) -> Json:
+def _group(name: str, facts: Json) -> Json:
     chat = facts["mode"] == "chat"
+    endpoints = ["/v1/chat/completions", *([] if name == CHAT_ONLY else [RESPONSES])] if chat else ["/v1/embeddings"]
     return {
         "providers": ["openai"],
         "mode": facts["mode"],
@@ -139,6 +144,7 @@ def _group(facts: Json) -> Json:
         "supports_function_calling": chat,
         "supports_vision": facts["vision"],
         "supports_reasoning": False,
+        "supported_endpoints": endpoints,
         **_COMMON,
     }
 

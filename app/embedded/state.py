@@ -8,12 +8,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 from app.embedded.store import Store
 
 Json = dict[str, Any]
 
 MAX_REPLAYABLE = 200
 """The maximum number of finished background runs whose frames are kept. Letta drops frames after some hours."""
+
+MAX_RESPONSES = 200
+"""The maximum number of stored responses of the Responses API. OpenAI drops responses after 30 days."""
+MAX_RESPONSE_BYTES = 64 << 20
+"""The maximum size of all stored responses with their contexts, in bytes of JSON. The newest is always kept."""
 
 
 def now() -> str:
@@ -134,6 +141,7 @@ class State:
         keys: the records of LiteLLM's virtual keys, by key.
         providers: the providers that were added to Letta, each with a key.
         spend: LiteLLM's log of calls with their costs, oldest first.
+        responses: the stored responses of the Responses API, by the provider's id, oldest first.
         created: AMS's responses, by user and idempotency key.
         upgrades: queued upgrades, by agent id.
         marks: the platform's own data, such as its keys.
@@ -154,6 +162,7 @@ class State:
     keys: dict[str, Json] = field(default_factory=dict)
     providers: dict[str, Json] = field(default_factory=dict)
     spend: list[Json] = field(default_factory=list)
+    responses: dict[str, Json] = field(default_factory=dict)
     created: dict[str, Json] = field(default_factory=dict)
     upgrades: dict[str, Json] = field(default_factory=dict)
     marks: dict[str, Any] = field(default_factory=dict)
@@ -226,6 +235,22 @@ class State:
         """Log a model call with its cost."""
         self.spend.append(entry)
         self.store.put("spend", entry["request_id"], entry)
+
+    def keep_response(self, response_id: str, stored: Json) -> None:
+        """Store a response of the Responses API, and drop the oldest responses above the limits."""
+        size = len(orjson.dumps(stored))
+        with self.store.together():
+            self.keep("response", self.responses, response_id, {**stored, "size": size})
+            total = sum(one["size"] for one in self.responses.values())
+            while len(self.responses) > 1 and (len(self.responses) > MAX_RESPONSES or total > MAX_RESPONSE_BYTES):
+                oldest = next(iter(self.responses))
+                total -= self.responses[oldest]["size"]
+                self.drop_response(oldest)
+
+    def drop_response(self, response_id: str) -> None:
+        """Delete a response of the Responses API."""
+        del self.responses[response_id]
+        self.store.drop("response", response_id)
 
     def keep_run(self, run: Run) -> None:
         """Store a run. The frames are stored only if the run has ended and can be replayed."""

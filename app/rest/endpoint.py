@@ -54,7 +54,7 @@ class RestEndpoint:
             relay = Relay(self._gateway, row, context, counted=counted)
             try:
                 with relay.trail:
-                    await relay.answer(scope, receive, send, model=parameters.get("model"))
+                    await relay.answer(scope, receive, send, parameters)
             except UpstreamError as error:
                 if error.reason is Reason.CREDENTIAL:  # AMS may have a new key in place of the cached one
                     await context.changed(Tag.PROFILE)

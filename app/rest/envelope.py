@@ -57,17 +57,13 @@ def envelope(error: GatewayError) -> dict[str, Any]:
     return {"error": body}
 
 
-def failure_event(ended: Ended) -> bytes:
-    """Encode a stream's failure as an error event, which replaces ``[DONE]``.
-
-    For a completed stream, the result is empty.
-    """
+def failure_of(ended: Ended) -> GatewayError | None:
+    """Return the error of a stream that has failed or was cancelled, or ``None`` for a completed stream."""
     if ended.outcome is StreamOutcome.COMPLETED:
-        return b""
-    error = (
-        Conflict("The stream was cancelled.", reason=Reason.CANCELLED) if ended.error is None else ended.error.error()
-    )
-    return error_event(error)
+        return None
+    if ended.error is None:
+        return Conflict("The stream was cancelled.", reason=Reason.CANCELLED)
+    return ended.error.error()
 
 
 def error_event(error: GatewayError) -> bytes:

@@ -19,29 +19,41 @@ from app.departure import Departure
 from app.drain import stream_cut
 from app.gateway import Gateway
 from app.heartbeat import HeartbeatWriter
-from app.rest.envelope import JSON, error_event, failure_event
+from app.rest.ends import ChatEnd, ResponseEnd
+from app.rest.envelope import JSON, failure_of
+from app.rest.exchanges import ChatExchange, EmbeddingsExchange, Exchange, ResponseExchange, StreamedExchange
 from app.rest.idempotency import check_stream, counted_start, key_of, keyed_answer
 from app.rest.requests import Chat, Embeddings, check
-from app.rest.table import Row, Work
+from app.rest.response_requests import Responses
+from app.rest.stored import stored_answer
+from app.rest.table import STORED, Row, Work
 from app.signin.lifetime import WhileSignedIn
 from clients.codes import Reason
 from clients.errors import BadUserInput, NotFound
 from clients.litellm import ModelAnswer
 from clients.origin import Origin
 from resolvers import starts
-from resolvers.completing import REQUEST_COPIES, naming, payable
+from resolvers.completing import REQUEST_COPIES, naming
 from resolvers.context import RequestContext
 from resolvers.idempotency import fingerprint
 from resolvers.outcome_unknown import OutcomeUnknown
-from resolvers.sources.completions import MAY_BE_PAID, CompletionSource, headers_for_user
+from resolvers.responding import prepared
+from resolvers.sources.completions import MAY_BE_PAID, headers_for_user
 from resolvers.streams.events import Entry, OnDisconnect
 from resolvers.streams.log import Leave, StreamLog
 from resolvers.streams.merging import MAX_FRAME_BYTES
 from resolvers.streams.stream import StreamRequest
-from resolvers.tokens import Need, embedding_need, need_of
+from resolvers.tokens import Need
 from resolvers.vetting import Vetted
 
 _ID_LINE = re.compile(rb"(?:\A|[\r\n])id:")
+
+
+_SHAPES: dict[Work, type[Chat | Embeddings | Responses]] = {
+    Work.CHAT: Chat,
+    Work.EMBEDDINGS: Embeddings,
+    Work.RESPONSES: Responses,
+}
 
 
 class Relay:
@@ -60,10 +72,13 @@ class Relay:
         self._context = context
         self._litellm = context.resources.litellm
 
-    async def answer(self, scope: Scope, receive: Receive, send: Send, *, model: str | None) -> None:
-        """Answer the request. ``model`` is a model name from the URL. Raise GatewayError or Disconnected on failure."""
+    async def answer(self, scope: Scope, receive: Receive, send: Send, names: dict[str, str]) -> None:
+        """Answer the request. ``names`` are the names from the URL. Raise GatewayError or Disconnected on failure."""
         if self._row.work is Work.MODELS:
-            await respond(send, 200, await self._models(model), JSON)
+            await respond(send, 200, await self._models(names.get("model")), JSON)
+            return
+        if self._row.work in STORED:
+            await respond(send, 200, await self._stored(scope, names["response_id"]), JSON)
             return
         if self._row.work is Work.NO_MODELS:
             await respond(send, 200, b'{"object":"list","data":[]}', JSON)
@@ -72,43 +87,59 @@ class Relay:
         self._gateway.authenticator.check(self._context.principal)  # the body may have taken long
         body = parse_object(raw)
         work = _by_body(body) if self._row.work is Work.BY_BODY else self._row.work
-        vetted = check(body, Embeddings if work is Work.EMBEDDINGS else Chat)
+        vetted = check(body, _SHAPES[work])
         key = key_of(scope, self._row)
         scope["state"]["slot"].lengthen()
         self.trail.begin(Act(Event.MODEL_CALL, self._row.path, {"model": vetted["model"]}))
-        model_key = await self._context.model_key()
-        if work is Work.CHAT and body.get("stream") is True:
+        vetted, exchange = await self._exchange(work, vetted)
+        if isinstance(exchange, StreamedExchange) and body.get("stream") is True:
             del raw, body
-            await self._stream(model_key, vetted, key, scope, receive, send)
+            await self._stream(exchange, vetted, key, scope, receive, send)
             return
-        named = naming(self._context, vetted, model_key)
+        named = naming(self._context, vetted, exchange.key)
         request = raw if named is body else msgspec.json.encode(named)
-        need = starts.need(self._context, vetted, embedding_need if work is Work.EMBEDDINGS else need_of)
-        act = partial(self._call, work, model_key, request, vetted["model"], need)
+        need = starts.need(self._context, vetted, exchange.estimate)
+        act = partial(self._call, exchange, request, need)
         digest = "" if key is None else fingerprint(self._row.path, vetted)
         vetted.clear()
         del raw, body, named, request  # only the encoded request stays in memory while the model works
         if key is None:
             answer = await unless_disconnected(receive, act())
         else:
-            on_unknown = OutcomeUnknown(message=MAY_BE_PAID) if work is Work.CHAT else None
+            on_unknown = OutcomeUnknown(message=MAY_BE_PAID) if exchange.is_charged else None
             keyed = keyed_answer(self._context, key, digest, act, counted=self._counted, on_unknown=on_unknown)
             answer = await unless_disconnected(receive, keyed)
         self.trail.succeeded({}, replayed=not self._has_called)
         await respond(send, 200, answer.body, JSON, answer.headers)
 
-    async def _call(self, work: Work, model_key: str, request: bytes, model: str, need: Need) -> ModelAnswer:
+    async def _exchange(self, work: Work, body: Vetted) -> tuple[Vetted, Exchange]:
+        key, model = await self._context.model_key(), body["model"]
+        if work is Work.RESPONSES:
+            body, call = await prepared(self._context, key, body)
+            return body, ResponseExchange(self._context, key, model, call)
+        if work is Work.EMBEDDINGS:
+            return body, EmbeddingsExchange(self._context, key, model)
+        return body, ChatExchange(self._context, key, model)
+
+    async def _call(self, exchange: Exchange, request: bytes, need: Need) -> ModelAnswer:
         self._has_called = True
-        call = self._litellm.embeddings if work is Work.EMBEDDINGS else self._litellm.complete
         async with starts.Spent(self._context, need) as spent:
-            answer = await call(self._context.model_scope(), model_key, request, model)
+            answer = await exchange.create(request)
             spent.usage = answer.usage
         if (usage := answer.usage) is not None:
-            kind = "embedding" if work is Work.EMBEDDINGS else "completion"
-            kind = "proxied" if self._context.origin is Origin.LETTA else kind
+            kind = "proxied" if self._context.origin is Origin.LETTA else exchange.kind
             self._context.resources.metrics.tokens_used(kind, usage.prompt_tokens, usage.completion_tokens)
-        headers = headers_for_user(self._context, model_key, answer.headers)
+        headers = headers_for_user(self._context, exchange.key, answer.headers)
         return answer if headers is answer.headers else msgspec.structs.replace(answer, headers=headers)
+
+    async def _stored(self, scope: Scope, response_id: str) -> bytes:
+        work = self._row.work
+        if work is Work.DELETE_RESPONSE:
+            self.trail.begin(Act(Event.MUTATION, self._row.path))
+        answer = await stored_answer(self._context, work, scope, response_id)
+        if work is Work.DELETE_RESPONSE:
+            self.trail.succeeded({})
+        return answer
 
     async def _models(self, name: str | None) -> bytes:
         key = await self._context.model_key()
@@ -122,18 +153,19 @@ class Relay:
         return model
 
     async def _stream(
-        self, model_key: str, body: Vetted, key: str | None, scope: Scope, receive: Receive, send: Send
+        self,
+        exchange: StreamedExchange,
+        body: Vetted,
+        key: str | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
-        wants_usage = (body.get("stream_options") or {}).get("include_usage") is True
-        request = msgspec.json.encode(payable(self._context, body, model_key))
         by_letta = self._context.origin is Origin.LETTA
         continues = not by_letta and header(scope, b"x-stream-continue") == "true"
-        need = starts.need(self._context, body)
-        joins = self._context.resources.streams.limits.coalesce > 0
-        source = CompletionSource(self._context, model_key, request, need, wants_usage=wants_usage, joins=joins)
-        request_bytes, digest = REQUEST_COPIES * len(request), fingerprint(self._row.path, body)
+        source, size = exchange.source(body, starts.need(self._context, body, exchange.estimate))
+        digest, end = fingerprint(self._row.path, body), exchange.end()
         body.clear()  # only the encoded request stays in memory, for the bill of a cut-off answer
-        del request
         leave, drain = Leave(), self._gateway.drain
 
         async def relay() -> None:
@@ -151,7 +183,7 @@ class Relay:
                 on_reuse=starts.refund(self._context) if self._counted and not by_letta else None,
                 unknown=None if key is None else MAY_BE_PAID,
                 retained=not by_letta,
-                request_bytes=request_bytes,
+                request_bytes=REQUEST_COPIES * size,
             )
             async with self._context.resources.streams.start(stream_request) as stream:
                 del stream_request  # otherwise, the request would stay in memory
@@ -162,7 +194,7 @@ class Relay:
                     stream.drop_raw_taken()
                     await begin(send, "text/event-stream; charset=utf-8", {**headers, **stream.headers})
                 self._context.reset_loaders()
-                await _copy(send, stream.log, self._gateway.heartbeat, leave)
+                await _copy(send, stream.log, self._gateway.heartbeat, leave, end)
 
         signed_in = WhileSignedIn(self._context.principal, leave, self._context.resources)
         with drain.stream(), Departure(drain, leave), signed_in:
@@ -180,10 +212,10 @@ def _by_body(body: dict[str, Any]) -> Work:
     )
 
 
-async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> None:
+async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave, end: ChatEnd | ResponseEnd) -> None:
     """Send the bytes of upstream events, and send comments as heartbeats.
 
-    If ``leave`` detaches the reader, the stream ends with an error event, and no ``[DONE]``.
+    If the stream fails, or ``leave`` detaches the reader, ``end`` writes the last event.
     """
     with log.reading(0) as reader:
         async with HeartbeatWriter(partial(write, send), heartbeat, b": ping\n\n") as body:
@@ -192,6 +224,7 @@ async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> N
                 batch = await log.after(reader.position)
                 log.moved(reader, reader.position + len(batch))
                 for chunk in chunks_of(batch):
+                    end.sent(chunk)
                     await body.write(chunk)
                 for entry in batch:
                     if b"id:" in entry.raw and _ID_LINE.search(entry.raw):
@@ -200,7 +233,8 @@ async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave) -> N
                 ended = log.ended if batch and batch[-1].event is log.ended else None
                 if ended is not None or leave.reason is not None:
                     break
-        await write(send, error_event(stream_cut()) if ended is None else failure_event(ended), more=False)
+        error = stream_cut() if ended is None else failure_of(ended)
+        await write(send, b"" if error is None else end.failure(error), more=False)
 
 
 def chunks_of(batch: list[Entry]) -> Iterable[bytes]:

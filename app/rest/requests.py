@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from app.rest.response_requests import ADVICE, UNSENT, Responses
 from clients.codes import Reason
 from clients.errors import BadUserInput
-from resolvers.vetting import Vetted, vet_chat, vet_embeddings
+from resolvers.vetting import Vetted, vet_chat, vet_embeddings, vet_response
 
 _Object = dict[str, Any]
 
@@ -127,7 +128,7 @@ class Embeddings(msgspec.Struct, forbid_unknown_fields=True):
     user: str | None = None
 
 
-_NAMES = {shape: frozenset(shape.__struct_fields__) for shape in (Chat, Embeddings)}
+_NAMES = {shape: frozenset(shape.__struct_fields__) for shape in (Chat, Embeddings, Responses)}
 _UNKNOWN = re.compile(r"Object contains unknown field `(.+)`\Z", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(\w+)`\Z")
 _PARAM = re.compile(r" - at `\$\.(.+)`\Z", re.DOTALL)
@@ -135,7 +136,7 @@ _SHOWN = 100
 """Maximum number of characters of the request that an error message quotes."""
 
 
-def check(body: dict[str, Any], shape: type[Chat | Embeddings]) -> Vetted:
+def check(body: dict[str, Any], shape: type[Chat | Embeddings | Responses]) -> Vetted:
     """Check the types and values of the parameters in a request body.
 
     Returns:
@@ -152,15 +153,26 @@ def check(body: dict[str, Any], shape: type[Chat | Embeddings]) -> Vetted:
         msgspec.convert(body, shape)
     except msgspec.ValidationError as error:
         raise _refusal(str(error)) from error
-    return vet_chat(body) if shape is Chat else vet_embeddings(body)
+    if shape is Chat:
+        return vet_chat(body)
+    if shape is Embeddings:
+        return vet_embeddings(body)
+    if body.get("background"):
+        raise _unknown("background")
+    return vet_response({name: value for name, value in body.items() if name not in UNSENT})
 
 
 def _refusal(message: str) -> BadUserInput:
     if unknown := _UNKNOWN.match(message):
-        name = unknown[1][:_SHOWN]
-        return BadUserInput(f"Unknown parameter: {name!r}.", reason=Reason.UNKNOWN_PARAMETER, details={"param": name})
+        return _unknown(unknown[1][:_SHOWN])
     param = _PARAM.search(message) or _MISSING.match(message)
     details = {"param": param[1][:_SHOWN]} if param else None
     return BadUserInput(
         f"The request body is invalid: {message[: 2 * _SHOWN]}.", reason=Reason.REQUEST, details=details
     )
+
+
+def _unknown(name: str) -> BadUserInput:
+    advice = f" {ADVICE[name]}" if name in ADVICE else ""
+    message = f"Unknown parameter: {name!r}.{advice}"
+    return BadUserInput(message, reason=Reason.UNKNOWN_PARAMETER, details={"param": name})

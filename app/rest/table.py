@@ -22,6 +22,10 @@ class Work(StrEnum):
 
     Some versions of Letta post to the proxy's own path (``AMS.md``).
     """
+    RESPONSES = "responses"
+    RESPONSE = "response"
+    DELETE_RESPONSE = "delete response"
+    INPUT_ITEMS = "input items"
     MODELS = "models"
     NO_MODELS = "no models"
     """A request that is answered with an empty list of models.
@@ -29,6 +33,12 @@ class Work(StrEnum):
     Letta would store listed models for its base provider, and prefer them. Other users' agents would then use the first
     user's secret.
     """
+
+
+STORED = frozenset({Work.RESPONSE, Work.DELETE_RESPONSE, Work.INPUT_ITEMS})
+"""The routes of stored responses."""
+
+_WITHOUT_MODEL = STORED | {Work.MODELS, Work.NO_MODELS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +62,7 @@ class Row:
 
     def __post_init__(self) -> None:
         """Set ``counts``."""
-        calls_model = self.work not in {Work.MODELS, Work.NO_MODELS}
+        calls_model = self.work not in _WITHOUT_MODEL
         of_user = (LimitKind.GENERAL, LimitKind.LLM) if calls_model else (LimitKind.GENERAL,)
         object.__setattr__(self, "counts", of_user if self.origin is Origin.USER else (LimitKind.PROXY,))
 
@@ -64,15 +74,20 @@ def _proxy(method: str, path: str, work: Work) -> Row:
 TABLE = (
     Row("POST", "/v1/chat/completions", Work.CHAT),
     Row("POST", "/v1/embeddings", Work.EMBEDDINGS),
+    Row("POST", "/v1/responses", Work.RESPONSES),
+    Row("GET", "/v1/responses/{response_id}", Work.RESPONSE),
+    Row("DELETE", "/v1/responses/{response_id}", Work.DELETE_RESPONSE),
+    Row("GET", "/v1/responses/{response_id}/input_items", Work.INPUT_ITEMS),
     Row("GET", "/v1/models", Work.MODELS),
     Row("GET", "/v1/models/{model}", Work.MODELS),
     _proxy("POST", "", Work.BY_BODY),
     _proxy("POST", "/chat/completions", Work.CHAT),
     _proxy("POST", "/embeddings", Work.EMBEDDINGS),
+    _proxy("POST", "/responses", Work.RESPONSES),
     _proxy("GET", "/models", Work.NO_MODELS),
 )
 
-_PATTERNS = {"{user_id}": "(?P<user_id>[^/]+)", "{model}": "(?P<model>.+)"}
+_PATTERNS = {"{user_id}": "(?P<user_id>[^/]+)", "{model}": "(?P<model>.+)", "{response_id}": "(?P<response_id>[^/]+)"}
 
 
 def _pattern(template: str) -> re.Pattern[str]:

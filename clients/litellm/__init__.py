@@ -6,10 +6,14 @@ from its modules.
 
 from clients.litellm.answers import EmbeddingRecord, ModelAnswer
 from clients.litellm.client import LiteLLM
-from clients.litellm.completions import CompletionStream, Done, Piece, Unreadable
+from clients.litellm.completions import CompletionStream
 from clients.litellm.fields import dollars
 from clients.litellm.keys import Counts, KeyInfo, UsageLine, summed
 from clients.litellm.models import ModelDetails, ModelMode, ModelRecord, ModelSupports
+from clients.litellm.response_objects import ResponseLabels
+from clients.litellm.responses import ResponseStream
+from clients.litellm.stored_responses import StoredResponses
+from clients.litellm.streams import Done, ModelStream, Piece, Unreadable
 
 __all__ = [
     "CompletionStream",
@@ -22,8 +26,12 @@ __all__ = [
     "ModelDetails",
     "ModelMode",
     "ModelRecord",
+    "ModelStream",
     "ModelSupports",
     "Piece",
+    "ResponseLabels",
+    "ResponseStream",
+    "StoredResponses",
     "Unreadable",
     "UsageLine",
     "dollars",

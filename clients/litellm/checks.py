@@ -69,7 +69,7 @@ def model_failed(answer: Answer) -> bool:
     return True
 
 
-def _checked(read: Callable[[bytes], object]) -> Callable[[Answer], Answer]:
+def checked(read: Callable[[bytes], object]) -> Callable[[Answer], Answer]:
     """Return a function that checks whether a 2xx answer can be read.
 
     For an error envelope, the function replaces the answer's status with the error's status.
@@ -99,14 +99,14 @@ def models_of(body: bytes) -> list[tuple[str, bytes]]:
     return [(_MODEL.decode(raw).id, bytes(raw)) for raw in _LISTED.decode(body).data]
 
 
-WHOLE = _checked(_WHOLE.decode)
+WHOLE = checked(_WHOLE.decode)
 """Checks that a response is a chat completion: an object with ``choices``."""
 
-VECTORS = _checked(_VECTORS.decode)
+VECTORS = checked(_VECTORS.decode)
 """Checks that a response contains embeddings: an object with ``data``."""
 
-MODELS = _checked(models_of)
+MODELS = checked(models_of)
 """Checks that a response is a list of models. The response is an object whose ``data`` lists models with ids."""
 
-NO_STREAM = _checked(_no_stream)
+NO_STREAM = checked(_no_stream)
 """Checks a response that should be a stream, but is not. Only an error envelope is readable."""

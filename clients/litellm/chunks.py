@@ -78,7 +78,7 @@ def decode_chunk(event: SseEvent) -> Chunk | None:
     if wire is None:
         return None
     choices = _choices(wire.get("choices"))
-    error = _error(wire, choices, event.event)
+    error = error_of(wire, choices, event.event)
     has_usage = wire.get("usage") is not None
     return Chunk(
         choices=[_decoded(choice, position) for position, choice in enumerate(choices)],
@@ -93,7 +93,7 @@ def _choices(value: object) -> list[Object]:
     return [choice for choice in as_list(value) if isinstance(choice, dict)]
 
 
-def _error(wire: Object, choices: list[Object], event: str) -> WireError | None:
+def error_of(wire: Object, choices: list[Object], event: str) -> WireError | None:
     """Return the error in a chunk, if any.
 
     OpenAI and LiteLLM send ``error``, OpenRouter sends ``error`` in a choice, FastAPI sends ``detail``, and vLLM sends

@@ -18,6 +18,8 @@ from clients.litellm.keys import ACTIVITY, KEY, Activity, KeyInfo, UsageLine, ha
 from clients.litellm.models import ModelDetails, ModelRecord, decode_details, decode_models
 from clients.litellm.redaction import without_key
 from clients.litellm.refusals import bad_key, translate
+from clients.litellm.response_objects import RESPONSE, ResponseLabels, response_answer
+from clients.litellm.responses import ResponseStream
 from clients.service import ServiceClient
 
 MAX_ACTIVITY_PAGES, _ACTIVITY_PAGE = 20, 1000
@@ -25,6 +27,9 @@ MAX_ACTIVITY_PAGES, _ACTIVITY_PAGE = 20, 1000
 
 A record is for one day, key, model and endpoint.
 """
+
+RESPONSES = "/v1/responses"
+"""The path of OpenAI's Responses API."""
 
 
 class _Counted(msgspec.Struct):
@@ -46,15 +51,15 @@ class LiteLLM(ServiceClient):
 
     async def models(self, scope: CallScope, key: str) -> list[ModelRecord]:
         """Read the models that the virtual key may call."""
-        return await self.parsed(scope, Call("models", "/model_group/info", headers=_bearer(key)), decode_models)
+        return await self.parsed(scope, Call("models", "/model_group/info", headers=bearer(key)), decode_models)
 
     async def model_details(self, scope: CallScope, key: str) -> dict[str, ModelDetails]:
         """Read the details of the models that the virtual key may call. The call is slow, since the answer is long."""
-        return await self.parsed(scope, Call("model.details", "/model/info", headers=_bearer(key)), decode_details)
+        return await self.parsed(scope, Call("model.details", "/model/info", headers=bearer(key)), decode_details)
 
     async def key_info(self, scope: CallScope, key: str) -> KeyInfo:
         """Read the virtual key's spend and limits."""
-        call = Call("key", "/key/info", headers=_bearer(key), size=AnswerSize.RECORD)
+        call = Call("key", "/key/info", headers=bearer(key), size=AnswerSize.RECORD)
         return (await self.read(scope, KEY, call)).info
 
     async def usage(self, scope: CallScope, key: str, first: date, last: date) -> list[UsageLine]:
@@ -77,12 +82,12 @@ class LiteLLM(ServiceClient):
     ) -> Activity:
         days = [("start_date", first.isoformat()), ("end_date", last.isoformat())]
         params = [*days, ("api_key", key_hash), ("page", str(page)), ("page_size", str(_ACTIVITY_PAGE))]
-        call = Call("usage", "/user/daily/activity", params=params, headers=_bearer(key), refused=_refused_activity)
+        call = Call("usage", "/user/daily/activity", params=params, headers=bearer(key), refused=_refused_activity)
         return await self.read(scope, ACTIVITY, call)
 
     async def openai_models(self, scope: CallScope, key: str) -> bytes:
         """Read the list of models from LiteLLM's ``GET /v1/models``. The answer's ``data`` lists the models."""
-        call = Call("v1.models", "/v1/models", headers=_bearer(key), check=MODELS)
+        call = Call("v1.models", "/v1/models", headers=bearer(key), check=MODELS)
         return without_key((await self.upstream.request(scope, call)).body, key)
 
     async def openai_model(self, scope: CallScope, key: str, name: str) -> bytes | None:
@@ -118,7 +123,7 @@ class LiteLLM(ServiceClient):
             "/utils/token_counter",
             method="POST",
             json=body,
-            headers=_bearer(key),
+            headers=bearer(key),
             size=AnswerSize.RECORD,
             model_work=True,  # a slow tokenizer is no failure of LiteLLM
             is_models_failure=model_failed,
@@ -138,12 +143,33 @@ class LiteLLM(ServiceClient):
         answer = self.upstream.stream(scope, call, opens_within=opens_within)
         return CompletionStream(answer, key, wants_usage=wants_usage, joins=joins)
 
+    async def respond(self, scope: CallScope, key: str, body: bytes, model: str, labels: ResponseLabels) -> ModelAnswer:
+        """Create a response. ``body`` is the body of a request to OpenAI's Responses API."""
+        call = _model_work("responses", RESPONSES, key, body, RESPONSE, model)
+        return response_answer(await self.upstream.request(scope, call), key, labels)
+
+    def respond_stream(
+        self,
+        scope: CallScope,
+        key: str,
+        body: bytes,
+        labels: ResponseLabels,
+        *,
+        opens_within: float,
+        joins: bool = False,
+    ) -> ResponseStream:
+        """Open a stream of a response. Exiting the context manager closes the connection."""
+        call = _model_work("responses.stream", RESPONSES, key, body, NO_STREAM, model_of(body))
+        answer = self.upstream.stream(scope, call, opens_within=opens_within)
+        return ResponseStream(answer, key, labels, joins=joins)
+
 
 def _refused_activity(rejected: UpstreamRejected) -> GatewayError:
     return bad_key() if rejected.status == 403 else translate(rejected)
 
 
-def _bearer(key: str) -> dict[str, str]:
+def bearer(key: str) -> dict[str, str]:
+    """Return the header that authenticates a call with a LiteLLM key."""
     return {"authorization": f"Bearer {key}"}
 
 
@@ -155,7 +181,7 @@ def _model_work(
         method="POST",
         path=path,
         content=body,
-        headers={**_bearer(key), "content-type": "application/json"},
+        headers={**bearer(key), "content-type": "application/json"},
         model=model,
         model_work=True,
         is_models_failure=model_failed,

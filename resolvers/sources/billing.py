@@ -9,6 +9,7 @@ import asyncio
 import time
 from contextlib import suppress
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -27,25 +28,25 @@ BILL_SECONDS = 5.0
 _MILLION = 1_000_000
 
 
-async def bill(context: RequestContext, key: str, body: bytes, events: list[Event]) -> Usage | None:
+async def bill(context: RequestContext, key: str, model: str, messages: list[Any], events: list[Event]) -> Usage | None:
     """Return the token counts and the cost that LiteLLM charges for an incomplete answer.
 
     Args:
         context: the context of the completion.
         key: the LiteLLM key that pays for the completion.
-        body: the request in OpenAI's format.
+        model: the name of the model.
+        messages: the request's messages, in the format of chat completions.
         events: the events of the answer.
 
     Returns:
         The usage, or ``None`` if LiteLLM did not count the tokens in time. If only the price is missing, the usage has
         no cost.
     """
-    request = msgspec.json.decode(body)
-    model, litellm, usage = request["model"], context.resources.litellm, None
+    litellm, usage = context.resources.litellm, None
     scope = billing_scope(context)
     with suppress(GatewayError):
         prompt, answer, reasoning = await asyncio.gather(
-            litellm.count_tokens(scope, key, model, messages=request["messages"]),
+            litellm.count_tokens(scope, key, model, messages=messages),
             _count_text(litellm, scope, key, model, answer_text(events)),
             _count_text(litellm, scope, key, model, _text(events, ReasoningDelta)),
         )

@@ -1,12 +1,14 @@
 """Translates LiteLLM's chunks into events. The ``/v1`` endpoint sends the chunks' bytes to the client."""
 
 from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
 from clients.errors import Service, UpstreamFailure
-from clients.litellm import CompletionStream, Done, Piece, Unreadable
+from clients.litellm import Done, ModelStream, Piece, Unreadable
 from clients.state.cache import Tag
 from clients.usage import Usage
 from resolvers.context import RequestContext
@@ -156,7 +158,10 @@ class CompletionSource:
         body, self._body = self._body, b""
         try:
             if self._is_charged and not log.is_closed and self.usage is None:
-                self.usage = await bill(self._context, self._key, body, await log.joined_events())
+                request = msgspec.json.decode(body)
+                messages = self._messages(request)
+                events = await log.joined_events()
+                self.usage = await bill(self._context, self._key, request["model"], messages, events)
         finally:
             if self._reservation is not None:
                 await self._reservation.settle(self._used())
@@ -180,7 +185,12 @@ class CompletionSource:
         self._body = msgspec.json.encode(bound.capped(request))
         return bound
 
-    def _opening(self, within: float) -> CompletionStream:
+    def _messages(self, request: dict[str, Any]) -> list[Any]:
+        """Return the request's messages, for which LiteLLM charges."""
+        messages: list[Any] = request["messages"]
+        return messages
+
+    def _opening(self, within: float) -> AbstractAsyncContextManager[ModelStream]:
         return self._context.resources.litellm.stream(
             self._context.model_scope(),
             self._key,

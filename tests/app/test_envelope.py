@@ -6,7 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
-from app.rest.envelope import envelope, failure_event, refuse
+from app.rest.ends import ChatEnd
+from app.rest.envelope import envelope, failure_of, refuse
 from clients.codes import Reason
 from clients.errors import (
     BadUserInput,
@@ -44,16 +45,20 @@ ERRORS: list[GatewayError] = [
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: f"{error.code}-{error.reason}")
 def test_an_error_has_the_same_body_as_an_answer_and_at_the_end_of_a_stream(error: GatewayError) -> None:
     ended = Ended(outcome=StreamOutcome.FAILED, error=StreamFailure.of(error))
-    told = failure_event(ended)
+    failure = failure_of(ended)
+    assert failure is not None
+    told = ChatEnd().failure(failure)
     assert told.startswith(b"data: ")
     assert told.endswith(b"\n\n")
     assert json.loads(told.removeprefix(b"data: ")) == envelope(error)
 
 
 def test_a_cancelled_stream_ends_in_an_error_and_a_completed_one_in_none() -> None:
-    told = json.loads(failure_event(Ended(outcome=StreamOutcome.CANCELLED)).removeprefix(b"data: "))["error"]
+    cancelled = failure_of(Ended(outcome=StreamOutcome.CANCELLED))
+    assert cancelled is not None
+    told = envelope(cancelled)["error"]
     assert (told["type"], told["code"], told["param"]) == ("api_error", "cancelled", None)
-    assert failure_event(Ended(outcome=StreamOutcome.COMPLETED)) == b""
+    assert failure_of(Ended(outcome=StreamOutcome.COMPLETED)) is None
 
 
 async def refusal(error: GatewayError) -> tuple[int, dict[str, str], dict[str, Any]]:

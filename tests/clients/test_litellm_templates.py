@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from clients.errors import UpstreamError
 from clients.litellm import completions
 from clients.litellm.chunks import Chunk, decode_chunk
-from clients.litellm.completions import CompletionStream, Done, Piece, Unreadable
+from clients.litellm.completions import CompletionStream
+from clients.litellm.streams import Done, Piece, Unreadable
 from clients.litellm.templates import DeltaTemplate
 from clients.sse import SseEvent
 from clients.upstream import StreamedAnswer

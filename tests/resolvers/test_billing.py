@@ -11,7 +11,7 @@ import pytest
 
 from clients.errors import GatewayError, NotFound
 from clients.limiter import MemoryLimiter
-from clients.litellm.completions import Piece
+from clients.litellm.streams import Piece
 from clients.origin import Origin
 from resolvers.limits import LimitKind, RateLimits
 from resolvers.sources import completions

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clients.errors import BadUserInput
 from resolvers.checks import MAX_NESTING
-from resolvers.vetting import MAX_ADDRESSES, vet_chat, vet_embeddings
+from resolvers.vetting import MAX_ADDRESSES, vet_chat, vet_embeddings, vet_response
 
 INSIDE = "http://169.254.169.254/latest"
 PUBLIC = "https://example.com/a.png"
@@ -235,3 +235,68 @@ JSON = st.recursive(
 def test_any_json_is_accepted_or_refused(value: Any) -> None:
     with suppress(BadUserInput):
         vet_chat(saying(value, prediction=value))
+
+
+def responding(*items: Any, **more: Any) -> dict[str, Any]:
+    return {"model": "m", "input": [{"role": "user", "content": "hi"}, *items], **more}
+
+
+def response_refused(body: dict[str, Any]) -> tuple[str | None, str]:
+    with pytest.raises(BadUserInput) as error:
+        vet_response(body)
+    assert error.value.details is not None
+    return error.value.reason, error.value.details["param"]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "function_call_output", "call_id": "c", "output": INSIDE},
+        {"type": "custom_tool_call", "call_id": "c", "name": "n", "input": INSIDE},
+        {"type": "function_call", "call_id": "c", "name": "n", "arguments": INSIDE},
+        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "//abc"},
+        {"type": "message", "role": "assistant", "content": [
+            {"type": "output_text", "text": INSIDE, "annotations": [{"type": "url_citation", "url": INSIDE}],
+             "logprobs": [{"token": "http://x", "bytes": []}]}]},
+        {"type": "message", "role": "user", "content": [{"type": "input_image", "image_url": PIXEL}]},
+        {"type": "computer_call_output", "output": {"type": "computer_screenshot", "image_url": PIXEL}},
+    ],
+)  # fmt: skip
+def test_an_item_that_only_the_model_reads_may_have_any_text(item: dict[str, Any]) -> None:
+    vet_response(responding(item))
+
+
+@pytest.mark.parametrize(
+    ("item", "path"),
+    [
+        ({"role": "user", "content": [{"type": "input_image", "image_url": INSIDE}]}, "content[0].image_url"),
+        ({"role": "user", "content": [{"type": "input_file", "file_url": INSIDE}]}, "content[0].file_url"),
+        ({"role": "user", "content": [{"type": "input_file", "file_id": INSIDE}]}, "content[0].file_id"),
+        ({"type": "function_call_output", "call_id": "c", "output": [
+            {"type": "input_image", "image_url": INSIDE}]}, "output[0].image_url"),
+        ({"type": "computer_call_output", "output": {"type": "computer_screenshot", "image_url": INSIDE}},
+         "output.image_url"),
+        ({"type": "item_reference", "id": "msg_1"}, ""),
+    ],
+)  # fmt: skip
+def test_an_item_with_an_address_inside_is_refused_with_its_path(item: dict[str, Any], path: str) -> None:
+    assert response_refused(responding(item))[1] == f"input[1].{path}".rstrip(".")
+
+
+@pytest.mark.parametrize(
+    "type_", ["mcp", "file_search", "code_interpreter", "image_generation", "shell", "web_searchx"]
+)
+def test_a_tool_that_runs_in_a_service_is_refused(type_: str) -> None:
+    assert response_refused(responding(tools=[{"type": type_}])) == ("TOOLS", "tools[0].type")
+
+
+@pytest.mark.parametrize(
+    "type_", ["function", "custom", "web_search", "web_search_preview_2025_03_11", "local_shell", "apply_patch"]
+)
+def test_a_tool_that_the_client_runs_and_a_web_search_are_accepted(type_: str) -> None:
+    vet_response(responding(tools=[{"type": type_, "name": "n", "parameters": {"default": INSIDE}}]))
+
+
+def test_a_schema_of_a_response_refers_only_to_itself() -> None:
+    schema = {"type": "json_schema", "name": "n", "schema": {"$ref": INSIDE}}
+    assert response_refused(responding(text={"format": schema})) == ("SCHEMA", "text.format.schema.$ref")

@@ -61,10 +61,15 @@ class Models:
 
     def _details(self, name: str) -> Json:
         model = self._state.models[name]
-        copied = ("input_cost_per_token", "output_cost_per_token", "mode", "supports_function_calling")
+        prices = ("input_cost_per_token", "output_cost_per_token")
+        supports = ("supports_function_calling", "supports_vision", "supports_reasoning", "supported_endpoints")
+        copied = (*prices, "mode", *supports)
         info = {
             "cache_read_input_token_cost": _cached(model),
-            **{field: model[field] for field in (*copied, "supports_vision", "supports_reasoning")},
+            **{
+                field: model[field]
+                for field in (*copied, "supports_vision", "supports_reasoning", "supported_endpoints")
+            },
             **_limits(model),
             "id": f"{name}-id",
             "db_model": False,

@@ -7,10 +7,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from app.embedded.litellm.admission import Admission
 from app.embedded.litellm.answers import Handler, Refused, RequestHandler
 from app.embedded.litellm.chat import Chat
 from app.embedded.litellm.keys import Keys
 from app.embedded.litellm.models import Models
+from app.embedded.litellm.responses import Responses
 from app.embedded.litellm.spend import Ledger
 from app.embedded.state import State
 
@@ -21,8 +23,10 @@ class EmbeddedLiteLLM:
     def __init__(self, state: State, *, words_per_second: float) -> None:
         self._keys = Keys(state)
         ledger = Ledger(state, self._keys)
-        chat = Chat(state, self._keys, ledger, words_per_second=words_per_second)
-        self._parts = (chat, Models(state, self._keys), self._keys, ledger)
+        admission = Admission(state, self._keys, ledger)
+        chat = Chat(state, admission, ledger, words_per_second=words_per_second)
+        responses = Responses(state, admission, ledger, words_per_second=words_per_second)
+        self._parts = (chat, responses, Models(state, self._keys), self._keys, ledger)
 
     def app(self) -> Starlette:
         """Return the ASGI application."""

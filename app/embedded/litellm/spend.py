@@ -33,7 +33,7 @@ _BREAKDOWNS = {
     "providers": "custom_llm_provider",
     "entities": "user",
 }
-_ENDPOINTS = {"aembedding": "/embeddings", "acompletion": "/chat/completions"}
+_ENDPOINTS = {"aembedding": "/embeddings", "acompletion": "/chat/completions", "aresponses": "/responses"}
 _SUMS = (*_COUNTS, "successful_requests", "failed_requests", "api_requests", "total_response_time_ms", "timed_requests")
 
 

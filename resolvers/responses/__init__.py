@@ -1,0 +1,1 @@
+"""OpenAI's Responses API: ids, owners, models without this API, and requests."""

@@ -1,0 +1,45 @@
+"""Remembers what the providers of models can do."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+KEPT_SECONDS = 600.0
+"""How long an observation is valid. An operator may change a model's deployment."""
+
+MAX_MODELS = 1000
+
+
+class ModelMarks:
+    """A set of models. Each model is removed ``KEPT_SECONDS`` after it was added, or if there are too many models."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._until: OrderedDict[str, float] = OrderedDict()
+
+    def __contains__(self, model: str) -> bool:
+        return self._until.get(model, 0.0) > self._clock()
+
+    def add(self, model: str) -> None:
+        """Add a model, or extend its time."""
+        self._until[model] = self._clock() + KEPT_SECONDS
+        self._until.move_to_end(model)
+        if len(self._until) > MAX_MODELS:
+            self._until.popitem(last=False)
+
+    def discard(self, model: str) -> None:
+        """Remove a model, if it is present."""
+        self._until.pop(model, None)
+
+
+class ResponsesSupport:
+    """What this process has observed of models' providers.
+
+    Attributes:
+        bridged: the models whose providers have no Responses API. LiteLLM translates requests to chat completions.
+        storing: the models whose providers store responses, so that a request can continue a response.
+    """
+
+    def __init__(self) -> None:
+        self.bridged = ModelMarks()
+        self.storing = ModelMarks()

@@ -1,0 +1,28 @@
+"""What the gateway remembers of models' providers."""
+
+from __future__ import annotations
+
+from resolvers.responses.support import KEPT_SECONDS, MAX_MODELS, ModelMarks
+from tests.support.clock import Clock
+
+
+def test_a_model_is_kept_for_a_time() -> None:
+    clock = Clock()
+    marks = ModelMarks(clock)
+    marks.add("m")
+    clock.now = KEPT_SECONDS - 1
+    assert "m" in marks
+    clock.now = KEPT_SECONDS
+    assert "m" not in marks
+    marks.add("m")
+    marks.discard("m")
+    assert "m" not in marks
+
+
+def test_the_oldest_of_too_many_models_is_removed() -> None:
+    marks = ModelMarks(Clock())
+    for number in range(MAX_MODELS):
+        marks.add(str(number))
+    marks.add("0")
+    marks.add("new")
+    assert ("0" in marks, "1" in marks, "2" in marks) == (True, False, True)
