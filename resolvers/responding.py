@@ -8,7 +8,7 @@ import msgspec
 
 from clients.codes import Reason
 from clients.errors import BadUserInput, NotFound
-from clients.litellm import ModelAnswer, ResponseLabels, ResponseStream, StoredResponses
+from clients.litellm import ModelAnswer, ResponseLabels, ResponseStream, StoredResponses, previous_not_stored
 from resolvers.context import RequestContext
 from resolvers.responses.ids import OwnedResponse, ResponseIds
 from resolvers.vetting import Vetted
@@ -67,7 +67,7 @@ class ResponseCall:
             return await create(body)
         except NotFound as error:
             if self._continues:
-                raise _not_stored() from error
+                raise previous_not_stored() from error
             refusal = error
         try:
             answer = await create(_with_bridge(body))
@@ -136,20 +136,13 @@ async def _check_stored(context: RequestContext, key: str, previous: OwnedRespon
     if model in support.storing:
         return
     if model in support.bridged:
-        raise _not_stored()
+        raise previous_not_stored()
     stored = StoredResponses(context.resources.litellm, context.scope, key)
     try:
         await stored.get(previous.id, ResponseLabels(str))
     except NotFound as error:
-        raise _not_stored() from error
+        raise previous_not_stored() from error
     support.storing.add(model)
-
-
-def _not_stored() -> BadUserInput:
-    return _unknown(
-        "The model's provider has not stored the previous response. Send the whole conversation in `input`, without "
-        "`previous_response_id`."
-    )
 
 
 def _unknown(message: str) -> BadUserInput:

@@ -53,7 +53,7 @@ run_tests() {
 }
 
 # Letta is embedded: only what calls LiteLLM differs between its versions.
-calling_litellm=(tests/contract/test_litellm.py)
+calling_litellm=(tests/contract/test_{litellm,litellm_responses,responses_shapes}.py)
 for name in broken_answers budgets completions images limits models openai proxy refusals requests streams usage; do
   calling_litellm+=("tests/doors/test_$name.py")
 done

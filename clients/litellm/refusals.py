@@ -65,6 +65,11 @@ _NAMED_PARAM = any_of(
 )
 _STALLED = "Timeout on reading data from socket"
 """LiteLLM 1.106's error for an answer that the model does not continue. LiteLLM 1.110 sends the code 408."""
+_NO_PREVIOUS = any_of(
+    r"previous_response_not_found|previous response with id .{1,500} not found",
+    r"response id (?:is not associated with the user|was not issued by this proxy)",
+)
+"""Errors of a provider, and of LiteLLM, about the previous response."""
 _BLAMES_THE_REQUEST = frozenset({400, 403, 404, 413, 415, 422})
 _STATUS_OF = {
     **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error", "throttling_error", "throttlingexception"), 429),
@@ -200,6 +205,8 @@ def _by_words(status: int, wire: WireError) -> GatewayError | None:
         return NotFound(_NO_MODEL, reason=Reason.MODEL_NOT_FOUND, service=Service.LITELLM)
     if status not in _BLAMES_THE_REQUEST and (status < 500 or not _CERTAIN.search(text)):
         return None
+    if _NO_PREVIOUS.search(text):
+        return previous_not_stored()
     if is_too_long(text):
         return _bad_input(_context_words(text), Reason.CONTEXT_LENGTH, wire.param)
     if _CONTENT_FILTER.search(text):
@@ -235,6 +242,15 @@ def _bad_request(wire: WireError) -> BadUserInput:
 def _bad_input(message: str, reason: Reason | None, param: str | None) -> BadUserInput:
     details = None if param is None else {"param": param}
     return BadUserInput(message, reason=reason, service=Service.LITELLM, details=details)
+
+
+def previous_not_stored() -> BadUserInput:
+    """Return the error for a request that continues a response that the model's provider has not stored."""
+    message = (
+        "The model's provider has not stored the previous response. Send the whole conversation in `input`, without "
+        "`previous_response_id`."
+    )
+    return _bad_input(message, Reason.PREVIOUS_RESPONSE_NOT_FOUND, "previous_response_id")
 
 
 def bad_key() -> UpstreamError:

@@ -10,7 +10,7 @@ from clients.calls import Answer
 from clients.decode import UNREADABLE
 from clients.litellm.answers import ModelAnswer, passed_headers
 from clients.litellm.checks import checked
-from clients.litellm.fields import Object, amount, as_list, as_object, count, json_object, with_whole_pairs
+from clients.litellm.fields import Object, amount, as_json, as_list, as_object, count, json_object, with_whole_pairs
 from clients.litellm.redaction import without_key
 from clients.usage import Usage
 
@@ -72,11 +72,12 @@ ITEMS = checked(_ITEMS.decode)
 
 
 def fields_of(body: bytes) -> dict[str, msgspec.Raw]:
-    """Decode the fields of a JSON object, without decoding their values. Raises one of ``UNREADABLE``."""
+    """Decode the fields of a JSON object, without decoding their values. The result for other data is empty."""
     try:
         return _FIELDS.decode(body)
     except UNREADABLE:
-        return _FIELDS.decode(with_whole_pairs(body))
+        wire = as_object(json_object(body))
+    return {name: msgspec.Raw(as_json(value).encode()) for name, value in wire.items()}
 
 
 def relabelled(response: bytes, labels: ResponseLabels, key: str) -> bytes:

@@ -1,7 +1,7 @@
 """Reads a streamed response of OpenAI's Responses API from LiteLLM.
 
-LiteLLM 1.106 sends the events without names, and ``[DONE]`` after the last event. LiteLLM 1.110 sends names, and no
-``[DONE]``. The pieces' bytes have names, and no ``[DONE]``.
+LiteLLM 1.106 sends the events without names and numbers, and ``[DONE]`` after the last event. The bytes of the pieces
+have the form of LiteLLM 1.110: names, numbers from 0, and no ``[DONE]``.
 """
 
 from contextlib import AbstractAsyncContextManager
@@ -41,6 +41,7 @@ class _Event(msgspec.Struct, gc=False):
     refusal: Any = None
     arguments: Any = None
     input: Any = None
+    sequence_number: Any = None
     response: msgspec.Raw = msgspec.Raw()
 
 
@@ -64,7 +65,7 @@ class ResponseStream(ModelStream):
     In the events, ``labels`` replace LiteLLM's ids. Events of unknown types are passed on.
     """
 
-    __slots__ = ("_calls", "_labels", "_seen")
+    __slots__ = ("_calls", "_events_read", "_labels", "_seen")
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class ResponseStream(ModelStream):
         super().__init__(call, key, joins=joins)
         self._labels = labels
         self._calls: dict[int, int] = {}
+        self._events_read = 0
         self._seen: set[tuple[str, int]] = set()
 
     def _add(self, events: list[SseEvent], pieces: Pieces) -> bool:
@@ -94,17 +96,18 @@ class ResponseStream(ModelStream):
             return [self._without_object(event)]
         self._readable = True
         kind = wire.type if isinstance(wire.type, str) else event.event
-        raw = event.raw if event.event == kind else b"event: " + clean(kind).encode() + b"\n" + event.raw
+        number, self._events_read = self._events_read, self._events_read + 1
+        raw = event.raw if event.event == kind and wire.sequence_number == number else _rewritten(kind, event, number)
         if kind == "response.output_text.delta" and type(wire.delta) is str:  # most events
             self._seen.add(("text", _index(wire)))
             return [Piece(raw=raw, text=clean(wire.delta))]
         if kind in _ENDS:
-            return self._ended(kind, wire, event.data)
+            return self._ended(kind, wire, event, number)
         if (error := _error(kind, wire, event)) is not None:
             self._failure = error
             return [Piece()]
         if wire.response:
-            raw = self._with_labels(kind, event.data)
+            raw = self._with_labels(kind, event, number)
         text, reasoning, calls = self._content(kind, wire)
         return [Piece(raw=without_key(raw, self._key), text=text, reasoning=reasoning, calls=calls)]
 
@@ -157,7 +160,7 @@ class ResponseStream(ModelStream):
     def _number(self, index: int) -> int:
         return self._calls.setdefault(index, len(self._calls))
 
-    def _ended(self, kind: str, wire: _Event, data: bytes) -> Pieces:
+    def _ended(self, kind: str, wire: _Event, event: SseEvent, number: int) -> Pieces:
         response = as_object(json_object(bytes(wire.response)))
         if response.get("error") or response.get("status") in FAILED:
             self._failure = wire_error(response.get("error"))
@@ -171,17 +174,26 @@ class ResponseStream(ModelStream):
         )
         if kind == "response.incomplete":
             response["status"] = "incomplete"
-        return [*missed, Done(finish=finish_of(response), raw=self._with_labels(kind, data))]
+        return [*missed, Done(finish=finish_of(response), raw=self._with_labels(kind, event, number))]
 
-    def _with_labels(self, kind: str, data: bytes) -> bytes:
+    def _with_labels(self, kind: str, event: SseEvent, number: int) -> bytes:
         """Return an event's bytes with the client's ids in the response object."""
-        fields = fields_of(data)
+        fields = fields_of(event.data)
         if bytes(fields.get("response", b"null")).startswith(b"{"):
             fields["response"] = msgspec.Raw(relabelled(bytes(fields["response"]), self._labels, self._key))
-        return b"event: " + kind.encode() + b"\ndata: " + msgspec.json.encode(fields) + b"\n\n"
+        return _encoded(kind, fields, number)
 
     def _end(self) -> Done:
         raise cut()
+
+
+def _rewritten(kind: str, event: SseEvent, number: int) -> bytes:
+    return _encoded(kind, fields_of(event.data), number)
+
+
+def _encoded(kind: str, fields: dict[str, msgspec.Raw], number: int) -> bytes:
+    fields["sequence_number"] = msgspec.Raw(b"%d" % number)
+    return b"event: " + clean(kind).encode() + b"\ndata: " + msgspec.json.encode(fields) + b"\n\n"
 
 
 def _decoded(event: SseEvent) -> _Event | None:

@@ -16,7 +16,7 @@ from clients.errors import UpstreamError
 from clients.litellm import Done, Piece, ResponseLabels, ResponseStream, Unreadable
 from clients.upstream import StreamedAnswer
 from clients.usage import Usage
-from tests.support.responses import (
+from tests.support.response_events import (
     ARGUMENTS,
     CALL,
     COMPLETED,
@@ -86,11 +86,24 @@ async def test_the_deltas_bytes_are_passed_on() -> None:
     assert [piece.raw for piece in pieces[1:3]] == list(HELLO)
 
 
-async def test_events_without_names_get_names_and_done_is_dropped() -> None:
-    nameless = [part.partition(b"\n")[2] for part in (CREATED, *HELLO, COMPLETED)]
+async def test_events_without_names_and_numbers_get_both_and_done_is_dropped() -> None:
+    nameless = [unnumbered(part) for part in (CREATED, *HELLO, COMPLETED)]
     pieces, _ = await read(b"".join(nameless) + b"data: [DONE]\n\n")
     named, _ = await read(CREATED, *HELLO, COMPLETED)
-    assert b"".join(piece.raw for piece in pieces) == b"".join(piece.raw for piece in named)
+    assert [numbered(piece.raw) for piece in pieces] == [numbered(piece.raw) for piece in named]
+    assert [number for _, number, _ in map(numbered, [piece.raw for piece in pieces])] == list(range(4))
+
+
+def unnumbered(event: bytes) -> bytes:
+    wire = json.loads(event.partition(b"data: ")[2])
+    del wire["sequence_number"]
+    return b"data: " + json.dumps(wire).encode() + b"\n\n"
+
+
+def numbered(event: bytes) -> tuple[bytes, int, dict[str, Any]]:
+    name, _, data = event.partition(b"\n")
+    wire = json.loads(data.removeprefix(b"data: "))
+    return name, wire.pop("sequence_number"), wire
 
 
 async def test_text_that_arrives_together_is_joined() -> None:

@@ -19,3 +19,10 @@ async def up() -> AsyncIterator[Upstreams]:
 
     async with upstreams(real=REAL) as running:
         yield running
+
+
+@pytest.fixture
+def responses_of_later_litellm(up: Upstreams) -> None:
+    """Skip tests of the Responses API with LiteLLM 1.106, which streams responses in another form."""
+    if up.real and up.version < (1, 107):
+        pytest.skip("LiteLLM 1.106 streams responses in another form")

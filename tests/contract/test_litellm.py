@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import REAL
 from tests.support.embedded import events_of
 from tests.support.stack import until
-from tests.support.upstreams import EMBEDDING, Json, Upstreams, events_so_far
+from tests.support.upstreams import EMBEDDING, PIXEL, Json, Upstreams, charged, error_of, events_so_far
 
 CHAT = "/v1/chat/completions"
 LATER = (1, 107)
@@ -24,19 +24,10 @@ WEATHER = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
-PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 
 
 def ask(up: Upstreams, text: str, **more: Any) -> Json:
     return {"model": up.chat_model, "messages": [{"role": "user", "content": text}], **more}
-
-
-def error_of(answer: httpx.Response) -> tuple[int, str | None]:
-    """Return status and type of an error, and check its form."""
-    error = answer.json()["error"]
-    assert {"message", "type", "param", "code"} <= set(error)
-    assert error["code"] == str(answer.status_code)
-    return answer.status_code, error["type"]
 
 
 async def test_a_whole_completion(up: Upstreams) -> None:
@@ -295,14 +286,6 @@ async def test_leaving_before_the_first_token_costs_only_what_the_version_charge
     bill = await until(recorded, 25)
     assert (bill["total_api_requests"], bill["total_successful_requests"]) == (1 + is_held, 1 + is_held)
     assert bill["total_completion_tokens"] == 1
-
-
-async def charged(up: Upstreams, own: dict[str, str]) -> Json | None:
-    """Return the totals of a key's calls if there are any."""
-    day = datetime.now(UTC).date()
-    days = {"start_date": str(day - timedelta(days=1)), "end_date": str(day + timedelta(days=1))}
-    totals: Json = (await up.litellm.get("/user/daily/activity", params=days, headers=own)).json()["metadata"]
-    return totals if totals["total_api_requests"] else None
 
 
 async def test_the_info_of_a_key(up: Upstreams) -> None:

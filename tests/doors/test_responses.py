@@ -14,7 +14,7 @@ import pytest
 from tests.support.documents import STREAM as RESUME
 from tests.support.doors import events
 from tests.support.openai import ask, sdk_client
-from tests.support.responses import deltas, events_in
+from tests.support.response_events import deltas, events_in
 from tests.support.stack import Stack, until
 from tests.support.streaming import expected, text_of, upstream_closed
 

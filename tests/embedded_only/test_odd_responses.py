@@ -11,7 +11,18 @@ import pytest_asyncio
 
 from tests.support.oddserver import Scripted, odd_server
 from tests.support.openai import ask
-from tests.support.responses import COMPLETED, CREATED, FAILURES, HELLO, KEY, ODD, deltas, event, events_in, response
+from tests.support.response_events import (
+    COMPLETED,
+    CREATED,
+    FAILURES,
+    HELLO,
+    KEY,
+    ODD,
+    deltas,
+    event,
+    events_in,
+    response,
+)
 from tests.support.stack import Stack, embedded_stack
 
 in_one_loop = pytest.mark.asyncio(loop_scope="module")

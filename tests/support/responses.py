@@ -1,147 +1,68 @@
-"""Events of OpenAI's Responses API as LiteLLM sends them: usual answers, odd ones and failures."""
+"""Requests to LiteLLM's Responses API, of a model whose provider serves it (native), or bridged to completions."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from clients.codes import Reason
-from clients.errors import GatewayError, RateLimited, UpstreamError
+from app.embedded.seed import CHAT_ONLY
+from tests.support.embedded import events_of
+from tests.support.upstreams import Json, Upstreams
 
-KEY = "sk-secret-key-of-a-user"
-USAGE = {
-    "input_tokens": 7,
-    "input_tokens_details": {"cached_tokens": 2, "audio_tokens": None},
-    "output_tokens": 5,
-    "output_tokens_details": {"reasoning_tokens": 1},
-    "total_tokens": 12,
-    "cost": 0.5,
+PATH = "/v1/responses"
+NATIVE, BRIDGED = "native", "bridged"
+TOOL = {
+    "type": "function",
+    "name": "get_weather",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
+TEXT_EVENTS = [
+    *("created", "in_progress", "output_item.added", "content_part.added", "output_text.delta", "output_text.delta"),
+    *("output_text.done", "content_part.done", "output_item.done", "completed"),
+]
 
 
-def event(kind: str, *, named: bool = True, **more: Any) -> bytes:
-    name = f"event: {kind}\n" if named else ""
-    return f"{name}data: {json.dumps({'type': kind, **more})}\n\n".encode()
+def ask(up: Upstreams, kind: str, said: Any, **more: Any) -> Json:
+    """Return a request's body for a model of a kind. A list is ``input`` itself."""
+    if up.real:
+        model: Json = {"model": "native" if kind == NATIVE else "resp-flag"}
+    else:
+        model = {"model": up.chat_model} if kind == NATIVE else {"model": CHAT_ONLY, "use_chat_completions_api": True}
+    return {**model, "input": said, **more}
 
 
-def response(status: str, **more: Any) -> dict[str, Any]:
-    fixed = {"id": "resp_1", "object": "response", "model": "m", "output": [], "previous_response_id": "resp_0"}
-    return {**fixed, "status": status, **more}
+def without_provider(up: Upstreams, text: str, **more: Any) -> Json:
+    """Return a request's body for a model whose provider does not serve the API."""
+    return {"model": "fake-chat" if up.real else CHAT_ONLY, "input": text, **more}
 
 
-CREATED = event("response.created", response=response("in_progress"), sequence_number=0)
-COMPLETED = event("response.completed", response=response("completed", usage=USAGE), sequence_number=9)
+async def whole(up: Upstreams, body: Json, key: dict[str, str]) -> Json:
+    answer = await up.litellm.post(PATH, json=body, headers=key)
+    assert answer.status_code == 200, answer.text
+    response: Json = answer.json()
+    return response
 
 
-def text(delta: str, **more: Any) -> bytes:
-    return event("response.output_text.delta", output_index=0, content_index=0, delta=delta, **more)
+async def streamed(up: Upstreams, body: Json, key: dict[str, str]) -> list[Json]:
+    """Return a stream's events. Check their names, numbers and models, and that nothing follows the last."""
+    answer = await up.litellm.post(PATH, json=body | {"stream": True}, headers=key)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events: list[Json] = events_of(answer.text)
+    names = [line.removeprefix("event: ") for line in answer.text.splitlines() if line.startswith("event: ")]
+    assert names == [event["type"] for event in events]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert [event.get("model") for event in events if event["type"] != "response.failed"] == [body["model"]] * (
+        len(events) - names.count("response.failed")
+    )
+    assert len({event["response"]["id"] for event in events if "response" in event}) == 1
+    return events
 
 
-HELLO = (text("Hello "), text("world"))
+def types(events: list[Json]) -> list[str]:
+    return [event["type"].removeprefix("response.") for event in events]
 
 
-CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "roll", "arguments": ""}
-ARGUMENTS = '{"sides":6}'
-ODD: dict[str, tuple[list[bytes], tuple[str, str, list[tuple[int | None, str | None, str]]]]] = {
-    "unknown events": ([text("a"), event("response.dance", step=[1]), text("b")], ("ab", "", [])),
-    "a delta that is no text": ([text("a"), event("response.output_text.delta", delta={"x": 1})], ("a", "", [])),
-    "an odd index": ([event("response.output_text.delta", delta="a", output_index=[1])], ("a", "", [])),
-    "a blank and a comment": ([b": ping\n\n", b"data: \n\n", text("a")], ("a", "", [])),
-    "an event that is no JSON": ([text("a"), b"data: {oops\n\n"], ("a", "", [])),
-    "half an emoji": ([b'data: {"type":"response.output_text.delta","delta":"a\\ud83d"}\n\n'], ("a\ufffd", "", [])),
-    "a refusal": ([event("response.refusal.delta", delta="no")], ("no", "", [])),
-    "text only at its end": ([event("response.output_text.done", output_index=0, text="all")], ("all", "", [])),
-    "text and its end": ([*HELLO, event("response.output_text.done", output_index=0, text="Hello world")],
-        ("Hello world", "", [])),
-    "reasoning": (
-        [
-            event("response.reasoning_summary_text.delta", output_index=0, delta="hm"),
-            event("response.reasoning_summary_text.done", output_index=0, summary_index=0, text="hm"),
-            event("response.output_text.delta", output_index=1, delta="a"),
-        ],
-        ("a", "hm", []),
-    ),
-    "a call in pieces": (
-        [
-            event("response.output_item.added", output_index=0, item=CALL),
-            event("response.function_call_arguments.delta", output_index=0, delta='{"sides"'),
-            event("response.function_call_arguments.delta", output_index=0, delta=":6}"),
-            event("response.function_call_arguments.done", output_index=0, arguments=ARGUMENTS),
-            event("response.output_item.done", output_index=0, item={**CALL, "arguments": ARGUMENTS}),
-        ],
-        ("", "", [(0, "roll", ARGUMENTS)]),
-    ),
-    "a whole call": (
-        [event("response.output_item.done", output_index=3, item={**CALL, "arguments": ARGUMENTS})],
-        ("", "", [(0, "roll", ARGUMENTS)]),
-    ),
-    "a call with its arguments at once": (
-        [
-            event("response.output_item.added", output_index=1, item={**CALL, "arguments": ARGUMENTS}),
-            event("response.function_call_arguments.done", output_index=1, arguments=ARGUMENTS),
-        ],
-        ("", "", [(0, "roll", ARGUMENTS)]),
-    ),
-    "two calls that take turns": (
-        [
-            event("response.output_item.added", output_index=1, item=CALL),
-            event("response.output_item.added", output_index=2, item={**CALL, "name": "flip"}),
-            event("response.function_call_arguments.delta", output_index=2, delta="{}"),
-            event("response.function_call_arguments.delta", output_index=1, delta="[]"),
-        ],
-        ("", "", [(0, "roll", "[]"), (1, "flip", "{}")]),
-    ),
-    "a custom call": (
-        [
-            event("response.output_item.added", output_index=0, item={"type": "custom_tool_call", "name": "sh"}),
-            event("response.custom_tool_call_input.delta", output_index=0, delta="ls"),
-        ],
-        ("", "", [(0, "sh", "ls")]),
-    ),
-}  # fmt: skip
-
-
-FAILED = {"code": "server_error", "message": f"litellm.APIConnectionError {KEY}"}
-FAILURES: dict[str, tuple[list[bytes], type[GatewayError], Reason | None]] = {
-    "failed": ([event("response.failed", response=response("failed", error=FAILED))], UpstreamError, Reason.MODEL),
-    "failed without an error": ([event("response.failed", response=response("failed"))], UpstreamError, Reason.MODEL),
-    "failed without a response": ([event("response.failed")], UpstreamError, Reason.MODEL),
-    "rate limited": (
-        [event("response.failed", response=response("failed", error={"code": "rate_limit_exceeded", "message": "x"}))],
-        RateLimited,
-        None,
-    ),
-    "completed with a failure": (
-        [event("response.completed", response=response("failed", error=FAILED))],
-        UpstreamError,
-        Reason.MODEL,
-    ),
-    "cancelled": ([event("response.cancelled", response=response("cancelled"))], UpstreamError, Reason.MODEL),
-    "an error event": ([event("error", code="server_error", message="x", param=None)], UpstreamError, Reason.MODEL),
-    "an error of chat completions": (
-        [b'data: {"error":{"message":"x","code":"500"}}\n\n', b"data: [DONE]\n\n"],
-        UpstreamError,
-        Reason.MODEL,
-    ),
-    "an error that is no JSON": ([b"event: error\ndata: oops\n\n"], UpstreamError, Reason.MODEL),
-    "a cut": ([], UpstreamError, Reason.CUT),
-    "a cut in an event": ([text("x")[:-8]], UpstreamError, Reason.CUT),
-    "done without an end": ([b"data: [DONE]\n\n"], UpstreamError, Reason.CUT),
-}
-
-
-def events_in(text: str) -> list[dict[str, Any]]:
-    """Return the events of a stream, and check their names and numbers."""
-    found = []
-    for block in text.removesuffix("\n\n").split("\n\n"):
-        if block.startswith(":"):
-            continue
-        name, data = block.split("\n")
-        found.append(json.loads(data.removeprefix("data: ")))
-        assert name == f"event: {found[-1]['type']}"
-    assert [event["sequence_number"] for event in found] == list(range(len(found)))
-    return found
-
-
-def deltas(found: list[dict[str, Any]]) -> str:
-    return "".join(event["delta"] for event in found if event["type"] == "response.output_text.delta")
+def text_of(response: Json) -> str:
+    """Return the text of a response's messages."""
+    messages = [item for item in response["output"] if item["type"] == "message"]
+    return "".join(part["text"] for item in messages for part in item["content"]).strip()

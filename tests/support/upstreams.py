@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -22,6 +23,7 @@ from tests.support.stack import version_of
 Json = dict[str, Any]
 
 EMBEDDING = "text-embedding-3-small"
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 
 
 @dataclass
@@ -133,6 +135,22 @@ async def events_so_far(lines: AsyncIterator[str]) -> AsyncIterator[Any]:
         if line.startswith("data: "):
             data = line.removeprefix("data: ")
             yield data if data == "[DONE]" else orjson.loads(data)
+
+
+def error_of(answer: httpx.Response) -> tuple[int, str | None]:
+    """Return status and type of an error, and check its form."""
+    error = answer.json()["error"]
+    assert {"message", "type", "param", "code"} <= set(error)
+    assert error["code"] == str(answer.status_code)
+    return answer.status_code, error["type"]
+
+
+async def charged(up: Upstreams, own: dict[str, str]) -> Json | None:
+    """Return the totals of a key's calls if there are any."""
+    day = datetime.now(UTC).date()
+    days = {"start_date": str(day - timedelta(days=1)), "end_date": str(day + timedelta(days=1))}
+    totals: Json = (await up.litellm.get("/user/daily/activity", params=days, headers=own)).json()["metadata"]
+    return totals if totals["total_api_requests"] else None
 
 
 @asynccontextmanager

@@ -22,6 +22,8 @@ _NATIVE: Json = {
     "store": True,
     "service_tier": "default",
     "top_logprobs": 0,
+    "background": False,
+    "billing": {"payer": "developer"},
 }
 """The defaults of a provider's own Responses API."""
 _BRIDGED: Json = {"tool_choice": "auto", "tools": [], "text": {}, "parallel_tool_calls": False}
@@ -37,7 +39,7 @@ _ECHOED = (
     *("instructions", "metadata", "parallel_tool_calls", "temperature", "tool_choice", "tools", "top_p"),
     *("max_output_tokens", "reasoning", "text", "truncation", "user", "store"),
 )
-_NATIVE_ONLY = ("background", "max_tool_calls", "prompt_cache_key", "safety_identifier", "service_tier", "top_logprobs")
+_NATIVE_ONLY = ("max_tool_calls", "prompt_cache_key", "safety_identifier", "service_tier", "top_logprobs")
 
 
 @dataclass(frozen=True)

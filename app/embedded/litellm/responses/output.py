@@ -204,6 +204,7 @@ def _bridged_id(kind: str) -> str:
 _NULLS = {
     "message": ("phase",),
     "reasoning": ("content", "encrypted_content", "status"),
+    "bridged reasoning": ("phase",),
     "function_call": ("async", "caller", "namespace"),
 }
 _TOOL_NULLS = ("strict", "allowed_callers", "async", "defer_loading", "description", "output_schema")
@@ -211,7 +212,9 @@ _TOOL_NULLS = ("strict", "allowed_callers", "async", "defer_loading", "descripti
 
 def with_nulls(item: Json) -> Json:
     """Return an output item with the null fields that LiteLLM adds to whole responses."""
-    return {**dict.fromkeys(_NULLS[item["type"]]), **item}
+    kind = item["type"]
+    names = _NULLS["bridged reasoning" if kind == "reasoning" and "summary" not in item else kind]
+    return {**dict.fromkeys(names), **item}
 
 
 def tool_with_nulls(tool: Json) -> Json:
