@@ -34,7 +34,7 @@ class RequestContext:
         on_long: called before the operation waits for a model; raises GatewayError if too many operations wait.
         resumed_after: the cursor with which a client has repeated the request. It replaces the argument ``after``,
             because a repeated request has its first value.
-        has_replayed: whether the latest answer of ``idempotent`` is an earlier request's.
+        has_replayed: whether the latest answer of ``idempotent``, or the operation's stream, is an earlier request's.
         reads_cache: whether the operation may read from the cache. The engine allows this for queries.
         held_selections: for selections on a field's object, whether the field's parent has all data. The keys are ids
             of objects that live as long as the operation.

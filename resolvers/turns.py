@@ -186,6 +186,7 @@ class Events:
         context, streams = self._context, self._context.resources.streams
         stream = self._stream = await self._attached.__aenter__()
         replayed = streams.is_replay(stream, context) if self._replayed is None else self._replayed
+        context.has_replayed = stream.is_repeated_by(context)
         context.reset_loaders()  # each event has its own loaders
         self._leaving = context.leave.reading(self._is_movable)
         self._leaving.__enter__()

@@ -37,6 +37,44 @@ enum(
 )
 
 
+class ReasoningEffort(StrEnum):
+    NONE = "none"
+    MINIMAL = "minimal"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    XHIGH = "xhigh"
+    MAX = "max"
+
+
+enum(
+    ReasoningEffort,
+    "How much a model reasons before it answers. Each model supports only some of the values.",
+    NONE="The model does not reason.",
+    MINIMAL="Very little reasoning, for the fastest first token.",
+    LOW="Little reasoning.",
+    MEDIUM="A balance of speed and quality.",
+    HIGH="Much reasoning.",
+    XHIGH="More reasoning than `HIGH`.",
+    MAX="As much reasoning as the model supports.",
+)
+
+
+class Verbosity(StrEnum):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+enum(
+    Verbosity,
+    "How detailed a model's answer is.",
+    LOW="A short answer.",
+    MEDIUM="An answer of medium length.",
+    HIGH="A detailed answer.",
+)
+
+
 @strawberry.input(
     description="A tool call that the model requested earlier. The client sends the call back to the model."
 )
@@ -81,6 +119,12 @@ class ChatMessageInput:
         return [part.openai() for part in self.parts]
 
 
+_OPTIONS = (
+    *("temperature", "top_p", "max_tokens", "stop", "seed", "reasoning_effort", "verbosity"),
+    *("tools", "tool_choice", "response_format"),
+)
+
+
 @strawberry.input(description="A chat completion request.")
 class CompletionInput:
     model: str = described("The model's name, as listed by `models`.")
@@ -94,6 +138,13 @@ class CompletionInput:
         "1 to 16 stop sequences. The answer ends before the first stop sequence that the model generates."
     )
     seed: int | None = optional("Seed for reproducible sampling. Not all models support a seed.")
+    reasoning_effort: ReasoningEffort | None = optional(
+        "How much the model reasons before it answers. Only reasoning models support this field. "
+        "Default: the model's default."
+    )
+    verbosity: Verbosity | None = optional(
+        "How detailed the answer is. Only some models support this field. Default: the model's default."
+    )
     tools: list[JSON] | None = optional("Tools that the model can call, at most 128, in OpenAI's format.")
     tool_choice: JSON | None = optional("The rule for the model's choice of a tool, in OpenAI's format.")
     response_format: JSON | None = optional("The answer's format, such as JSON, as an OpenAI `response_format` object.")
@@ -118,7 +169,6 @@ class CompletionInput:
 
     def body(self) -> Vetted:
         """Convert the input to the body of an OpenAI request. Raises BadUserInput if the input is invalid."""
-        names = ("temperature", "top_p", "max_tokens", "stop", "seed", "tools", "tool_choice", "response_format")
-        options = {name: getattr(self, name) for name in names}
+        options = {name: getattr(self, name) for name in _OPTIONS}
         body = {"model": self.model, "messages": [message.message() for message in self.messages]}
         return checked(body | {name: value for name, value in options.items() if value is not None})

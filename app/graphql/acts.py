@@ -90,7 +90,7 @@ class MutationExecutor(Executor):
         context: RequestContext = self.context_value
         stream = getattr(record, "stream", None)
         if isinstance(stream, Stream) and "streamId" not in self._act.objects:
-            return context.resources.streams.is_replay(stream, context)
+            return stream.is_repeated_by(context)
         return context.has_replayed
 
     def handle_field_error(
@@ -119,7 +119,7 @@ class SubscriptionTrail(Trail):
         if self._act is not None:
             run_id = delivery.event.run_id if isinstance(delivery.event, Started) else None
             run = {} if run_id is None else {"runId": run_id}
-            self.succeeded({"streamId": delivery.stream_id, **run}, replayed=delivery.replayed)
+            self.succeeded({"streamId": delivery.stream_id, **run}, replayed=self._context.has_replayed)
 
     def broke(self, error: Exception) -> None:
         """Log an error, unless an event was logged."""

@@ -36,9 +36,16 @@ _CODES: dict[str, str] = {
     Reason.RATE_LIMIT_PROXY: "rate_limit_exceeded",
     Reason.RATE_LIMIT_TOKENS: "rate_limit_exceeded",
     Reason.RATE_LIMIT_SIGN_IN: "rate_limit_exceeded",
+    Reason.MODEL_RATE_LIMIT: "rate_limit_exceeded",
+    ErrorCode.RATE_LIMITED: "rate_limit_exceeded",
+    ErrorCode.BAD_USER_INPUT: "request",
     Reason.CONTEXT_LENGTH: "context_length_exceeded",
     Reason.CONTENT_FILTER: "content_filter",
 }
+"""The ``code`` of reasons, and of error codes without a reason, that have another name than in GraphQL.
+
+The same refusal has one ``code``, whether the gateway or LiteLLM refuses, and whether a stream has begun.
+"""
 _PATIENCE_SECONDS = 120
 """How long OpenAI's SDKs retry by default, in seconds: twice, each time after at most a minute."""
 

@@ -6,7 +6,7 @@ The bytes of an answer are forwarded as they arrive.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,7 @@ from app.rest.stored import stored_answer
 from app.rest.table import STORED, Row, Work
 from app.signin.lifetime import WhileSignedIn
 from clients.codes import Reason
-from clients.errors import BadUserInput, NotFound
+from clients.errors import BadUserInput, GatewayError, NotFound
 from clients.litellm import ModelAnswer
 from clients.origin import Origin
 from resolvers import starts
@@ -39,7 +39,7 @@ from resolvers.idempotency import fingerprint
 from resolvers.outcome_unknown import OutcomeUnknown
 from resolvers.responding import prepared
 from resolvers.sources.completions import MAY_BE_PAID, headers_for_user
-from resolvers.streams.events import Entry, OnDisconnect
+from resolvers.streams.events import DetachReason, Entry, OnDisconnect
 from resolvers.streams.log import Leave, StreamLog
 from resolvers.streams.merging import MAX_FRAME_BYTES
 from resolvers.streams.stream import StreamRequest
@@ -187,18 +187,23 @@ class Relay:
             )
             async with self._context.resources.streams.start(stream_request) as stream:
                 del stream_request  # otherwise, the request would stay in memory
-                is_replay = self._context.resources.streams.is_replay(stream, self._context)
-                self.trail.succeeded({"streamId": stream.id}, replayed=is_replay)
+                self.trail.succeeded({"streamId": stream.id}, replayed=stream.is_repeated_by(self._context))
                 headers = {} if by_letta else {"x-stream-id": stream.id}
                 with stream.log.reading(0):  # a reader keeps upstream bytes in memory
                     stream.drop_raw_taken()
                     await begin(send, "text/event-stream; charset=utf-8", {**headers, **stream.headers})
                 self._context.reset_loaders()
-                await _copy(send, stream.log, self._gateway.heartbeat, leave, end)
+                await _copy(send, stream.log, self._gateway.heartbeat, leave, end, self._cut)
 
         signed_in = WhileSignedIn(self._context.principal, leave, self._context.resources)
         with drain.stream(), Departure(drain, leave), signed_in:
             await unless_disconnected(receive, relay())
+
+    def _cut(self, leave: Leave) -> GatewayError:
+        """Return the error for a reader that was detached from a stream."""
+        if leave.reason is DetachReason.SIGNED_OUT:
+            return self._gateway.authenticator.refusal(self._context.principal)
+        return stream_cut()
 
 
 def _by_body(body: dict[str, Any]) -> Work:
@@ -212,10 +217,18 @@ def _by_body(body: dict[str, Any]) -> Work:
     )
 
 
-async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave, end: ChatEnd | ResponseEnd) -> None:
+async def _copy(
+    send: Send,
+    log: StreamLog,
+    heartbeat: float,
+    leave: Leave,
+    end: ChatEnd | ResponseEnd,
+    cut: Callable[[Leave], GatewayError],
+) -> None:
     """Send the bytes of upstream events, and send comments as heartbeats.
 
-    If the stream fails, or ``leave`` detaches the reader, ``end`` writes the last event.
+    If the stream fails, ``end`` writes the last event. If ``leave`` detaches the reader, the event has the error of
+    ``cut``.
     """
     with log.reading(0) as reader:
         async with HeartbeatWriter(partial(write, send), heartbeat, b": ping\n\n") as body:
@@ -233,7 +246,7 @@ async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave, end:
                 ended = log.ended if batch and batch[-1].event is log.ended else None
                 if ended is not None or leave.reason is not None:
                     break
-        error = stream_cut() if ended is None else failure_of(ended)
+        error = cut(leave) if ended is None else failure_of(ended)
         await write(send, b"" if error is None else end.failure(error), more=False)
 
 

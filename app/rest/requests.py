@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from app.rest.parameters import Metadata
 from app.rest.response_requests import ADVICE, UNSENT, Responses
 from clients.codes import Reason
 from clients.errors import BadUserInput
@@ -105,6 +106,7 @@ class Chat(msgspec.Struct, forbid_unknown_fields=True):
     verbosity: str | None = None
     service_tier: str | None = None
     store: bool | None = None
+    metadata: Metadata | None = None
     moderation: Any = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
@@ -131,7 +133,9 @@ class Embeddings(msgspec.Struct, forbid_unknown_fields=True):
 _NAMES = {shape: frozenset(shape.__struct_fields__) for shape in (Chat, Embeddings, Responses)}
 _UNKNOWN = re.compile(r"Object contains unknown field `(.+)`\Z", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(\w+)`\Z")
-_PARAM = re.compile(r" - at `\$\.(.+)`\Z", re.DOTALL)
+_PARAM = re.compile(r" - at (?:`key` in )?`\$\.(.+?)(?:\[\.\.\.\])?`\Z", re.DOTALL)
+_KEPT = ("metadata", "store")
+"""Parameters that are checked and not sent to LiteLLM, except for the value false (decision 0086)."""
 _SHOWN = 100
 """Maximum number of characters of the request that an error message quotes."""
 
@@ -140,26 +144,28 @@ def check(body: dict[str, Any], shape: type[Chat | Embeddings | Responses]) -> V
     """Check the types and values of the parameters in a request body.
 
     Returns:
-        The body. Unknown parameters that are null, and an empty ``metadata``, are removed.
+        The body, without unknown parameters that are null, and without what LiteLLM must not read (decision 0086):
+        ``metadata``, and ``store`` if it is true.
 
     Raises:
         BadUserInput: a parameter is unknown or invalid.
     """
     unknown = body.keys() - _NAMES[shape]
-    ignored = unknown and {name for name in unknown if body[name] is None or (name == "metadata" and body[name] == {})}
-    if ignored:
-        body = {name: value for name, value in body.items() if name not in ignored}
+    ignored = {name for name in unknown if body[name] is None or (name == "metadata" and body[name] == {})}
     try:
-        msgspec.convert(body, shape)
+        msgspec.convert(_without(body, ignored), shape)
     except msgspec.ValidationError as error:
         raise _refusal(str(error)) from error
-    if shape is Chat:
-        return vet_chat(body)
-    if shape is Embeddings:
-        return vet_embeddings(body)
-    if body.get("background"):
-        raise _unknown("background")
-    return vet_response({name: value for name, value in body.items() if name not in UNSENT})
+    if shape is Responses:
+        if body.get("background"):
+            raise _unknown("background")
+        return vet_response(_without(body, ignored | set(UNSENT)))
+    kept = _without(body, ignored | {name for name in _KEPT if name in body and body[name] is not False})
+    return vet_chat(kept) if shape is Chat else vet_embeddings(kept)
+
+
+def _without(body: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name not in names} if names else body
 
 
 def _refusal(message: str) -> BadUserInput:

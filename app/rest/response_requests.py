@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from app.rest.parameters import Metadata
+
 _Object = dict[str, Any]
 
 
@@ -45,7 +47,7 @@ class Responses(msgspec.Struct, forbid_unknown_fields=True):
     stream_options: _Object | None = None
     store: bool | None = None
     background: bool | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Metadata | None = None
     include: list[str] | None = None
     tools: list[ResponseTool] | None = None
     tool_choice: str | _Object | None = None

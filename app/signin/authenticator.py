@@ -116,6 +116,17 @@ class Authenticator:
             return False
         return not _has_expired(principal)
 
+    def refusal(self, principal: Principal) -> Unauthenticated:
+        """Return the error for a user who was signed out while the gateway answered.
+
+        ``check`` refuses the token, or the token has expired.
+        """
+        try:
+            self.check(principal)
+        except Unauthenticated as error:
+            return error
+        return token_expired()
+
     def _evict_all(self, _: Collection[str]) -> None:
         self._verified = Lru(_CACHE_SIZE)
 

@@ -63,6 +63,7 @@ _NAMED_PARAM = any_of(
     r"|invalid (?:value|type) for|invalid|does not support parameters: \[) ?'([\w.\[\]-]{1,100})'",
     r"unrecognized request argument supplied: ([\w.\[\]-]{1,100})",
 )
+_UNKNOWN_PARAM = any_of(r"(?:unknown|unrecognized) (?:parameter|argument|request argument)")
 _STALLED = "Timeout on reading data from socket"
 """LiteLLM 1.106's error for an answer that the model does not continue. LiteLLM 1.110 sends the code 408."""
 _NO_PREVIOUS = any_of(
@@ -145,8 +146,10 @@ def translate(rejected: UpstreamRejected) -> GatewayError:
 def failure_in_stream(wire: WireError) -> GatewayError:
     """Convert an error in LiteLLM's stream to the gateway's error.
 
-    A refusal with the same status has the same error.
+    A refusal with the same status has the same error. An error without a status is identified by its words.
     """
+    if wire.status is None and (error := _by_words(400, wire)) is not None:
+        return error
     status = wire.status or 500
     return _meaning(408 if status >= 500 and _STALLED in wire.text else status, wire, None)
 
@@ -234,9 +237,9 @@ def _context_words(text: str) -> str:
 def _bad_request(wire: WireError) -> BadUserInput:
     named = _NAMED_PARAM.search(wire.text)
     param = wire.param or (named[1] or named[2] if named else None)
-    return _bad_input(
-        "LiteLLM refused the request because a parameter is missing or invalid. Check the parameters.", None, param
-    )
+    reason = Reason.UNKNOWN_PARAMETER if _UNKNOWN_PARAM.search(wire.text) else None
+    message = "LiteLLM refused the request because a parameter is missing or invalid. Check the parameters."
+    return _bad_input(message, reason, param)
 
 
 def _bad_input(message: str, reason: Reason | None, param: str | None) -> BadUserInput:

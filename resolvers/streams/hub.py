@@ -208,7 +208,7 @@ class StreamHub:
 
     def is_replay(self, stream: Stream, reader: object) -> bool:
         """Return whether another operation started the stream, or an earlier stream had the same key."""
-        return stream.restarted or stream.starter is None or stream.starter() is not reader
+        return stream.restarted or not stream.is_started_by(reader)
 
     def events(
         self, stream: Stream, after: str | None, leave: Leave | None = None, *, replayed: bool = False

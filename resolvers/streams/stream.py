@@ -210,6 +210,17 @@ class Stream(StreamTerms):
         ended = self.log.ended
         return self.cancelled if ended is None else ended.outcome is not StreamOutcome.COMPLETED
 
+    def is_started_by(self, operation: object) -> bool:
+        """Return whether the operation has started the stream."""
+        return self.starter is not None and self.starter() is operation
+
+    def is_repeated_by(self, operation: object) -> bool:
+        """Return whether an earlier operation has executed the operation's request.
+
+        A source that can search for an earlier request may continue the request. Any other source sends it again.
+        """
+        return (self.restarted and self.can_search) or not self.is_started_by(operation)
+
     def is_restarted_by(self, *, restarts: bool) -> bool:
         """Return whether a request with this stream's key starts a new stream."""
         if self.refusal is not None and not self.unsure:

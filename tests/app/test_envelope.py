@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -8,49 +8,22 @@ import pytest
 
 from app.rest.ends import ChatEnd
 from app.rest.envelope import envelope, failure_of, refuse
-from clients.codes import Reason
+from app.rest.requests import Chat, Embeddings, check
+from clients.calls import Answer, UpstreamRejected
+from clients.codes import ErrorCode, Reason
 from clients.errors import (
+    HTTP_STATUS,
     BadUserInput,
-    BudgetExceeded,
     GatewayError,
     NotFound,
-    Overloaded,
     PayloadTooLarge,
     RateLimited,
     Unauthenticated,
     UnsupportedEncoding,
-    UpstreamError,
-    UpstreamTimeout,
-    UpstreamUnavailable,
+    error_of,
 )
+from clients.litellm.refusals import failure_in_stream, translate, wire_error
 from resolvers.streams.events import Ended, StreamFailure, StreamOutcome
-
-ERRORS: list[GatewayError] = [
-    BadUserInput("m", reason=Reason.CONTEXT_LENGTH, details={"param": "messages"}),
-    BadUserInput("m", reason=Reason.CONTENT_FILTER),
-    BadUserInput("m", details={"param": "max_tokens"}),
-    NotFound("m", reason=Reason.MODEL_NOT_FOUND),
-    RateLimited("m", retry_after_seconds=3),
-    RateLimited("m", reason=Reason.RATE_LIMIT_LLM),
-    BudgetExceeded("m"),
-    PayloadTooLarge("m"),
-    UpstreamTimeout("m", reason=Reason.FIRST_TOKEN),
-    UpstreamUnavailable("m", reason=Reason.BREAKER_OPEN),
-    UpstreamError("m", reason=Reason.MODEL),
-    Overloaded("m", reason=Reason.STREAMS),
-    GatewayError("m"),
-]
-
-
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: f"{error.code}-{error.reason}")
-def test_an_error_has_the_same_body_as_an_answer_and_at_the_end_of_a_stream(error: GatewayError) -> None:
-    ended = Ended(outcome=StreamOutcome.FAILED, error=StreamFailure.of(error))
-    failure = failure_of(ended)
-    assert failure is not None
-    told = ChatEnd().failure(failure)
-    assert told.startswith(b"data: ")
-    assert told.endswith(b"\n\n")
-    assert json.loads(told.removeprefix(b"data: ")) == envelope(error)
 
 
 def test_a_cancelled_stream_ends_in_an_error_and_a_completed_one_in_none() -> None:
@@ -95,3 +68,69 @@ async def test_a_refusal_has_the_headers_of_its_status(
     assert seen == status
     named = {"www-authenticate", "accept-encoding"} & headers.keys()
     assert [(name, headers[name]) for name in named] == ([header] if header else [])
+
+
+HI = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def errors() -> Iterator[GatewayError]:
+    """Yield an error for each code and reason."""
+    pairs: list[tuple[ErrorCode, Reason | None]] = [(code, reason) for reason in Reason for code in reason.meanings]
+    pairs += [(code, None) for code in HTTP_STATUS]
+    for code, reason in pairs:
+        more: dict[str, Any] = {"details": {"param": "top_k"}, "retry_after_seconds": 7.0}
+        yield error_of(code, "The message.", retryable=False, reason=reason, **more)
+        yield error_of(code, "The message.", retryable=True, reason=reason)
+
+
+def ending(error: GatewayError) -> Any:
+    """Return the data of the event that ends a stream."""
+    failure = failure_of(Ended(outcome=StreamOutcome.FAILED, error=StreamFailure.of(error)))
+    assert failure is not None
+    event = ChatEnd().failure(failure)
+    return orjson.loads(event.removeprefix(b"data: "))["error"]
+
+
+async def test_each_reason_has_one_name_before_and_within_a_stream() -> None:
+    kinds: dict[str, set[str]] = {}
+    for error in errors():
+        _, _, body = await refusal(error)
+        assert ending(error) == body
+        kinds.setdefault(error.code, set()).add(body["type"])
+        assert body["code"] == body["code"].lower()
+    assert {code for code, names in kinds.items() if len(names) != 1} == set()
+
+
+def checked(shape: type[Chat | Embeddings], **body: Any) -> GatewayError:
+    """Return the gateway's refusal of a request."""
+    with pytest.raises(BadUserInput) as refused:
+        check({**HI, **body} if shape is Chat else body, shape)
+    return refused.value
+
+
+SAME: list[tuple[GatewayError, int, dict[str, Any]]] = [
+    (checked(Chat, top_k="x"), 400, {"message": "Invalid type for 'top_k': expected a number.", "param": "top_k"}),
+    (checked(Chat, top_k="x"), 422, {"message": "x does not support parameters: ['top_k']"}),
+    (checked(Chat, beam=1), 400, {"message": "Unknown parameter: 'beam'."}),
+    (checked(Chat, beam=1), 400, {"message": "Unrecognized request argument supplied: beam"}),
+    (checked(Embeddings, model="m", input=1), 400, {"message": "Invalid value for 'input'.", "param": "input"}),
+    (PayloadTooLarge("Too large."), 413, {"message": "Request Entity Too Large"}),
+    (NotFound("x", reason=Reason.MODEL_NOT_FOUND), 404, {"message": "The model does not exist."}),
+    (NotFound("x", reason=Reason.MODEL_NOT_FOUND), 400, {"message": "/x: Invalid model name passed in model=m."}),
+    *[
+        (RateLimited("x", reason=reason), 429, {"message": "Rate limit reached", "type": "throttling_error"})
+        for reason in Reason
+        if reason.startswith("RATE_LIMIT_") or reason is Reason.MODEL_RATE_LIMIT
+    ],
+]
+
+
+@pytest.mark.parametrize(("own", "status", "wire"), SAME)
+def test_a_refusal_of_the_gateway_has_the_name_of_litellms(
+    own: GatewayError, status: int, wire: dict[str, Any]
+) -> None:
+    error = {"type": None, "param": None, "code": str(status), **wire}
+    by_status = translate(UpstreamRejected(Answer(status, {}, orjson.dumps({"error": error}))))
+    in_stream = failure_in_stream(wire_error(error))
+    names = [{**envelope(one)["error"], "message": ""} for one in (own, by_status, in_stream)]
+    assert names[0] == names[1] == names[2]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from openai import _base_client
 
+from app.main import EXPOSED_HEADERS
 from app.response_headers import ResponseHeaders
 
 ORIGIN = b"https://app.example"
@@ -58,3 +62,15 @@ def test_vary_names_the_origin_once() -> None:
 @pytest.mark.parametrize(("scheme", "is_sent"), [("https", True), ("http", False)])
 def test_hsts_is_sent_over_https_only(scheme: str, is_sent: bool) -> None:
     assert ((b"strict-transport-security", b"max-age=60") in added([], scheme=scheme)) is is_sent
+
+
+NEVER_SENT = {"retry-after-ms", "openai-poll-after-ms"}
+"""Headers of OpenAI's own servers."""
+
+
+def test_pages_can_read_the_headers_that_openais_sdk_reads() -> None:
+    source = Path(_base_client.__file__).read_text()
+    read = {name.lower() for name in re.findall(r"headers\.get\(\s*\"([\w-]+)\"", source)}
+    assert {"retry-after", "x-request-id", "x-should-retry"} <= read
+    exposed = {name.lower() for name in EXPOSED_HEADERS}
+    assert read - NEVER_SENT - {"authorization", "content-type", "content-length"} <= exposed

@@ -12,8 +12,10 @@ import pytest
 
 from app.embedded import http_client
 from app.embedded.litellm.keys import make_key
+from tests.support.documents import COMPLETION
 from tests.support.doors import events
 from tests.support.images import DOT
+from tests.support.openai import Received
 from tests.support.stack import ADA, GRACE, Stack, any_stack, until
 
 REAL = os.environ.get("AGENTGRAPH_TEST_REAL") == "1"
@@ -220,6 +222,26 @@ async def test_options_reach_the_model(stack: Stack) -> None:
         assert json.loads(said["text"])["city"] == "tok0 tok1"
         short = await completed(stack, asked(stack, "hi [[tokens=9 delay=0]]", maxTokens=4))
         assert (short["text"].split(), short["finishReason"]) == (["tok0", "tok1", "tok2", "tok3"], "LENGTH")
+
+
+EFFORTS = [("NONE", "LOW"), ("MINIMAL", "MEDIUM"), ("LOW", "HIGH"), ("MEDIUM", None), ("HIGH", None), ("XHIGH", None)]
+
+
+async def test_the_effort_and_the_verbosity_reach_the_model(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    received = Received(stack, monkeypatch)
+    for effort, verbosity in [*EFFORTS, ("MAX", None), (None, None)]:
+        for query in (COMPLETE, COMPLETION):
+            said = str(uuid.uuid4())
+            given = asked(stack, f"hi [[tokens=1 delay=0 {said}]]", reasoningEffort=effort, verbosity=verbosity)
+            if query == COMPLETE:
+                await completed(stack, given)
+            else:
+                [*_, ended] = [one async for one in events(stack, "websocket", COMPLETION, {"i": given, "k": said})]
+                assert ended["outcome"] == "COMPLETED"
+            body = await received.one(said)
+            assert body.get("reasoning_effort") == (effort and effort.lower())
+            wanted = None if stack.real else verbosity  # LiteLLM does not know the model
+            assert body.get("verbosity") == (wanted and wanted.lower())
 
 
 async def test_images_reach_the_model(stack: Stack) -> None:

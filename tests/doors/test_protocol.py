@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 
 import httpx
 import pytest
 
 from tests.support import things
 from tests.support.documents import COMPLETION, STREAM
+from tests.support.doors import ACCEPTS
 from tests.support.stack import Stack
 from tests.support.streaming import completion, expected
 
@@ -31,7 +33,10 @@ def posted(stack: Stack, path: str, body: object, *, version: str = "1.0", heade
     return f"{head}content-type: application/json\r\ncontent-length: {len(sent)}\r\n\r\n{sent}".encode()
 
 
-@pytest.mark.parametrize("path", ["/ping", "/readyz", "/health", "/metrics", "/docs", "/openapi.json", "/", "/nope"])
+PATHS = ("/ping", "/readyz", "/health", "/metrics", "/docs", "/openapi.json", "/", "/nope")
+
+
+@pytest.mark.parametrize("path", PATHS)
 async def test_head_has_the_answer_of_get_without_the_body(stack: Stack, path: str) -> None:
     get, head = await stack.client.get(path), await stack.client.head(path)
     assert head.status_code == get.status_code
@@ -169,13 +174,26 @@ SAFELISTED = {
     "pragma",
 }
 OF_THE_CONNECTION = {"date", "connection", "transfer-encoding", "vary", "x-accel-buffering"}
-FOR_BROWSERS = {"content-security-policy", "x-content-type-options"}
+FOR_BROWSERS = {
+    "content-security-policy",
+    "cross-origin-opener-policy",
+    "cross-origin-resource-policy",
+    "location",
+    "referrer-policy",
+    "x-content-type-options",
+}
+OF_THE_PROVIDER = "llm_provider-"
+"""The prefix of headers that a real LiteLLM copies from the model's provider. The provider chooses their names."""
 
 
 async def test_a_page_can_read_all_headers_of_answers(stack: Stack) -> None:
     chat = {"model": stack.chat_model, "messages": [{"role": "user", "content": "[[tokens=2 delay=0]]"}]}
     bare, signed_in = {"origin": ORIGIN}, {"origin": ORIGIN} | stack.headers()
-    coded = signed_in | {"content-encoding": "br"}
+    coded, keyed = signed_in | {"content-encoding": "br"}, signed_in | {"idempotency-key": str(uuid.uuid4())}
+    vectors = {"model": stack.embedding_model, "input": "a"}
+    failing = {"model": stack.chat_model, "messages": [{"role": "user", "content": "[[error=429]]"}]}
+    streamed = {"query": COMPLETION, "variables": {"i": completion(stack, "tokens=2 delay=0"), "k": str(uuid.uuid4())}}
+    by_agent = {"origin": ORIGIN, "authorization": f"Bearer {stack.agent_secret()}"}
     answers = [
         await stack.client.post("/v1/chat/completions", json=chat, headers=signed_in),
         await stack.client.post("/v1/chat/completions", json=chat | {"stream": True}, headers=signed_in),
@@ -185,11 +203,24 @@ async def test_a_page_can_read_all_headers_of_answers(stack: Stack) -> None:
         await stack.client.get("/v1/chat/completions", headers=signed_in),
         await stack.client.post("/graphql", json={"query": "{ __typename }"}, headers=signed_in),
         await stack.client.post("/graphql", json={"query": "{ __typename }"}, headers=coded),
+        await stack.client.post("/v1/chat/completions", json=chat, headers=keyed),
+        await stack.client.post("/v1/chat/completions", json=chat | {"n": 1}, headers=keyed),
+        await stack.client.post("/v1/chat/completions", json=failing, headers=signed_in),
+        await stack.client.post("/v1/embeddings", json=vectors, headers=signed_in),
+        await stack.client.get("/v1/models", headers=signed_in),
+        await stack.client.get("/v1/models/nope", headers=signed_in),
+        await stack.client.post(f"{stack.proxy()}/chat/completions", json=chat, headers=by_agent),
+        await stack.client.get("/graphql", params={"query": "{ __typename }"}, headers=signed_in),
+        *[
+            await stack.client.post("/graphql", json=streamed, headers=signed_in | {"accept": a})
+            for a in ACCEPTS.values()
+        ],
+        *[await stack.client.get(path, headers=bare) for path in PATHS],
     ]
     for answer in answers:
         exposed = {name.strip().lower() for name in answer.headers["access-control-expose-headers"].split(",")}
         assert {"retry-after", "x-should-retry"} <= exposed
-        theirs = {name for name in answer.headers if not name.startswith(("access-control-", "llm_provider-"))}
+        theirs = {name for name in answer.headers if not name.startswith(("access-control-", OF_THE_PROVIDER))}
         assert theirs - SAFELISTED - OF_THE_CONNECTION - FOR_BROWSERS - exposed == set()
 
 

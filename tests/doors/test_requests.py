@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.embedded.people import GRACE
-from tests.support.openai import EMBEDDING, ask, asking
+from app.embedded.people import ADA, GRACE
+from tests.support.openai import EMBEDDING, Received, ask, asking
 from tests.support.stack import Stack
 from tests.support.usage import rises
 
@@ -37,7 +37,6 @@ STEERING: dict[str, Any] = {
     "headers": {"x-litellm-tags": "a"},
     "extra_body": {"api_base": "http://127.0.0.1:1/v1"},
     "extra_query": {"a": "b"},
-    "metadata": {"tags": ["free"]},
     "litellm_metadata": {"user": GRACE},
     "litellm_params": {"api_base": "http://127.0.0.1:1/v1"},
     "litellm_credential_name": "other",
@@ -77,6 +76,64 @@ async def test_a_parameter_that_configures_litellm_is_refused_by_name(stack: Sta
             right = asking(stack, "tokens=1") if path in CHATS else EMBEDDING
             error = await refused(stack, path, {**right, **more, name: value})
             assert (error["param"], error["code"]) == (name, "unknown_parameter")
+
+
+@pytest.mark.parametrize("path", VECTORS)
+async def test_embeddings_have_no_metadata(stack: Stack, path: str) -> None:
+    error = await refused(stack, path, EMBEDDING | {"metadata": {"a": "b"}})
+    assert (error["param"], error["code"]) == ("metadata", "unknown_parameter")
+
+
+LARGEST = {f"{number:02}".ljust(64, "k"): "v" * 512 for number in range(16)}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("path", CHATS)
+async def test_metadata_and_a_stored_answer_are_accepted_and_not_sent(
+    stack: Stack, path: str, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received, said = Received(stack, monkeypatch), str(uuid.uuid4())
+    for metadata in (LARGEST, {"tags": "free", "guardrails": "[]"}, {}, None):
+        body = asking(stack, f"tokens=1 delay=0 {said}", stream=stream, metadata=metadata, store=True)
+        answer = await ask(stack, path, body)
+        assert answer.status_code == 200, answer.text
+        assert {"metadata", "store"}.isdisjoint(await received.one(said))
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        [],
+        "a",
+        {"a": 1},
+        {"a": None},
+        {"tags": ["free"]},
+        {"a": {"b": "c"}},
+        {"k" * 65: "v"},
+        {"k": "v" * 513},
+        LARGEST | {"one more": "v"},
+    ],
+    ids=repr,
+)
+async def test_metadata_outside_of_openais_bounds_are_refused(stack: Stack, metadata: Any) -> None:
+    error = await refused(stack, CHATS[0], asking(stack, "tokens=1") | {"metadata": metadata})
+    assert (error["param"], error["code"]) == ("metadata", "request")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("path", CHATS)
+async def test_parameters_for_the_model_reach_the_model(
+    stack: Stack, path: str, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received, said = Received(stack, monkeypatch), str(uuid.uuid4())
+    passed = {"reasoning_effort": "low", "prompt_cache_key": "chat-7", "store": False}
+    more = {"verbosity": "low", "safety_identifier": "me"}
+    answer = await ask(stack, path, asking(stack, f"tokens=1 delay=0 {said}", stream=stream, **passed, **more))
+    assert answer.status_code == 200, answer.text
+    body = await received.one(said)
+    assert {name: body.get(name) for name in passed} == passed
+    assert body["safety_identifier"] == ADA
+    assert body.get("verbosity") == (None if stack.real else "low")  # LiteLLM does not know the model
 
 
 SILENT: list[dict[str, Any]] = [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from app import devtokens
 from tests.support.documents import COMPLETION, STREAM
 from tests.support.doors import events
+from tests.support.openai import asking
 from tests.support.stack import ADA, Stack, embedded_stack, opened_socket
 from tests.support.streaming import completion
 from tests.support.websocket import PROTOCOL
@@ -173,6 +175,18 @@ async def test_a_reader_is_told_when_its_tokens_grace_is_over() -> None:
         resume = {"id": heard[0]["stream"]["id"], "after": heard[-1]["cursor"]}
         first = await anext(events(stack, "event stream", STREAM, resume))
         assert first["cursor"] > heard[-1]["cursor"] or len(first["cursor"]) > len(heard[-1]["cursor"])
+
+
+async def test_a_stream_of_v1_that_an_expired_token_ends_has_the_error_of_an_expired_token() -> None:
+    async with embedded_stack(stream_grace_seconds=0.3) as stack:
+        token = stack.token(lifetime_seconds=1)
+        headers = {"authorization": f"Bearer {token}"}
+        body = asking(stack, "tokens=600 delay=0.02", stream=True)
+        late = (await stack.client.post("/v1/chat/completions", json=body, headers=headers)).text
+        headers = {"authorization": f"Bearer {forged(exp=time.time() - 60)}"}
+        early = await stack.client.post("/v1/chat/completions", json=body, headers=headers)
+    assert (early.status_code, early.json()["error"]["code"]) == (401, "invalid_api_key")
+    assert json.loads(late.rpartition("data: ")[2]) == early.json()
 
 
 async def test_no_secret_and_no_prompt_in_the_log(stack: Stack) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -234,6 +235,26 @@ async def test_a_subscription_that_starts_a_model_call_has_one_line(stack: Stack
     assert trail.line() == acted("subscription", "completion", objects=started, replayed=True, endpoint=endpoint)
 
 
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_completion_that_calls_the_model_again_is_not_logged_as_replayed(stack: Stack, door: str) -> None:
+    complete = "mutation($i: CompletionInput!) { complete(input: $i) { text } }"
+    given = {"i": completion(stack, "tokens=4 error=cut delay=0", idempotencyKey=str(uuid.uuid4()))}
+    keyed, body = stack.headers() | {"idempotency-key": str(uuid.uuid4())}, chat(stack, "error=cut", stream=True)
+    left = {"i": completion(stack, "tokens=50 delay=0.02"), "k": str(uuid.uuid4())}
+    calls, trail = (await stack.model_stats())["total"], Trail(stack)
+    for _ in range(2):
+        await stack.graphql(complete, given)
+        await stack.client.post("/v1/chat/completions", json=body, headers=keyed)
+    async with aclosing(events(stack, door, COMPLETION, left)) as reading:
+        async for event in reading:
+            if event["__typename"] == "TextDelta":
+                break
+    again = [event async for event in events(stack, door, COMPLETION, left)]
+    assert again[0]["replayed"] is True
+    assert (await stack.model_stats())["total"] == calls + 6
+    assert [line.get("replayed") for line in trail.lines] == [None] * 6
+
+
 async def test_a_refused_subscription_has_one_line(stack: Stack) -> None:
     trail = Trail(stack)
     asked = {"query": MESSAGE, "variables": {"i": message_input(f"agent-{uuid.uuid4()}"), "k": "refused"}}
@@ -243,8 +264,8 @@ async def test_a_refused_subscription_has_one_line(stack: Stack) -> None:
     assert (line["name"], line["outcome"], line["error"]) == ("message", "error", "NOT_FOUND")
 
 
-def chat(stack: Stack, **more: Any) -> dict[str, Any]:
-    messages = [{"role": "user", "content": "canary [[tokens=2]]"}]
+def chat(stack: Stack, directive: str = "tokens=2", **more: Any) -> dict[str, Any]:
+    messages = [{"role": "user", "content": f"canary [[{directive}]]"}]
     return {"model": stack.chat_model, "messages": messages, **more}
 
 

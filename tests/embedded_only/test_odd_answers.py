@@ -308,7 +308,7 @@ async def test_an_event_of_five_megabytes_is_passed_on(stack: Stack) -> None:
     [
         ("error and DONE", "model"),
         ("error of context", "context_length_exceeded"),
-        *[(name, "rate_limited") for name in ("error of a choice", "error by status", "error in an error")],
+        *[(name, "rate_limit_exceeded") for name in ("error of a choice", "error by status", "error in an error")],
         ("detail", "model"),
     ],
 )
@@ -320,12 +320,12 @@ async def test_an_error_event_ends_the_stream_without_done(stack: Stack, name: s
 
 REFUSALS = [
     ("content filter", "invalid_request_error", "content_filter", "prompt"),
-    ("named parameter", "invalid_request_error", "bad_user_input", "max_tokens"),
+    ("named parameter", "invalid_request_error", "request", "max_tokens"),
     ("context overflow", "invalid_request_error", "context_length_exceeded", None),
     ("list of one error", "invalid_request_error", "context_length_exceeded", None),
     ("LM Studio", "invalid_request_error", "context_length_exceeded", None),
     ("OpenRouter", "invalid_request_error", "content_filter", None),
-    ("rate limit", "rate_limit_error", "rate_limited", None),
+    ("rate limit", "rate_limit_error", "rate_limit_exceeded", None),
     ("page of HTML", "invalid_request_error", "payload_too_large", None),
 ]
 
@@ -388,7 +388,7 @@ async def test_openai_python_reads_a_stream_with_heartbeats(stack: Stack, name: 
     [
         ("ids", "Hello my world", None),
         ("quiet", "Hello world", None),
-        ("late named parameter", "", "bad_user_input"),
+        ("late named parameter", "", "request"),
         ("error of context", "Hello world", "context_length_exceeded"),
     ],
 )

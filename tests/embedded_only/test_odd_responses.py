@@ -52,7 +52,7 @@ WHOLES: dict[str, tuple[Scripted, int, str | None]] = {
     "incomplete": (whole(response("incomplete", output=[MESSAGE], usage=USAGE)), 200, None),
     "half an emoji": (whole(COMPLETE.replace(b"Hello", b"\\ud83d")), 200, None),
     "failed": (whole(response("failed", error={"code": "server_error", "message": KEY})), 502, "model"),
-    "failed and limited": (whole(response("failed", error=LIMITED)), 429, "rate_limited"),
+    "failed and limited": (whole(response("failed", error=LIMITED)), 429, "rate_limit_exceeded"),
     "cancelled": (whole(response("cancelled")), 502, "model"),
     "an error with the status 200": (whole({"error": {"message": "x", "code": "500"}}), 502, "model"),
     "no output": (whole({"id": "resp_1", "object": "response"}), 502, "decode"),
@@ -102,7 +102,7 @@ async def test_a_stream_that_fails_ends_with_response_failed(stack: Stack, path:
         "m",
     )
     reason = FAILURES[name][2]
-    assert shown["error"]["code"] == ("rate_limited" if reason is None else reason.lower())
+    assert shown["error"]["code"] == ("rate_limit_exceeded" if reason is None else reason.lower())
     assert answer.text.count("response.failed") == 2  # the event's name and its type
     assert "response.completed" not in answer.text
     assert KEY not in answer.text

@@ -71,7 +71,7 @@ async def test_the_tokens_of_a_revoked_session_are_refused_and_its_connections_e
             assert await heard_to_the_end(events) == "ReaderDetached"
             texts = [line async for line in lines if line]
             assert "[DONE]" not in texts[-1]
-            assert "error" in json.loads(texts[-1].removeprefix("data: "))
+            late = json.loads(texts[-1].removeprefix("data: "))
             await kept.tell(type="ping")
             assert (await kept.hear())["type"] == "pong"
         refused = await stack.client.post("/graphql", json={"query": VIEWER}, headers=bearer(token))
@@ -79,6 +79,7 @@ async def test_the_tokens_of_a_revoked_session_are_refused_and_its_connections_e
         assert refused.json()["errors"][0]["extensions"]["reason"] == "TOKEN_REVOKED"
         openai_refused = await stack.client.get("/v1/models", headers=bearer(token))
         assert (openai_refused.status_code, openai_refused.json()["error"]["code"]) == (401, "invalid_api_key")
+        assert openai_refused.json() == late
         assert (await stack.client.get("/v1/models", headers=bearer(other))).status_code == 200
 
 

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from contextlib import aclosing
 from typing import Any
 
 import pytest
 
 from app.embedded.faults import Fault
-from tests.support.documents import MESSAGE, SEND_MESSAGE
-from tests.support.doors import events
+from tests.support.documents import COMPLETION, MESSAGE, SEND_MESSAGE
+from tests.support.doors import DOORS, Refused, events
 from tests.support.openai import ask, asking
-from tests.support.stack import Stack, embedded_stack, opened_socket, until
-from tests.support.streaming import expected, message_input, text_of
+from tests.support.stack import Stack, embedded_stack, opened_socket, replica_of, until
+from tests.support.streaming import completion, expected, message_input, text_of
 
 
 async def test_without_redis_messages_are_sent_in_the_foreground() -> None:
@@ -119,3 +120,40 @@ async def test_null_token_counts_become_zero(stack: Stack) -> None:
     assert whole.json()["usage"]["prompt_tokens_details"] == {"cached_tokens": 0}
     assert '"cached_tokens":0' in streamed.text
     assert "null" not in streamed.text
+
+
+PATH = "/v1/chat/completions"
+
+
+async def fresh(stack: Stack, retried_at: Stack, door: str) -> None:
+    """Start completions, also with the keys of completions that LiteLLM has refused."""
+    for fault in (None, Fault(status=429, path=PATH), Fault(status=429, latency=0.3, path=PATH)):
+        asked = {"i": completion(stack, "tokens=2 delay=0"), "k": str(uuid.uuid4())}
+        if fault is not None:
+            stack.platform.faults["litellm"] = fault
+            if fault.latency:
+                refused = [event async for event in events(stack, door, COMPLETION, asked)]
+                assert [(one.get("replayed"), one.get("outcome")) for one in refused] == [
+                    (False, None),
+                    (None, "FAILED"),
+                ]
+            else:
+                with pytest.raises(Refused):
+                    await anext(events(stack, door, COMPLETION, asked))
+            del stack.platform.faults["litellm"]
+        heard = [event async for event in events(retried_at, door, COMPLETION, asked)]
+        assert (heard[0]["replayed"], text_of(heard), heard[-1]["outcome"]) == (False, expected(2), "COMPLETED")
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_fresh_completion_is_not_marked_as_replayed(door: str) -> None:
+    async with embedded_stack(stream_heartbeat_seconds=0.1, rate_limit_llm=0) as stack:
+        await fresh(stack, stack, door)
+
+
+@pytest.mark.needs_redis
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_fresh_completion_of_another_replica_is_not_marked_as_replayed(door: str, redis_url: str) -> None:
+    settings = {"stream_heartbeat_seconds": 0.1, "rate_limit_llm": 0, "redis_url": redis_url}
+    async with embedded_stack(**settings) as stack, replica_of(stack) as other:
+        await fresh(stack, other, door)

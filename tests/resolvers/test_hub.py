@@ -224,6 +224,19 @@ async def test_a_key_starts_again_while_its_abandoned_stream_is_closing() -> Non
         assert await end_of(second) is COMPLETED
 
 
+@pytest.mark.parametrize("can_search", [True, False])
+async def test_only_a_source_that_can_search_repeats_the_request_of_a_stream_that_was_left(can_search: bool) -> None:
+    streams, _ = hub()
+    first, me, other = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    running = ScriptedSource(Started(), asyncio.Event())
+    async with starting(streams, running, key="k", starter=first, can_search=can_search) as stream:
+        assert not stream.is_repeated_by(first)
+    await end_of(stream)
+    async with starting(streams, finished(), key="k", starter=me, can_search=can_search) as again:
+        assert (streams.is_replay(again, me), again.is_repeated_by(me)) == (True, can_search)
+        assert (streams.is_replay(again, other), again.is_repeated_by(other)) == (True, True)
+
+
 async def test_only_a_stream_that_another_operation_started_is_a_replay() -> None:
     streams, _ = hub()
     me, other = asyncio.Event(), asyncio.Event()
