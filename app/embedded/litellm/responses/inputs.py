@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from app.embedded.litellm.answers import invalid
+from app.embedded.litellm.answers import Refused, invalid
 from app.embedded.state import Json
 
 _TEXTS = frozenset({"input_text", "output_text", "text", "refusal"})
@@ -27,18 +27,30 @@ def items_of(value: Any) -> list[Json]:
     """Return the items of ``input``, which is a text or a list, each with its type, status and id.
 
     Raises:
-        Refused: ``input`` is something else.
+        Refused: ``input`` is something else, or an item's type, id or call's id is not a text.
     """
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise invalid("litellm.BadRequestError: OpenAIException - Invalid type for 'input'.", "input")
-    return [_complete(item) for item in value]
+    items = [_complete(item) for item in _objects(value, "input")]
+    for item in items:
+        if not all(isinstance(item.get(name, ""), str) for name in ("type", "id", "call_id")):
+            raise _wrong_type("input")
+    return items
+
+
+def _objects(value: Any, param: str) -> list[Json]:
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise _wrong_type(param)
+    return value
+
+
+def _wrong_type(param: str) -> Refused:
+    return invalid(f"litellm.BadRequestError: OpenAIException - Invalid type for '{param}'.", param)
 
 
 def _complete(item: Json) -> Json:
     kind = item.get("type") or "message"
-    whole = {"id": new_id(str(kind)), "status": "completed", **item, "type": kind}
+    whole = {"status": "completed", **item, "type": kind, "id": item.get("id") or new_id(str(kind))}
     if kind == "message" and isinstance(text := item.get("content"), str):
         form = "output_text" if item.get("role") == "assistant" else "input_text"
         whole["content"] = [{"type": form, "text": text}]
@@ -46,7 +58,7 @@ def _complete(item: Json) -> Json:
 
 
 def chat_of(body: Json, items: list[Json]) -> Json:
-    """Return the body of the completion that answers the items of a conversation."""
+    """Return the body of the completion that answers the items of a conversation. Raises Refused."""
     head = [{"role": "system", "content": text}] if isinstance(text := body.get("instructions"), str) else []
     chat: Json = {"messages": [*head, *_messages(items)], "tools": _tools(body.get("tools"))}
     chat |= {"tool_choice": body.get("tool_choice"), "parallel_tool_calls": body.get("parallel_tool_calls")}
@@ -85,7 +97,7 @@ def _content(value: Any) -> str | list[Json]:
 
 
 def _part(part: Json) -> Json:
-    kind = part.get("type")
+    kind = str(part.get("type"))
     if kind in _TEXTS:
         return {"type": "text", "text": part.get("text") or part.get("refusal") or ""}
     if kind == "input_image":
@@ -97,10 +109,9 @@ def _part(part: Json) -> Json:
 
 def _tools(tools: Any) -> list[Json]:
     """Return the function tools. The model cannot call the provider's own tools."""
-    offered = [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
     names = ("name", "description", "parameters", "strict")
     return [
         {"type": "function", "function": {name: tool[name] for name in names if name in tool}}
-        for tool in offered
+        for tool in _objects([] if tools is None else tools, "tools")
         if tool.get("type") == "function"
     ]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import orjson
@@ -129,40 +130,40 @@ class Responses:
         return ok(turn.body.whole(reply, output.items), self._admission.headers(turn.call, cost))
 
     async def _streamed(self, turn: _Turn) -> Response:
+        """Return a stream. LiteLLM answers at the first output of a native model, and at once if it bridges."""
         generated = generate(turn.reply.answer, self._state.stats)
-        if turn.reply.answer.fails_at_once:
+        first = None
+        if turn.body.native or turn.reply.answer.fails_at_once:
             try:
-                await anext(generated)
+                first = await anext(generated, "")
             except ModelFailure as failure:
                 raise self._admission.failed(turn.call, failure) from failure
         return StreamingResponse(
-            self._frames(turn, generated),
+            self._frames(turn, first, generated),
             media_type="text/event-stream",
             headers={**self._admission.headers(turn.call, 0.0), **_HEADERS},
             background=BackgroundTask(generated.aclose),  # type: ignore[attr-defined]
         )
 
-    async def _frames(self, turn: _Turn, generated: AsyncIterator[str]) -> AsyncIterator[bytes]:
+    async def _frames(self, turn: _Turn, first: str | None, generated: AsyncIterator[str]) -> AsyncIterator[bytes]:
         """Yield the server-sent events. A failure has no ``model`` beside its response."""
         numbers = itertools.count()
-        async for kind, fields in self._events(turn, generated):
-            model = {} if kind == "response.failed" else {"model": turn.call.model}
-            data = orjson.dumps({"type": kind, **fields, "sequence_number": next(numbers), **model})
-            yield b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
+        async with aclosing(self._events(turn, first, generated)) as events:
+            async for kind, fields in events:
+                model = {} if kind == "response.failed" else {"model": turn.call.model}
+                data = orjson.dumps({"type": kind, **fields, "sequence_number": next(numbers), **model})
+                yield b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
 
-    async def _events(self, turn: _Turn, generated: AsyncIterator[str]) -> AsyncIterator[Event]:
-        """Yield the events. Only a native response begins before the first word."""
+    async def _events(
+        self, turn: _Turn, first: str | None, generated: AsyncIterator[str]
+    ) -> AsyncGenerator[Event, None]:
+        """Yield the events, the first of them at the first word."""
         reply, body, output, sent = turn.reply, turn.body, Output(native=turn.body.native), Sent()
-        tokens, failed, begun = None, False, body.native
+        tokens, failed = None, False
         try:
-            if begun:
-                for event in _beginning(body):
-                    yield event
-            first = await anext(generated, "")
-            if not begun:
-                begun = True
-                for event in _beginning(body):
-                    yield event
+            first = await anext(generated, "") if first is None else first
+            for name in ("created", "in_progress"):
+                yield f"response.{name}", {"response": body.beginning()}
             async for delta in deltas(reply, first, generated):
                 for event in output.add(sent.add(delta)):
                     yield event
@@ -176,7 +177,7 @@ class Responses:
             failed = True
             yield "response.failed", {"response": body.failed(*_FAILURES[failure.kind])}
         finally:
-            if begun:
+            if first is not None:
                 tokens = sent.tokens if tokens is None else tokens
                 self._ledger.settle(turn.call, reply.answer.prompt_tokens, tokens, failed=failed)
             await generated.aclose()  # type: ignore[attr-defined]
@@ -206,7 +207,3 @@ class Responses:
         if not self._is_native(issued.model):
             raise no_responses(issued.model)
         return issued
-
-
-def _beginning(body: Body) -> list[Event]:
-    return [(f"response.{name}", {"response": body.beginning()}) for name in ("created", "in_progress")]
