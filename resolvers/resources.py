@@ -10,7 +10,7 @@ from resolvers.idempotency import IdempotencyKeys
 from resolvers.limits import RateLimits
 from resolvers.platform import Health
 from resolvers.recent_ids import CreatedIds, ShownIds
-from resolvers.responses.support import ResponsesSupport
+from resolvers.responses.bridged import BridgedModels
 from resolvers.sessions import Sessions
 from resolvers.streams.hub import StreamHub
 from resolvers.streams.limits import StreamMetrics
@@ -40,5 +40,5 @@ class Resources:
     shown_ids: ShownIds = field(default_factory=ShownIds)
     created_ids: CreatedIds = field(default_factory=CreatedIds)
     watches: Watches = field(default_factory=Watches)
-    responses: ResponsesSupport = field(default_factory=ResponsesSupport)
+    bridged_models: BridgedModels = field(default_factory=BridgedModels)
     sessions: Sessions = field(default_factory=Sessions)

@@ -14,6 +14,7 @@ from clients.errors import BadUserInput
 from resolvers.checks import MAX_NESTING
 from resolvers.images import is_image
 from resolvers.public_urls import is_public, looks_like_address
+from resolvers.responses.items import own_items
 
 Path: TypeAlias = "tuple[str] | tuple[Path, str | int]"
 """The path of a JSON value: a parameter's name, or the parent's path with a name or index."""
@@ -89,7 +90,7 @@ def vet_chat(body: dict[str, Any]) -> Vetted:
             error's ``param`` is the path of the value.
     """
     _check_model(body["model"])
-    _check_tool_types(body.get("tools") or [])
+    _check_tool_types(body.get("tools") or [], _TOOL_TYPE, "For a web search, use web_search_options.")
     visit = _Visit()
     for index, message in enumerate(body["messages"]):
         if not _is_plain(message):
@@ -103,28 +104,19 @@ def vet_chat(body: dict[str, Any]) -> Vetted:
 
 
 def vet_response(body: dict[str, Any]) -> Vetted:
-    """Check a request to create a response, to prevent SSRF.
+    """Check a request to create a response, to prevent SSRF, and return it with ``own_items``.
 
     Raises:
-        BadUserInput: a reason of ``vet_chat``.
+        BadUserInput: a reason of ``vet_chat``, or ``MESSAGE``.
     """
     _check_model(body["model"])
-    for index, tool in enumerate(body.get("tools") or []):
-        if _RESPONSE_TOOL_TYPE.fullmatch(tool["type"]) is None:
-            message = (
-                f"tools[{index}].type is {tool['type'][:_SHOWN]!r}, which is not allowed. Define a function or a "
-                "custom tool that you run yourself."
-            )
-            raise _refused(Reason.TOOLS, ((("tools",), index), "type"), message)
+    _check_tool_types(body.get("tools") or [], _RESPONSE_TOOL_TYPE, "For a web search, use the type web_search.")
     visit = _Visit()
     visit.words = _WORDS | _OUTPUTS
     visit.opaque = _ECHOED | {"logprobs"}
-    items = body["input"]
-    for index, item in enumerate(items if isinstance(items, list) else ()):
-        if item.get("type") == "item_reference":
-            message = f"input[{index}] refers to a stored item. Send the item itself, or use previous_response_id."
-            raise _refused(Reason.MESSAGE, (("input",), index), message)
-        if not _is_plain(item):
+    if isinstance(body["input"], list):
+        body = {**body, "input": own_items(body["input"])}
+        for index, item in enumerate(body["input"]):
             visit.check(item, (("input",), index), "input")
     visit.opaque = visit.opaque | _SCHEMAS
     for name, value in body.items():
@@ -157,15 +149,15 @@ def _check_model(model: str) -> None:
         )
 
 
-def _check_tool_types(tools: list[dict[str, Any]]) -> None:
+def _check_tool_types(tools: list[dict[str, Any]], allowed: re.Pattern[str], advice: str) -> None:
     for index, tool in enumerate(tools):
         kind = tool["type"]
-        if kind != "function" and _TOOL_TYPE.fullmatch(kind) is None:
+        if kind != "function" and allowed.fullmatch(kind) is None:
             raise _refused(
                 Reason.TOOLS,
                 ((("tools",), index), "type"),
                 f"tools[{index}].type is {kind[:_SHOWN]!r}, which is not allowed. Define a function or a custom tool "
-                "that you run yourself. For a web search, use web_search_options.",
+                f"that you run yourself. {advice}",
             )
 
 

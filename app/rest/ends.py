@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from app.rest.envelope import envelope, error_event
 from clients.errors import GatewayError
+from resolvers.streams.events import Entry
 
 _SEQUENCE = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
-_DATA = re.compile(rb"^data: ?(.*)$", re.MULTILINE)
+_CREATED = b"event: response.created\ndata: "
+
+
+class StreamEnd(Protocol):
+    """Writes the last event of a stream that failed."""
+
+    def sent(self, batch: list[Entry]) -> None:
+        """Record events that the client has received."""
+
+    def failure(self, error: GatewayError) -> bytes:
+        """Return the event for an error."""
 
 
 class ChatEnd:
     """Writes the error event that replaces ``[DONE]``."""
 
-    def sent(self, chunk: bytes) -> None:
-        """Record bytes that the client has received."""
+    def sent(self, batch: list[Entry]) -> None:
+        """Record events that the client has received."""
 
     def failure(self, error: GatewayError) -> bytes:
         """Return the event for an error."""
@@ -27,23 +38,29 @@ class ChatEnd:
 
 
 class ResponseEnd:
-    """Writes ``response.failed``, with the id and the fields that ``response.created`` had."""
+    """Writes ``response.failed``, with the id of ``response.created``, and with the next sequence number."""
 
     def __init__(self, model: str) -> None:
+        self._created: dict[str, Any] | None = None
+        self._last = b""
         self._model = model
-        self._first = self._last = b""
 
-    def sent(self, chunk: bytes) -> None:
-        """Record bytes that the client has received."""
-        self._first = self._first or chunk
-        self._last = chunk
+    def sent(self, batch: list[Entry]) -> None:
+        """Record events that the client has received."""
+        for entry in batch:
+            if entry.raw:
+                self._last = entry.raw
+                if self._created is None and entry.raw.startswith(_CREATED):
+                    self._created = _response_of(entry.raw)
 
     def failure(self, error: GatewayError) -> bytes:
         """Return the event for an error."""
         described = envelope(error)["error"]
         names = ("code", "message", "param", "retry_after_seconds")
         shown = {name: described[name] for name in names if described.get(name) is not None}
-        response = {**self._created(), "status": "failed", "error": shown}
+        skeleton = {"id": "", "object": "response", "created_at": int(time.time()), "model": self._model}
+        fixed = {"output": [], "tools": [], "tool_choice": "auto", "parallel_tool_calls": True}
+        response = {**skeleton, **(self._created or {}), **fixed, "status": "failed", "error": shown}
         numbers = _SEQUENCE.findall(self._last)
         event = {
             "type": "response.failed",
@@ -52,19 +69,13 @@ class ResponseEnd:
         }
         return b"event: response.failed\ndata: " + orjson.dumps(event) + b"\n\n"
 
-    def _created(self) -> dict[str, Any]:
-        """Return the response object of the first event. Without this event, the response has no id."""
-        found = _DATA.search(self._first)
-        event = None if found is None else _decoded(found[1])
-        response = event.get("response") if isinstance(event, dict) else None
-        if isinstance(response, dict):
-            return response
-        skeleton = {"id": "", "object": "response", "created_at": int(time.time()), "model": self._model}
-        return {**skeleton, "output": [], "tools": [], "tool_choice": "auto", "parallel_tool_calls": True}
 
-
-def _decoded(data: bytes) -> Any:
+def _response_of(event: bytes) -> dict[str, Any]:
+    """Return the fields of the event ``response.created`` that identify the response."""
     try:
-        return orjson.loads(data)
+        response = orjson.loads(event[len(_CREATED) :]).get("response")
     except orjson.JSONDecodeError:
-        return None
+        return {}
+    if not isinstance(response, dict):
+        return {}
+    return {name: response[name] for name in ("id", "object", "created_at", "model") if name in response}

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from app.rest.ends import ChatEnd, ResponseEnd
+from app.rest.ends import ChatEnd, ResponseEnd, StreamEnd
 from clients.litellm import ModelAnswer
 from resolvers.completing import naming, payable
 from resolvers.context import RequestContext
@@ -53,7 +53,7 @@ class StreamedExchange(Exchange):
         """Return the source of a streamed answer, and the size of the encoded request in bytes."""
 
     @abstractmethod
-    def end(self) -> ChatEnd | ResponseEnd:
+    def end(self) -> StreamEnd:
         """Return the writer of the last event of a stream that failed."""
 
     @property

@@ -19,7 +19,7 @@ from app.departure import Departure
 from app.drain import stream_cut
 from app.gateway import Gateway
 from app.heartbeat import HeartbeatWriter
-from app.rest.ends import ChatEnd, ResponseEnd
+from app.rest.ends import StreamEnd
 from app.rest.envelope import JSON, failure_of
 from app.rest.exchanges import ChatExchange, EmbeddingsExchange, Exchange, ResponseExchange, StreamedExchange
 from app.rest.idempotency import check_stream, counted_start, key_of, keyed_answer
@@ -37,7 +37,7 @@ from resolvers.completing import REQUEST_COPIES, naming
 from resolvers.context import RequestContext
 from resolvers.idempotency import fingerprint
 from resolvers.outcome_unknown import OutcomeUnknown
-from resolvers.responding import prepared
+from resolvers.responding import ResponseCall
 from resolvers.sources.completions import MAY_BE_PAID, headers_for_user
 from resolvers.streams.events import DetachReason, Entry, OnDisconnect
 from resolvers.streams.log import Leave, StreamLog
@@ -91,7 +91,7 @@ class Relay:
         key = key_of(scope, self._row)
         scope["state"]["slot"].lengthen()
         self.trail.begin(Act(Event.MODEL_CALL, self._row.path, {"model": vetted["model"]}))
-        vetted, exchange = await self._exchange(work, vetted)
+        exchange = await self._exchange(work, vetted)
         if isinstance(exchange, StreamedExchange) and body.get("stream") is True:
             del raw, body
             await self._stream(exchange, vetted, key, scope, receive, send)
@@ -112,14 +112,14 @@ class Relay:
         self.trail.succeeded({}, replayed=not self._has_called)
         await respond(send, 200, answer.body, JSON, answer.headers)
 
-    async def _exchange(self, work: Work, body: Vetted) -> tuple[Vetted, Exchange]:
+    async def _exchange(self, work: Work, body: Vetted) -> Exchange:
         key, model = await self._context.model_key(), body["model"]
         if work is Work.RESPONSES:
-            body, call = await prepared(self._context, key, body)
-            return body, ResponseExchange(self._context, key, model, call)
+            call = ResponseCall(self._context, key, model, body.get("previous_response_id"))
+            return ResponseExchange(self._context, key, model, call)
         if work is Work.EMBEDDINGS:
-            return body, EmbeddingsExchange(self._context, key, model)
-        return body, ChatExchange(self._context, key, model)
+            return EmbeddingsExchange(self._context, key, model)
+        return ChatExchange(self._context, key, model)
 
     async def _call(self, exchange: Exchange, request: bytes, need: Need) -> ModelAnswer:
         self._has_called = True
@@ -222,7 +222,7 @@ async def _copy(
     log: StreamLog,
     heartbeat: float,
     leave: Leave,
-    end: ChatEnd | ResponseEnd,
+    end: StreamEnd,
     cut: Callable[[Leave], GatewayError],
 ) -> None:
     """Send the bytes of upstream events, and send comments as heartbeats.
@@ -235,9 +235,9 @@ async def _copy(
             while True:
                 await log.more(reader.position, leave)
                 batch = await log.after(reader.position)
+                end.sent(batch)
                 log.moved(reader, reader.position + len(batch))
                 for chunk in chunks_of(batch):
-                    end.sent(chunk)
                     await body.write(chunk)
                 for entry in batch:
                     if b"id:" in entry.raw and _ID_LINE.search(entry.raw):

@@ -31,7 +31,7 @@ async def stored_answer(context: RequestContext, work: Work, scope: Scope, respo
     params = _checked(work, parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
     key = await context.model_key()
     owned = ResponseIds(context.principal.user_id, key).opened(response_id)
-    stored = StoredResponses(context.resources.litellm, context.scope, key)
+    stored = StoredResponses(context.resources.litellm, context.scope, key, owned.model)
     if work is Work.INPUT_ITEMS:
         return await stored.input_items(owned.id, params)
     labels = ResponseLabels(lambda _: response_id)

@@ -10,7 +10,7 @@ from clients.litellm.completions import CompletionStream
 from clients.litellm.fields import dollars
 from clients.litellm.keys import Counts, KeyInfo, UsageLine, summed
 from clients.litellm.models import ModelDetails, ModelMode, ModelRecord, ModelSupports
-from clients.litellm.refusals import previous_not_stored
+from clients.litellm.refusals import NoResponsesApi, previous_not_stored
 from clients.litellm.response_objects import ResponseLabels
 from clients.litellm.responses import ResponseStream
 from clients.litellm.stored_responses import StoredResponses
@@ -29,6 +29,7 @@ __all__ = [
     "ModelRecord",
     "ModelStream",
     "ModelSupports",
+    "NoResponsesApi",
     "Piece",
     "ResponseLabels",
     "ResponseStream",

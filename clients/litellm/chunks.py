@@ -100,12 +100,17 @@ def error_of(wire: Object, choices: list[Object], event: str) -> WireError | Non
     ``"object": "error"``. Some servers only name the event.
     """
     for sent in (wire.get("error"), *(choice.get("error") for choice in choices)):
-        if sent and not (isinstance(sent, dict) and all(value in _NOTHING for value in sent.values())):
+        if is_error(sent):
             return wire_error(sent)
     if wire.get("object") == "error":
         return wire_error(wire)
     named = event == "error" or wire.get("type") == "error" or bool(wire.get("detail"))
     return wire_error(wire.get("detail") or wire) if named and "choices" not in wire else None
+
+
+def is_error(sent: object) -> bool:
+    """Return whether the field ``error`` reports an error. Some providers send the field with empty values."""
+    return bool(sent) and not (isinstance(sent, dict) and all(value in _NOTHING for value in sent.values()))
 
 
 def _has_nothing_else(wire: Object, choices: list[Object]) -> bool:

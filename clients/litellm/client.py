@@ -17,7 +17,7 @@ from clients.litellm.fields import MAX_COUNT
 from clients.litellm.keys import ACTIVITY, KEY, Activity, KeyInfo, UsageLine, hashed, lines
 from clients.litellm.models import ModelDetails, ModelRecord, decode_details, decode_models
 from clients.litellm.redaction import without_key
-from clients.litellm.refusals import bad_key, translate
+from clients.litellm.refusals import bad_key, translate, translate_response
 from clients.litellm.response_objects import RESPONSE, ResponseLabels, response_answer
 from clients.litellm.responses import ResponseStream
 from clients.service import ServiceClient
@@ -145,7 +145,7 @@ class LiteLLM(ServiceClient):
 
     async def respond(self, scope: CallScope, key: str, body: bytes, model: str, labels: ResponseLabels) -> ModelAnswer:
         """Create a response. ``body`` is the body of a request to OpenAI's Responses API."""
-        call = _model_work("responses", RESPONSES, key, body, RESPONSE, model)
+        call = replace(_model_work("responses", RESPONSES, key, body, RESPONSE, model), refused=translate_response)
         return response_answer(await self.upstream.request(scope, call), key, labels)
 
     def respond_stream(
@@ -160,6 +160,7 @@ class LiteLLM(ServiceClient):
     ) -> ResponseStream:
         """Open a stream of a response. Exiting the context manager closes the connection."""
         call = _model_work("responses.stream", RESPONSES, key, body, NO_STREAM, model_of(body))
+        call = replace(call, refused=translate_response)
         answer = self.upstream.stream(scope, call, opens_within=opens_within)
         return ResponseStream(answer, key, labels, joins=joins)
 

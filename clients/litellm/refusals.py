@@ -71,6 +71,10 @@ _NO_PREVIOUS = any_of(
     r"response id (?:is not associated with the user|was not issued by this proxy)",
 )
 """Errors of a provider, and of LiteLLM, about the previous response."""
+_NO_OBJECT = any_of(
+    r"\b(?:item|response|file|container|conversation|prompt|vector store)s? (?:with )?(?:id )?[\\'\"`].{1,500}not found"
+)
+"""Errors of a provider about an object that the request names."""
 _BLAMES_THE_REQUEST = frozenset({400, 403, 404, 413, 415, 422})
 _STATUS_OF = {
     **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error", "throttling_error", "throttlingexception"), 429),
@@ -141,6 +145,24 @@ def translate(rejected: UpstreamRejected) -> GatewayError:
     The gateway sent the virtual key, so the status is never 401.
     """
     return _meaning(rejected.status, _of_body(rejected.body), _retry_after(rejected.headers))
+
+
+class NoResponsesApi(NotFound):
+    """The model's provider answered 404, probably because it has no Responses API."""
+
+
+def translate_response(rejected: UpstreamRejected) -> GatewayError:
+    """Return the gateway's error for a refused call of the Responses API. Raises nothing.
+
+    A 404 is NoResponsesApi, unless the provider's error is about an object, such as a stored item.
+    """
+    error = translate(rejected)
+    if rejected.status != 404 or type(error) is not NotFound:
+        return error
+    if _NO_OBJECT.search(_of_body(rejected.body).text):
+        message = "The model's provider does not have an item or file that the request names. Send the content itself."
+        return _bad_input(message, None, None)
+    return NoResponsesApi(_NO_MODEL, reason=Reason.MODEL_NOT_FOUND, service=Service.LITELLM)
 
 
 def failure_in_stream(wire: WireError) -> GatewayError:

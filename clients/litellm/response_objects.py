@@ -10,8 +10,19 @@ from clients.calls import Answer
 from clients.decode import UNREADABLE
 from clients.litellm.answers import ModelAnswer, passed_headers
 from clients.litellm.checks import checked
-from clients.litellm.fields import Object, amount, as_json, as_list, as_object, count, json_object, with_whole_pairs
+from clients.litellm.fields import (
+    Object,
+    amount,
+    as_json,
+    as_list,
+    as_object,
+    clean,
+    count,
+    json_object,
+    with_whole_pairs,
+)
 from clients.litellm.redaction import without_key
+from clients.litellm.refusals import failure_in_stream, wire_error
 from clients.usage import Usage
 
 
@@ -44,6 +55,7 @@ class _Items(msgspec.Struct):
 _RESPONSE = msgspec.json.Decoder(_Response)
 _ID = msgspec.json.Decoder(_Id)
 _ITEMS = msgspec.json.Decoder(_Items)
+_TEXT = msgspec.json.Decoder(str)
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NULL_COUNT = re.compile(rb'("\w+_tokens"\s*:\s*)null')
 _NULL_DETAILS = re.compile(rb'("(in|out)put_tokens_details"\s*:\s*)null')
@@ -64,8 +76,15 @@ def _whole(answer: Answer) -> Answer:
 RESPONSE = _whole
 """Checks that a 2xx answer is a response, with a list ``output``. A failed response is an error."""
 
-DELETED = checked(_ID.decode)
-"""Checks that a 2xx answer confirms a deletion."""
+
+def _stored(answer: Answer) -> Answer:
+    wire = as_object(json_object(answer.body))
+    is_response = wire.get("object") == "response" and isinstance(wire.get("id"), str)
+    return answer if is_response else checked(_ID.decode)(answer)
+
+
+STORED = _stored
+"""Checks that a 2xx answer is a response of any status, or confirms a deletion."""
 
 ITEMS = checked(_ITEMS.decode)
 """Checks that a 2xx answer lists the input items of a response."""
@@ -77,7 +96,7 @@ def fields_of(body: bytes) -> dict[str, msgspec.Raw]:
         return _FIELDS.decode(body)
     except UNREADABLE:
         wire = as_object(json_object(body))
-    return {name: msgspec.Raw(as_json(value).encode()) for name, value in wire.items()}
+    return {clean(name): msgspec.Raw(as_json(value).encode()) for name, value in wire.items()}
 
 
 def relabelled(response: bytes, labels: ResponseLabels, key: str) -> bytes:
@@ -89,12 +108,21 @@ def relabelled(response: bytes, labels: ResponseLabels, key: str) -> bytes:
     fields = fields_of(response)
     if (sent := _text(fields.get("id"))) is not None:
         fields["id"] = _encoded(labels.seal(sent))
-    if labels.previous is not None and "previous_response_id" in fields:
-        fields["previous_response_id"] = _encoded(labels.previous)
+    if "previous_response_id" in fields:  # the provider's own id, which clients cannot use
+        fields["previous_response_id"] = msgspec.Raw(msgspec.json.encode(labels.previous))
+    if "error" in fields and bytes(fields["error"]) != _NULL:
+        fields["error"] = msgspec.Raw(msgspec.json.encode(_shown_error(fields["error"])))
     usage = fields.get("usage")
     if usage is not None:
         fields["usage"] = msgspec.Raw(_with_counts(bytes(usage)))
     return without_key(msgspec.json.encode(fields), key)
+
+
+def _shown_error(sent: msgspec.Raw) -> Object:
+    """Return an error of a stored response without the provider's words, which clients must not get."""
+    wire = wire_error(json_object(bytes(sent)))
+    code = "rate_limit_exceeded" if wire.status == 429 else "server_error"
+    return {"code": code, "message": failure_in_stream(wire).message}
 
 
 def _with_counts(usage: bytes) -> bytes:
@@ -104,8 +132,10 @@ def _with_counts(usage: bytes) -> bytes:
 
 
 def _text(value: msgspec.Raw | None) -> str | None:
-    found = None if value is None else msgspec.json.decode(value)
-    return found if isinstance(found, str) else None
+    try:
+        return _TEXT.decode(value) if value is not None else None
+    except UNREADABLE:
+        return None
 
 
 def _encoded(text: str) -> msgspec.Raw:
@@ -150,4 +180,4 @@ def items_of(response: Object) -> list[Object]:
 
 def is_call(item: Object) -> bool:
     """Return whether an output item is a tool call that the client executes."""
-    return item.get("type") in {"function_call", "custom_tool_call"}
+    return item.get("type") in ("function_call", "custom_tool_call")

@@ -12,25 +12,26 @@ from clients.litellm.checks import model_failed
 from clients.litellm.client import RESPONSES, LiteLLM, bearer
 from clients.litellm.redaction import without_key
 from clients.litellm.refusals import translate
-from clients.litellm.response_objects import DELETED, ITEMS, RESPONSE, ResponseLabels, relabelled
+from clients.litellm.response_objects import ITEMS, STORED, ResponseLabels, relabelled
 
 
 class StoredResponses:
-    """Reads and deletes stored responses with one LiteLLM key.
+    """Reads and deletes stored responses of one model with one LiteLLM key.
 
     ``response_id`` is LiteLLM's id. All methods raise NotFound (``RESPONSE_NOT_FOUND``) if the provider has not stored
     the response.
     """
 
-    def __init__(self, litellm: LiteLLM, scope: CallScope, key: str) -> None:
+    def __init__(self, litellm: LiteLLM, scope: CallScope, key: str, model: str) -> None:
         self._upstream = litellm.upstream
         self._scope = scope
         self._key = key
+        self._model = model
 
     async def get(self, response_id: str, labels: ResponseLabels, params: Sequence[tuple[str, str]] = ()) -> bytes:
         """Read a response."""
         call = self._call("response", response_id)
-        answer = await self._upstream.request(self._scope, replace(call, params=params, check=RESPONSE))
+        answer = await self._upstream.request(self._scope, replace(call, params=params, check=STORED))
         return relabelled(answer.body, labels, self._key)
 
     async def input_items(self, response_id: str, params: Sequence[tuple[str, str]]) -> bytes:
@@ -42,12 +43,19 @@ class StoredResponses:
     async def delete(self, response_id: str, labels: ResponseLabels) -> bytes:
         """Delete a response."""
         call = self._call("response.delete", response_id)
-        call = replace(call, method="DELETE", check=DELETED, size=AnswerSize.RECORD)
+        call = replace(call, method="DELETE", check=STORED, size=AnswerSize.RECORD)
         return relabelled((await self._upstream.request(self._scope, call)).body, labels, self._key)
 
     def _call(self, operation: str, response_id: str, rest: str = "") -> Call:
         path = f"{RESPONSES}/{quote(response_id, safe='=')}{rest}"
-        return Call(operation, path, headers=bearer(self._key), refused=_refused, is_models_failure=model_failed)
+        return Call(
+            operation,
+            path,
+            headers=bearer(self._key),
+            model=self._model,
+            refused=_refused,
+            is_models_failure=model_failed,
+        )
 
 
 def _refused(rejected: UpstreamRejected) -> GatewayError:

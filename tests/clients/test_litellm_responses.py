@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,9 +11,9 @@ from hypothesis import strategies as st
 
 from clients.codes import Reason
 from clients.errors import UpstreamError
-from clients.litellm import Done, Piece, ResponseLabels, ResponseStream, Unreadable
-from clients.upstream import StreamedAnswer
+from clients.litellm import Done, Piece, ResponseStream, Unreadable
 from clients.usage import Usage
+from tests.support.read_responses import LABELS, read, said, sent
 from tests.support.response_events import (
     ARGUMENTS,
     CALL,
@@ -31,38 +29,11 @@ from tests.support.response_events import (
     text,
 )
 
-LABELS = ResponseLabels(lambda response_id: f"ours-{response_id}", "ours-before")
-
-
-@asynccontextmanager
-async def sent(*chunks: bytes) -> AsyncIterator[StreamedAnswer]:
-    async def each() -> AsyncIterator[bytes]:
-        for chunk in chunks:
-            yield chunk
-
-    yield StreamedAnswer({"x-litellm-call-id": "c"}, each())
-
-
-async def read(*chunks: bytes, joins: bool = False) -> tuple[list[Piece | Unreadable | Done], Usage | None]:
-    async with ResponseStream(sent(*chunks), KEY, LABELS, joins=joins) as stream:
-        return [piece async for pieces in stream for piece in pieces], stream.usage
-
 
 async def read_into(pieces: list[Piece | Unreadable | Done], *chunks: bytes) -> None:
     async with ResponseStream(sent(*chunks), KEY, LABELS) as stream:
         async for some in stream:
             pieces += some
-
-
-def said(pieces: list[Piece | Unreadable | Done]) -> tuple[str, str, list[tuple[int | None, str | None, str]]]:
-    found = [piece for piece in pieces if isinstance(piece, Piece)]
-    calls: dict[int | None, list[Any]] = {}
-    for call in (call for piece in found for call in piece.calls):
-        known = calls.setdefault(call.index, [None, ""])
-        known[0] = known[0] or call.name
-        known[1] += call.arguments
-    listed = [(index, name, arguments) for index, (name, arguments) in calls.items()]
-    return "".join(piece.text for piece in found), "".join(piece.reasoning for piece in found), listed
 
 
 async def test_an_answer_has_its_text_usage_and_ids() -> None:
@@ -129,7 +100,7 @@ async def test_content_that_only_the_end_has_is_not_lost() -> None:
     ]
     last = event("response.completed", response=response("completed", output=output, usage=None))
     pieces, usage = await read(CREATED, last)
-    assert (said(pieces), usage) == (("Hello", "hm", [(2, "roll", ARGUMENTS)]), None)
+    assert (said(pieces), usage) == (("Hello", "hm", [(0, "roll", ARGUMENTS)]), None)
     assert isinstance(pieces[-1], Done)
     assert pieces[-1].finish == "tool_calls"
 

@@ -59,7 +59,7 @@ async def read(at: Replay, sample: Sample) -> Any:
             return await at.litellm.respond(at.scope, KEY, body, MODEL, LABELS)
         async with at.litellm.respond_stream(at.scope, KEY, body, LABELS, opens_within=5) as stream:
             return [piece async for pieces in stream for piece in pieces], stream.usage
-    stored = StoredResponses(at.litellm, at.scope, KEY)
+    stored = StoredResponses(at.litellm, at.scope, KEY, MODEL)
     if sample.method == "DELETE":
         return await stored.delete("resp_1", LABELS)
     if sample.path.endswith("/input_items"):
@@ -69,7 +69,8 @@ async def read(at: Replay, sample: Sample) -> Any:
 
 def shown(sample: Sample) -> Any:
     """Return a whole answer with the client's id."""
-    return {**sample.json, "id": "ours"}
+    changed = {"id": "ours", "previous_response_id": None}
+    return {**sample.json, **{name: value for name, value in changed.items() if name in sample.json}}
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLES.keys() - EXPECTED.keys()))

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -23,7 +24,7 @@ from tests.support.response_events import (
     events_in,
     response,
 )
-from tests.support.stack import Stack, embedded_stack
+from tests.support.stack import ADA, GRACE, Stack, embedded_stack
 
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
 PATHS = pytest.mark.parametrize("path", ["/v1/responses", "proxy/responses"])
@@ -135,15 +136,24 @@ async def test_a_whole_answer(stack: Stack, path: str, name: str) -> None:
         assert found["usage"]["output_tokens_details"] == {"reasoning_tokens": 0}
 
 
-@in_one_loop
-async def test_odd_answers_of_models_do_not_open_the_breaker_of_litellm(stack: Stack) -> None:
-    for _ in range(3):
-        for name in FAILURES:
-            await ask(stack, "/v1/responses", asking(name, stream=True))
-        for name in WHOLES:
-            await ask(stack, "/v1/responses", asking(name))
-    answer = await ask(stack, "/v1/responses", asking("always fine"))
-    assert answer.status_code == 200
+async def test_odd_answers_of_models_do_not_open_the_breaker_of_litellm() -> None:
+    """Several users and both operations fail, as the breaker of a service requires."""
+    async with (
+        odd_server(answered) as url,
+        embedded_stack(litellm_base_url=url, breaker_reset_seconds=30) as stack,
+    ):
+        for user in (ADA, GRACE):
+            for name in FAILURES:
+                await created_by(stack, user, asking(name, stream=True))
+            for name in WHOLES:
+                await created_by(stack, user, asking(name))
+        for user in (ADA, GRACE):
+            answer = await created_by(stack, user, asking("always fine"))
+            assert answer.status_code == 200, answer.text
+
+
+async def created_by(stack: Stack, user: str, body: dict[str, Any]) -> httpx.Response:
+    return await stack.client.post("/v1/responses", json=body, headers=stack.headers(user))
 
 
 @pytest.mark.parametrize("stream", [False, True])

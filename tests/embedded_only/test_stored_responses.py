@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,7 +15,8 @@ from app.embedded.litellm.keys import make_key
 from app.embedded.people import ADA, GRACE
 from app.embedded.seed import CHAT_ONLY
 from tests.support.openai import ask, sdk_client
-from tests.support.stack import Stack, replica_of
+from tests.support.stack import Stack, replica_of, until
+from tests.support.streaming import upstream_closed
 
 PLATFORMS_KEY = "sk-test-of-the-platform"
 STREAM = pytest.mark.parametrize("stream", [False, True])
@@ -76,13 +79,13 @@ async def test_a_response_is_continued_with_its_history(stack: Stack, sdk: opena
     assert third.usage.input_tokens > second.usage.input_tokens
 
 
-async def test_a_model_is_asked_only_once_whether_it_stores(stack: Stack) -> None:
+async def test_each_previous_response_is_read_before_it_is_continued(stack: Stack) -> None:
     previous = (await created(stack))["id"]
     async with replica_of(stack) as gateway:
         before = len(calls(gateway))
         for _ in range(2):
             await created(gateway, previous_response_id=previous)
-        assert calls(gateway)[before:] == ["GET /v1/responses", "POST /v1/responses", "POST /v1/responses"]
+        assert calls(gateway)[before:] == ["GET /v1/responses", "POST /v1/responses"] * 2
 
 
 async def test_another_users_response_is_as_one_that_does_not_exist(stack: Stack) -> None:
@@ -138,16 +141,14 @@ async def test_the_history_of_a_model_that_stores_nothing_is_refused_and_not_for
 ) -> None:
     for known in (False, True):
         async with replica_of(stack) as gateway:
-            made = (await created(stack, model=CHAT_ONLY))["id"]
-            if known:
-                await created(gateway, model=CHAT_ONLY)
+            made = (await created(gateway if known else stack, model=CHAT_ONLY))["id"]
             before = len(calls(gateway))
             body = asking(gateway, "hi", previous_response_id=made, model=CHAT_ONLY, stream=stream)
             refused = await ask(gateway, "/v1/responses", body)
             error = refused.json()["error"]
             assert (refused.status_code, error["code"]) == (400, "previous_response_not_found")
             assert "`input`" in error["message"]
-            assert calls(gateway)[before:] == ([] if known else ["GET /v1/responses"])
+            assert calls(gateway)[before:] == ["GET /v1/responses"]
             assert (await at(gateway, "GET", made)).status_code == 404
 
 
@@ -166,3 +167,45 @@ async def test_a_response_is_read_with_a_general_limit_and_created_with_a_models
         assert (await at(gateway, "GET", made)).status_code == 200
         refused = await ask(gateway, "/v1/responses", asking(gateway, "hi"))
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+
+
+@STREAM
+async def test_a_repeated_request_gets_its_answer_after_the_previous_response_was_deleted(
+    stack: Stack, stream: bool
+) -> None:
+    first = (await ask(stack, "/v1/responses", {"model": stack.chat_model, "input": "a [[tokens=1]]"})).json()["id"]
+    body: dict[str, Any] = {
+        "model": stack.chat_model,
+        "input": "b [[tokens=1]]",
+        "previous_response_id": first,
+        "stream": stream,
+    }
+    key = str(uuid.uuid4())
+    answer = await ask(stack, "/v1/responses", body, **{"idempotency-key": key})
+    assert answer.status_code == 200, answer.text
+    deleted = await stack.client.delete(f"/v1/responses/{first}", headers=stack.headers(ADA))
+    assert deleted.status_code == 200
+    repeated = await ask(stack, "/v1/responses", body, **{"idempotency-key": key})
+    assert (repeated.status_code, repeated.text) == (200, answer.text)
+
+
+async def test_an_unknown_model_costs_one_call(stack: Stack) -> None:
+    before = len(stack.calls("litellm"))
+    refused = await ask(stack, "/v1/responses", {"model": "nope-twice", "input": "hi"})
+    assert refused.status_code == 404
+    assert len(stack.calls("litellm")) == before + 1
+
+
+@STREAM
+async def test_disconnecting_during_the_bridged_request_closes_the_models_stream(stack: Stack, stream: bool) -> None:
+    async with replica_of(stack) as gateway:
+        before = await gateway.model_stats()
+        body: dict[str, Any] = {"model": CHAT_ONLY, "input": "hi [[tokens=50 first=30]]", "stream": stream}
+        asked = asyncio.create_task(ask(gateway, "/v1/responses", body))
+
+        async def talking() -> bool:
+            return (await gateway.model_stats())["total"] == before["total"] + 1
+
+        await until(talking)
+        asked.cancel()
+        await upstream_closed(gateway, before)

@@ -1,14 +1,14 @@
-"""What the gateway remembers of models' providers."""
+"""Models whose providers have no Responses API."""
 
 from __future__ import annotations
 
-from resolvers.responses.support import KEPT_SECONDS, MAX_MODELS, ModelMarks
+from resolvers.responses.bridged import KEPT_SECONDS, MAX_MODELS, BridgedModels
 from tests.support.clock import Clock
 
 
 def test_a_model_is_kept_for_a_time() -> None:
     clock = Clock()
-    marks = ModelMarks(clock)
+    marks = BridgedModels(clock)
     marks.add("m")
     clock.now = KEPT_SECONDS - 1
     assert "m" in marks
@@ -20,7 +20,7 @@ def test_a_model_is_kept_for_a_time() -> None:
 
 
 def test_the_oldest_of_too_many_models_is_removed() -> None:
-    marks = ModelMarks(Clock())
+    marks = BridgedModels(Clock())
     for number in range(MAX_MODELS):
         marks.add(str(number))
     marks.add("0")

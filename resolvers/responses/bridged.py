@@ -1,4 +1,4 @@
-"""Remembers what the providers of models can do."""
+"""Remembers the models whose providers have no Responses API. LiteLLM translates requests to chat completions."""
 
 import time
 from collections import OrderedDict
@@ -10,7 +10,7 @@ KEPT_SECONDS = 600.0
 MAX_MODELS = 1000
 
 
-class ModelMarks:
+class BridgedModels:
     """A set of models. Each model is removed ``KEPT_SECONDS`` after it was added, or if there are too many models."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,16 +30,3 @@ class ModelMarks:
     def discard(self, model: str) -> None:
         """Remove a model, if it is present."""
         self._until.pop(model, None)
-
-
-class ResponsesSupport:
-    """What this process has observed of models' providers.
-
-    Attributes:
-        bridged: the models whose providers have no Responses API. LiteLLM translates requests to chat completions.
-        storing: the models whose providers store responses, so that a request can continue a response.
-    """
-
-    def __init__(self) -> None:
-        self.bridged = ModelMarks()
-        self.storing = ModelMarks()
