@@ -102,6 +102,7 @@ generated: $(VENV)/.test ## Generate schemas, env.example and pages of docs from
 	$(BIN)/python -m app.bounds.page docs/limits.md
 	$(BIN)/python -m app.state_page docs/state.md
 	$(BIN)/python -m app.cache_page docs/cache.md
+	$(BIN)/python -m app.doctor.page docs/doctor.md
 	$(BIN)/python -m tests.support.calltable > docs/calls.md
 	$(BIN)/python -m tests.support.resilience > docs/resilience.md
 

@@ -15,19 +15,22 @@ from app.usage import UsageError
 
 MAX_HOURS = 24 * 365
 MAX_WORKERS = 64
+MAX_SECONDS = 600
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Return the exit status: 0 after success, 1 after an error, or 130 after Ctrl-C."""
+    """Run a command.
+
+    Return the exit status: the command's own, 0 after success, 1 after an error, or 130 after Ctrl-C.
+    """
     options = _parser().parse_args(arguments)
     try:
-        resolve_name(options.run)(options)
+        return resolve_name(options.run)(options) or 0
     except UsageError as error:
         print(f"agentgraph: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     settings = commands.add_parser("settings", help="print all settings with defaults and descriptions")
     settings.add_argument("--markdown", action="store_true", help="print a Markdown table instead of an env file")
     settings.set_defaults(run="app.commands.settings:run")
+    _add_doctor(commands)
     schema = commands.add_parser("schema", help="print the GraphQL schema")
     schema.add_argument(
         "--check",
@@ -83,6 +87,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     schema.set_defaults(run="app.commands.schema:run")
     return parser
+
+
+def _add_doctor(commands: Any) -> None:
+    doctor = commands.add_parser("doctor", help="check the settings and the services, and say how to cure problems")
+    doctor.add_argument("--json", action="store_true", help="print the report as JSON")
+    doctor.add_argument("--origin", help="check whether web pages of this origin may use the gateway (CORS)")
+    doctor.add_argument(
+        "--timeout", type=_seconds, default=5.0, help="the time limit of each call in seconds (default: 5)"
+    )
+    doctor.set_defaults(run="app.commands.doctor:run")
 
 
 class _Version(argparse.Action):
@@ -117,10 +131,21 @@ def _workers(text: str) -> int:
 
 
 def _hours(text: str) -> float:
-    try:
-        hours = float(text)
-    except ValueError:
-        hours = math.nan
+    hours = _number(text)
     if not 0 < hours <= MAX_HOURS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a lifetime (more than 0, at most {MAX_HOURS} hours)")
     return hours
+
+
+def _seconds(text: str) -> float:
+    seconds = _number(text)
+    if not 0 < seconds <= MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time limit (more than 0, at most {MAX_SECONDS} seconds)")
+    return seconds
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -7,11 +7,14 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic_settings import DotEnvSettingsSource
 
 from app.settings import ENV_FILE, Settings
-from app.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from app.telemetry import Telemetry
 
 _NEAR = 0.9
 """An environment variable is reported as misspelt if it is at least this similar to a setting (difflib's ratio)."""
@@ -25,13 +28,14 @@ _SHORTEST = 8
 
 def announce_warnings(settings: Settings, telemetry: Telemetry) -> None:
     """Log warnings about possible mistakes in valid settings."""
-    warnings = unread_names(os.environ, Path(ENV_FILE))
-    if settings.is_production and settings.metrics_token is None and settings.operations_port is None:
-        warnings.append(
-            "Neither METRICS_TOKEN nor OPERATIONS_PORT is set, so /metrics and the details of /health are disabled."
-        )
-    for warning in warnings:
+    for warning in (*unread_names(os.environ, Path(ENV_FILE)), *hidden_endpoints(settings)):
         telemetry.announce("settings", warning, level="warning")
+
+
+def hidden_endpoints(settings: Settings) -> Iterator[str]:
+    """Yield a warning about routes that a missing setting disables."""
+    if settings.is_production and settings.metrics_token is None and settings.operations_port is None:
+        yield "Neither METRICS_TOKEN nor OPERATIONS_PORT is set, so /metrics and the details of /health are disabled."
 
 
 def unread_names(environment: Mapping[str, str], path: Path) -> list[str]:

@@ -17,7 +17,7 @@ from clients.http.errors import IdleConnectionDropped
 from clients.http.heads import Heads, origin_of
 from clients.http.messages import RawAnswer, RawHeaders, RawRequest, Sender, Timeouts
 
-_PLAIN = {"accept-encoding": "identity", "user-agent": "agentgraph", "accept": "*/*"}
+PLAIN = {"accept-encoding": "identity", "user-agent": "agentgraph", "accept": "*/*"}
 """The headers of every request to a service.
 
 ``identity`` requests no compression, since the transport does not decompress.
@@ -68,7 +68,7 @@ class Wire:
         transport: Sender,
     ) -> None:
         self._service = service
-        self._heads = Heads(base_url, {**_PLAIN, **headers})
+        self._heads = Heads(base_url, {**PLAIN, **headers})
         self._origin = origin_of(self._heads.url)
         self._transport = transport
         self._timeouts = Timeouts(connect=limits.connect, write=limits.write)

@@ -57,6 +57,7 @@ calling_litellm=(tests/contract/test_{litellm,litellm_responses,responses_shapes
 for name in broken_answers budgets completions images limits models openai proxy refusals requests streams usage; do
   calling_litellm+=("tests/doors/test_$name.py")
 done
+calling_litellm+=(tests/contract/test_doctor.py)
 run_later_tests() {
   later_answers || bash "$rig/up-litellm-1.110.sh" || return
   env -u LETTA_BASE_URL -u LETTA_API_KEY AGENTGRAPH_TEST_REAL=1 \

@@ -9,7 +9,12 @@ from __future__ import annotations
 import re
 
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MARK = "x-agentgraph-embedded"
+"""The header of every response, by which ``agentgraph doctor`` recognises an embedded service."""
+
+_MARKED = (MARK.encode(), b"1")
 
 _OWN_NAME = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 
@@ -26,7 +31,13 @@ class OwnNameOnly:
             refusal = PlainTextResponse("The embedded services can only be reached as 127.0.0.1 or localhost.\n", 421)
             await refusal(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), _MARKED]
+            await send(message)
+
+        await self._app(scope, receive, marked)
 
 
 def _is_by_own_name(scope: Scope) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from clients.ams import refusals
-from clients.ams.health import reported_problem
+from clients.ams.health import HEALTH_PATH, reported_problem
 from clients.ams.records import (
     Account,
     AgentFacts,
@@ -81,7 +81,7 @@ class Ams(ServiceClient):
     async def ping(self, scope: CallScope) -> None:
         """Check that AMS is available, and read AMS's health report. Raises GatewayError if AMS is unavailable."""
         self._wrong = None
-        self._wrong = reported_problem((await self.upstream.ping(scope, "/health")).body)
+        self._wrong = reported_problem((await self.upstream.ping(scope, HEALTH_PATH)).body)
 
     def note(self) -> str | None:
         """Describe the problem that the last ``ping`` found. Returns ``None`` if AMS reported no problem."""

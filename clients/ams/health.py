@@ -6,6 +6,9 @@ import msgspec
 
 from clients.decode import UNREADABLE
 
+HEALTH_PATH = "/health"
+"""The path of AMS's health report, which needs no key (AMS contract)."""
+
 _PARTS = {"database": "database", "proxy_service": "proxy", "letta_api_key": "key for Letta"}
 """The health checks that AMS reports, with the names that operators see."""
 

@@ -21,7 +21,7 @@ HEALTH_PATH = "/v1/health/"
 
 NOT_FOUND = 404
 
-_INFO_PATH = "/app-server-info"
+INFO_PATH = "/app-server-info"
 """The path at which the App Server describes itself. If the App Server has a token, the path requires the token."""
 
 _INFO_SECONDS = 1.0
@@ -57,14 +57,19 @@ async def other_server(upstream: Upstream, scope: CallScope, health: Answer) -> 
     """
     soon = replace(scope, deadline=min(scope.deadline, time.monotonic() + _INFO_SECONDS))
     try:
-        info = await upstream.pinged(soon, _INFO_PATH)
+        info = await upstream.pinged(soon, INFO_PATH)
     except GatewayError:
         return _unknown_server()  # the 404 remains the best description
+    return described(health, info)
+
+
+def described(health: Answer, info: Answer) -> UpstreamError:
+    """Return the error for a server that answered ``health``, a 404, to Letta's health check, and ``info``."""
     if _is_app_server(info):
         return WrongServer(f"The server at LETTA_BASE_URL is {APP_SERVER}. {CURE}", service=Service.LETTA)
     if info.status == _UNAUTHORIZED and is_bare(health.headers, health.body):
         return _refused(
-            f"The server at LETTA_BASE_URL has no {HEALTH_PATH} (status 404), but requires a token at {_INFO_PATH} "
+            f"The server at LETTA_BASE_URL has no {HEALTH_PATH} (status 404), but requires a token at {INFO_PATH} "
             f"(status 401). So it is probably {APP_SERVER}. {CURE}"
         )
     return _unknown_server()

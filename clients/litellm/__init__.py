@@ -8,6 +8,22 @@ from clients.litellm.answers import EmbeddingRecord, ModelAnswer
 from clients.litellm.client import LiteLLM
 from clients.litellm.completions import CompletionStream
 from clients.litellm.fields import dollars
+from clients.litellm.inspection import (
+    ALIVE_PATH,
+    CALLED_ROUTES,
+    DEPLOYMENTS,
+    DETAILS,
+    GROUPS,
+    KEY,
+    READY,
+    ROUTER,
+    Deployment,
+    KeyFacts,
+    Params,
+    Reading,
+    RouterValues,
+    seconds,
+)
 from clients.litellm.keys import Counts, KeyInfo, UsageLine, summed
 from clients.litellm.models import ModelDetails, ModelMode, ModelRecord, ModelSupports
 from clients.litellm.refusals import NoResponsesApi, previous_not_stored
@@ -17,10 +33,20 @@ from clients.litellm.stored_responses import StoredResponses
 from clients.litellm.streams import Done, ModelStream, Piece, Unreadable
 
 __all__ = [
+    "ALIVE_PATH",
+    "CALLED_ROUTES",
+    "DEPLOYMENTS",
+    "DETAILS",
+    "GROUPS",
+    "KEY",
+    "READY",
+    "ROUTER",
     "CompletionStream",
     "Counts",
+    "Deployment",
     "Done",
     "EmbeddingRecord",
+    "KeyFacts",
     "KeyInfo",
     "LiteLLM",
     "ModelAnswer",
@@ -30,13 +56,17 @@ __all__ = [
     "ModelStream",
     "ModelSupports",
     "NoResponsesApi",
+    "Params",
     "Piece",
+    "Reading",
     "ResponseLabels",
     "ResponseStream",
+    "RouterValues",
     "StoredResponses",
     "Unreadable",
     "UsageLine",
     "dollars",
     "previous_not_stored",
+    "seconds",
     "summed",
 ]

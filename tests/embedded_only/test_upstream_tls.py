@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
-import ssl
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -32,34 +29,12 @@ from tests.support.serving import served
 from tests.support.settings import settings_of
 from tests.support.stack import Stack, embedded_stack
 from tests.support.supabase import SECRET, supabase_project, token_of
+from tests.support.tls import over_tls
 
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
 
 SERVICES = ("ams", "letta", "litellm", "supabase")
 QUERY = {"query": "{ viewer { name agents { nodes { conversations(first: 1) { nodes { id } } } } } }"}
-
-
-async def copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError, ssl.SSLError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
-
-
-@asynccontextmanager
-async def over_tls(url: str, authority: trustme.CA, name: str) -> AsyncIterator[str]:
-    """Serve a plain address at ``https://localhost``, with a certificate for a host name."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    port = urlsplit(url).port
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner, outer = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(copied(reader, outer), copied(inner, writer))
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
-        yield f"https://localhost:{server.sockets[0].getsockname()[1]}"
 
 
 @dataclass

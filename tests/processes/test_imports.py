@@ -21,8 +21,8 @@ SERVER = frozenset(
     {"aiohttp", "clients", "graphql", "httpx", "prometheus_client", "resolvers", "schema", "starlette", "strawberry"}
     | {"uvicorn", "websockets"}
 )
-UNUSED = frozenset({"fastapi", "opentelemetry", "redis.client", "sqlite3", "yaml", "app.embedded.server"})
-"""What a gateway imports only for the documentation of REST, for Redis or for embedded services."""
+UNUSED = frozenset({"app.doctor", "fastapi", "opentelemetry", "redis.client", "sqlite3", "yaml", "app.embedded.server"})
+"""What a gateway imports only for the documentation of REST, for Redis or for embedded services; and the doctor."""
 
 PRODUCTION = {
     "ENVIRONMENT": "production",

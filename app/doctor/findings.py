@@ -1,0 +1,70 @@
+"""What a check has found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """The result of a check."""
+
+    OK = "ok"
+    WARNING = "warning"
+    """The gateway works, but not as well as it could, or not for long."""
+    PROBLEM = "problem"
+    """A part of the gateway does not work."""
+    SKIPPED = "skipped"
+    """The check was not made. ``found`` gives the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One result of a check.
+
+    Attributes:
+        found: what the check has found, with the value.
+        cure: what the operator must do. Every warning and every problem has a cure.
+    """
+
+    status: Status
+    found: str
+    cure: str | None = None
+
+
+def ok(found: str) -> Finding:
+    """Return the finding of a check that has found nothing wrong."""
+    return Finding(Status.OK, found)
+
+
+def warning(found: str, cure: str) -> Finding:
+    """Return the finding of a check that has found a weakness."""
+    return Finding(Status.WARNING, found, cure)
+
+
+def problem(found: str, cure: str) -> Finding:
+    """Return the finding of a check that has found an error."""
+    return Finding(Status.PROBLEM, found, cure)
+
+
+def skipped(reason: str) -> Finding:
+    """Return the finding of a check that was not made."""
+    return Finding(Status.SKIPPED, reason)
+
+
+class NotChecked(Exception):
+    """A check cannot be made. The message gives the reason."""
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """Join names, of which at most ``most`` are written out."""
+    known = [shown(name) for name in names]
+    rest = len(known) - most
+    return ", ".join(known[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def shown(text: object, most: int = 100) -> str:
+    """Return a server's text for an operator: printable, on one line, and not longer than ``most`` characters."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in str(text))
+    return plain if len(plain) <= most else f"{plain[: most - 1]}…"
