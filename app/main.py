@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 EXPOSED_HEADERS = [
     REQUEST_ID,
     "X-Stream-Id",
+    "X-Conversation-Id",
     "Retry-After",
     "X-Should-Retry",
     *HEADERS,

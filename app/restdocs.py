@@ -72,15 +72,29 @@ _KEY = {
     "description": "A repeated request with the same key and body returns the first request's "
     "answer, without a second model call.",
 }
+_CONVERSATION = {
+    "name": "X-Conversation-Id",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "If the model is an agent: the id of one of the agent's conversations. By default, the agent's "
+    "default conversation.",
+}
+_CONTINUE = {
+    "name": "X-Stream-Continue",
+    "in": "header",
+    "schema": {"type": "string", "enum": ["true"]},
+    "description": "The streamed answer continues if the client disconnects.",
+}
 _SUMMARIES = {
-    Work.CHAT: "Create a chat completion, optionally streamed (OpenAI's API).",
+    Work.CHAT: "Create a chat completion, optionally streamed (OpenAI's API). The model can be the user's agent.",
     Work.EMBEDDINGS: "Create embeddings (OpenAI's API).",
-    Work.RESPONSES: "Create a response, optionally streamed (OpenAI's Responses API).",
+    Work.RESPONSES: "Create a response, optionally streamed (OpenAI's API). The model can be the user's agent.",
     Work.RESPONSE: "Retrieve a stored response (OpenAI's API).",
     Work.DELETE_RESPONSE: "Delete a stored response (OpenAI's API).",
     Work.INPUT_ITEMS: "List the input items of a stored response (OpenAI's API).",
     Work.BY_BODY: "Create a chat completion if the body has `messages`, or embeddings if it has `input`.",
-    Work.MODELS: "List the models that the user can call with the user's LiteLLM key (OpenAI's API).",
+    Work.MODELS: "List the models that the user can call with the user's LiteLLM key, and the user's agents (OpenAI's "
+    "API).",
     Work.NO_MODELS: "Return an empty list, because Letta reads its models from LiteLLM.",
 }
 
@@ -102,7 +116,8 @@ def _described(row: Row) -> dict[str, Any]:
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
         ]
     elif row.work in _REQUESTS:
-        operation["parameters"] = [_KEY]
+        of_chat = [_CONTINUE, _CONVERSATION] if row.work in {Work.CHAT, Work.RESPONSES} else []
+        operation["parameters"] = [_KEY, *of_chat]
     if (request := _REQUESTS.get(row.work)) is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": request}}}
     if row.work in {Work.CHAT, Work.RESPONSES, Work.BY_BODY}:

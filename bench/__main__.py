@@ -34,7 +34,7 @@ PERFORMANCE = (
 )
 """The scenarios in the table of ``docs/performance.md``. They run by default."""
 
-SCENARIOS = (*PERFORMANCE, "overload", "refusals", "shared", "honest", "signin")
+SCENARIOS = (*PERFORMANCE, "models", "overload", "refusals", "shared", "honest", "signin")
 
 
 def main() -> int:

@@ -31,9 +31,10 @@ class Request:
         return cls(head.encode() + body)
 
     @classmethod
-    def get(cls, path: str) -> Request:
-        """Return a GET without a token."""
-        return cls(f"GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode())
+    def get(cls, path: str, token: str | None = None) -> Request:
+        """Return a GET, with or without a token."""
+        signed = "" if token is None else f"authorization: Bearer {token}\r\n"
+        return cls(f"GET {path} HTTP/1.1\r\nhost: bench\r\n{signed}\r\n".encode())
 
 
 @dataclass(frozen=True)

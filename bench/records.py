@@ -97,3 +97,12 @@ def runs_and_steps(agent_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
         times = {"created_at": CREATED, "completed_at": CREATED}
         yield f"runs/{run}", {"id": run, "agent_id": agent_id, "status": "completed", **times}
         yield f"steps/{step}", {"id": step, "run_id": run, "agent_id": agent_id, "status": "success"}
+
+
+def models() -> dict[str, Any]:
+    """Return LiteLLM's answer to ``GET /v1/models``."""
+    ids = [f"model-{number}" for number in range(20)]
+    return {
+        "data": [{"id": one, "object": "model", "created": 1, "owned_by": "openai"} for one in ids],
+        "object": "list",
+    }

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bench.processes import listening, needed
-from bench.records import AGENTS, account, agent, agent_ids, messages, runs_and_steps
+from bench.records import AGENTS, account, agent, agent_ids, messages, models, runs_and_steps
 from bench.support import Running
 
 PAGE = 100
@@ -36,6 +36,7 @@ _REST = """
   server {{
     listen 127.0.0.1:{port} backlog=1024; root {folder};
     location = /ams/me {{ try_files /ams/me.json =404; }}
+    location = /litellm/v1/models {{ try_files /litellm/v1/models.json =404; }}
     location = /ams/health {{ return 200 '{{"status":"ok","checks":{{}}}}'; }}
     location = /letta/v1/health/ {{ return 200 '{{"status":"ok"}}'; }}
     location = /letta/v1/agents/ {{ try_files /letta/v1/pages/after-$arg_after.json =404; }}
@@ -69,7 +70,7 @@ async def nginx(http: str, port: int, cores: set[int], folder: Path) -> AsyncIte
 
 @asynccontextmanager
 async def rest(port: int, cores: set[int], agents: int = AGENTS) -> AsyncIterator[Running]:
-    """Serve AMS and Letta at ``/ams`` and ``/letta`` for one user with ``agents`` agents."""
+    """Serve AMS, Letta and LiteLLM's models at ``/ams``, ``/letta`` and ``/litellm``, for one user's ``agents``."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write(folder, agents)
@@ -96,11 +97,11 @@ async def forwarding(port: int, to: int, cores: set[int]) -> AsyncIterator[Runni
 
 def _write(folder: Path, number: int) -> None:
     ids = agent_ids(number)
-    found: dict[str, object] = {"ams/me": account(number)}
+    found: dict[str, object] = {"ams/me": account(number), "litellm/v1/models": models()}
     for first in range(0, number, PAGE):
         after = ids[first - 1] if first else ""
         found[f"letta/v1/pages/after-{after}"] = [agent(one) for one in ids[first : first + PAGE]]
-    found[f"letta/v1/pages/after-{ids[-1]}"] = []
+    found[f"letta/v1/pages/after-{ids[-1] if ids else ''}"] = []
     for one in ids:
         said = messages(one)
         found[f"letta/v1/agents/{one}"] = agent(one)

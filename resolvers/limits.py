@@ -139,9 +139,12 @@ class RateLimits:
         allowance.check()
         return allowance.tags
 
-    async def count_turn(self, user_id: str) -> None:
-        """Count a turn as a request to a model. Raises RateLimited, for example if the user has no tokens left."""
-        charges = self._charges([LimitKind.LLM])
+    async def count_turn(self, user_id: str, *, counted: bool = False) -> None:
+        """Count a turn as a request to a model, unless the turn is already ``counted``.
+
+        Raises RateLimited, for example if the user has no tokens left.
+        """
+        charges = [] if counted else self._charges([LimitKind.LLM])
         if (tokens := self._budgets.get(LimitKind.TOKENS)) is not None:
             charges.append(Charge(tokens, 0, least=1))
         (await self._apply(user_id, charges)).check()

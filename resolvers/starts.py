@@ -45,15 +45,15 @@ async def charge(context: RequestContext, key: str | None = None, *, restarts: b
     return True
 
 
-async def charge_turn(context: RequestContext, key: str) -> bool:
-    """Count a turn as a model call. Return False if the request attaches to a stream.
+async def charge_turn(context: RequestContext, key: str, *, counted: bool = False) -> bool:
+    """Count a turn as a model call, unless the request is already ``counted`` or attaches to a stream.
 
-    A turn reserves no tokens, since its model calls count while the turn runs. Raises RateLimited if the user has
-    exceeded the limit of model calls, or has no tokens left.
+    A turn reserves no tokens, since its model calls count while the turn runs. Return whether the request is counted.
+    Raises RateLimited if the user has exceeded the limit of model calls, or has no tokens left.
     """
     if await _attaches(context, key):
-        return False
-    await context.resources.limits.count_turn(context.principal.user_id)
+        return counted
+    await context.resources.limits.count_turn(context.principal.user_id, counted=counted)
     return True
 
 

@@ -64,10 +64,42 @@ async def send_message(
     key = f"message:{checks.key(key)}"
     charged = await starts.charge_turn(context, key)
     conversation = await recipient(context, agent_id, conversation_id)
-    bound = () if max_cost is None else (str(max_cost.normalize()),)
-    input_print = fingerprint(str(conversation), content, *bound)
+    return start_turn(
+        context,
+        conversation,
+        content,
+        key,
+        on_disconnect=on_disconnect,
+        max_cost=max_cost,
+        charged=charged,
+        reads=reads,
+    )
+
+
+def start_turn(
+    context: RequestContext,
+    conversation: ConversationRef,
+    content: list[dict[str, Any]],
+    key: str,
+    *,
+    on_disconnect: OnDisconnect,
+    charged: bool,
+    max_cost: Decimal | None = None,
+    reads: bool = True,
+) -> AbstractAsyncContextManager[Stream]:
+    """Start a turn in the user's conversation, or attach to the turn that was started with the stream key ``key``.
+
+    ``charged`` is whether the request was counted as a model call, see ``starts.charge_turn``.
+    """
+    input_print = message_print(conversation, content, max_cost)
     sent = SentMessage(content=content, otid=_otid(context, key, input_print))
     return _start(context, conversation, sent, key, input_print, on_disconnect, max_cost, charged=charged, reads=reads)
+
+
+def message_print(conversation: ConversationRef, content: list[dict[str, Any]], max_cost: Decimal | None = None) -> str:
+    """Return the fingerprint of a message, which the message's stream has too."""
+    bound = () if max_cost is None else (str(max_cost.normalize()),)
+    return fingerprint(str(conversation), content, *bound)
 
 
 def _start(

@@ -8,12 +8,11 @@ from strawberry import ID, UNSET
 
 from clients.codes import Reason
 from clients.errors import BadUserInput
-from resolvers.vetting import MAX_ADDRESSES
+from resolvers.message_parts import message_parts
 from schema.base import described, optional
 from schema.parts import ContentPartInput
 from schema.stream_enums import OnDisconnect
 
-MAX_TEXT = 200_000
 MIN_DOLLARS = Decimal("0.000000001")
 MAX_DOLLARS = 1_000_000
 FIRST_RESULT = "A repeated request with the same key returns the first request's result."
@@ -67,19 +66,7 @@ class SendMessageInput:
 
     def parts(self) -> list[dict[str, Any]]:
         """Convert the message's content to Letta's format. Raises BadUserInput."""
-        said = [part.text or "" for part in self.content]
-        if not any(text.strip() for text in said) and not any(part.image for part in self.content):
-            raise BadUserInput("The message is empty. Write a text or add an image.", reason=Reason.EMPTY)
-        if sum(map(len, said)) > MAX_TEXT:
-            raise BadUserInput(
-                f"The message has more than {MAX_TEXT:,} characters. Shorten the message.", reason=Reason.TOO_LONG
-            )
-        images = [part.image.image() for part in self.content if part.image]
-        if sum(image.data is None for image in images) > MAX_ADDRESSES:
-            raise BadUserInput(
-                f"The message has more than {MAX_ADDRESSES} image URLs. Send fewer URLs.", reason=Reason.RANGE
-            )
-        return [part.letta() for part in self.content]
+        return message_parts([part.image.image() if part.image else part.text or "" for part in self.content])
 
 
 def required_key(key: str | None) -> str:

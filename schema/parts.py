@@ -47,7 +47,3 @@ class ContentPartInput:
     def openai(self) -> dict[str, Any]:
         """Convert the part to OpenAI's format. Raises BadUserInput."""
         return self.image.image().openai() if self.image else {"type": "text", "text": self.text or ""}
-
-    def letta(self) -> dict[str, Any]:
-        """Convert the part to Letta's format. Raises BadUserInput."""
-        return self.image.image().letta() if self.image else {"type": "text", "text": self.text or ""}

@@ -3,7 +3,8 @@
 from app.bounds.bound import Bound, bad
 from clients.codes import Reason
 from resolvers import checks, completing, completion_input, images, passages, public_urls, vetting
-from schema.inputs import MAX_DOLLARS, MAX_TEXT
+from resolvers.message_parts import MAX_TEXT
+from schema.inputs import MAX_DOLLARS
 
 _EMBED = "the input of `embed`"
 _IMAGE = "an image"

@@ -37,6 +37,13 @@ class ChatEnd:
         return error_event(error)
 
 
+def response_error(error: GatewayError) -> dict[str, Any]:
+    """Return the field ``error`` of a failed response."""
+    described = envelope(error)["error"]
+    names = ("code", "message", "param", "retry_after_seconds")
+    return {name: described[name] for name in names if described.get(name) is not None}
+
+
 class ResponseEnd:
     """Writes ``response.failed``, with the id of ``response.created``, and with the next sequence number."""
 
@@ -55,12 +62,9 @@ class ResponseEnd:
 
     def failure(self, error: GatewayError) -> bytes:
         """Return the event for an error."""
-        described = envelope(error)["error"]
-        names = ("code", "message", "param", "retry_after_seconds")
-        shown = {name: described[name] for name in names if described.get(name) is not None}
         skeleton = {"id": "", "object": "response", "created_at": int(time.time()), "model": self._model}
         fixed = {"output": [], "tools": [], "tool_choice": "auto", "parallel_tool_calls": True}
-        response = {**skeleton, **(self._created or {}), **fixed, "status": "failed", "error": shown}
+        response = {**skeleton, **(self._created or {}), **fixed, "status": "failed", "error": response_error(error)}
         numbers = _SEQUENCE.findall(self._last)
         event = {
             "type": "response.failed",

@@ -19,6 +19,10 @@ from app.departure import Departure
 from app.drain import stream_cut
 from app.gateway import Gateway
 from app.heartbeat import HeartbeatWriter
+from app.rest.agents.models import agent_model, agent_models
+from app.rest.agents.relay import AgentRelay, agent_relay
+from app.rest.agents.response_ids import agent_response
+from app.rest.agents.stored import agent_response_again
 from app.rest.ends import StreamEnd
 from app.rest.envelope import JSON, failure_of
 from app.rest.exchanges import ChatExchange, EmbeddingsExchange, Exchange, ResponseExchange, StreamedExchange
@@ -91,6 +95,10 @@ class Relay:
         key = key_of(scope, self._row)
         scope["state"]["slot"].lengthen()
         self.trail.begin(Act(Event.MODEL_CALL, self._row.path, {"model": vetted["model"]}))
+        if work is not Work.EMBEDDINGS and (agent := await self._agent(vetted["model"])) is not None:
+            del raw, body
+            await agent.answer(work, vetted, key, scope, receive, send)
+            return
         exchange = await self._exchange(work, vetted)
         if isinstance(exchange, StreamedExchange) and body.get("stream") is True:
             del raw, body
@@ -111,6 +119,9 @@ class Relay:
             answer = await unless_disconnected(receive, keyed)
         self.trail.succeeded({}, replayed=not self._has_called)
         await respond(send, 200, answer.body, JSON, answer.headers)
+
+    async def _agent(self, model: str) -> AgentRelay | None:
+        return await agent_relay(self._gateway, self._context, self.trail, model, counted=self._counted)
 
     async def _exchange(self, work: Work, body: Vetted) -> Exchange:
         key, model = await self._context.model_key(), body["model"]
@@ -134,6 +145,8 @@ class Relay:
 
     async def _stored(self, scope: Scope, response_id: str) -> bytes:
         work = self._row.work
+        if (named := agent_response(response_id)) is not None:
+            return await agent_response_again(self._context, work, named)
         if work is Work.DELETE_RESPONSE:
             self.trail.begin(Act(Event.MUTATION, self._row.path))
         answer = await stored_answer(self._context, work, scope, response_id)
@@ -142,9 +155,12 @@ class Relay:
         return answer
 
     async def _models(self, name: str | None) -> bytes:
+        if name is not None and (agent := await agent_model(self._context, name)) is not None:
+            return agent
         key = await self._context.model_key()
         if name is None:
-            return await self._litellm.openai_models(self._context.scope, key)
+            agents = await agent_models(self._context)
+            return await self._litellm.openai_models(self._context.scope, key, more=agents)
         model = await self._litellm.openai_model(self._context.scope, key, name)
         if model is None:
             raise NotFound(

@@ -40,6 +40,7 @@ _REQUEST = msgspec.json.Decoder(_Request)
 _WHOLE = msgspec.json.Decoder(_Whole)
 _VECTORS = msgspec.json.Decoder(_Vectors)
 _LISTED = msgspec.json.Decoder(Listed[msgspec.Raw])
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _MODEL = msgspec.json.Decoder(_Model)
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _BOM = b"\xef\xbb\xbf"
@@ -97,6 +98,14 @@ def _no_stream(_: bytes) -> object:
 def models_of(body: bytes) -> list[tuple[str, bytes]]:
     """Read each model's id and JSON bytes from LiteLLM's list of models."""
     return [(_MODEL.decode(raw).id, bytes(raw)) for raw in _LISTED.decode(body).data]
+
+
+def with_models(body: bytes, more: bytes) -> bytes:
+    """Add models to the end of LiteLLM's list. ``more`` are JSON objects that commas separate."""
+    listed = _FIELDS.decode(body)
+    models = bytes(listed["data"]).strip().removesuffix(b"]")
+    comma = b"," if len(models.strip()) > 1 else b""
+    return msgspec.json.encode({**listed, "data": msgspec.Raw(b"%b%b%b]" % (models, comma, more))})
 
 
 WHOLE = checked(_WHOLE.decode)

@@ -11,7 +11,7 @@ from clients.calls import Answer, AnswerSize, Call, CallScope, UpstreamRejected
 from clients.codes import Reason
 from clients.errors import BadUserInput, GatewayError, Service
 from clients.litellm.answers import ModelAnswer, model_answer
-from clients.litellm.checks import MODELS, NO_STREAM, VECTORS, WHOLE, model_failed, model_of, models_of
+from clients.litellm.checks import MODELS, NO_STREAM, VECTORS, WHOLE, model_failed, model_of, models_of, with_models
 from clients.litellm.completions import CompletionStream
 from clients.litellm.fields import MAX_COUNT
 from clients.litellm.keys import ACTIVITY, KEY, Activity, KeyInfo, UsageLine, hashed, lines
@@ -85,10 +85,14 @@ class LiteLLM(ServiceClient):
         call = Call("usage", "/user/daily/activity", params=params, headers=bearer(key), refused=_refused_activity)
         return await self.read(scope, ACTIVITY, call)
 
-    async def openai_models(self, scope: CallScope, key: str) -> bytes:
-        """Read the list of models from LiteLLM's ``GET /v1/models``. The answer's ``data`` lists the models."""
+    async def openai_models(self, scope: CallScope, key: str, *, more: bytes = b"") -> bytes:
+        """Read the list of models from LiteLLM's ``GET /v1/models``. The answer's ``data`` lists the models.
+
+        ``more`` are further models for the end of the list: JSON objects that commas separate.
+        """
         call = Call("v1.models", "/v1/models", headers=bearer(key), check=MODELS)
-        return without_key((await self.upstream.request(scope, call)).body, key)
+        listed = without_key((await self.upstream.request(scope, call)).body, key)
+        return with_models(listed, more) if more else listed
 
     async def openai_model(self, scope: CallScope, key: str, name: str) -> bytes | None:
         """Read one model from LiteLLM's ``GET /v1/models``. Returns ``None`` if LiteLLM does not list the model."""

@@ -31,6 +31,9 @@ MAX_REFRESHES = 100
 MAX_KEYS = 10_000
 """The maximum number of decoded virtual keys."""
 
+MAX_LIST_BYTES = 8 * 1024 * 1024
+"""The maximum memory of encoded lists of agents, in bytes."""
+
 LOCAL_SECONDS = 2.0
 """The longest time for which a record is fresh while Redis is unavailable, in seconds."""
 
@@ -57,6 +60,7 @@ class Cache:
 
     Attributes:
         keys: the virtual keys that were decoded from accounts, by user.
+        agent_lists: the lists of agents that were encoded from accounts, by user.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class Cache:
         self._refreshes: dict[Place, asyncio.Task[None]] = {}
         self._slow: dict[Service, float] = {}
         self.keys: Lru[str, Any] = Lru(MAX_KEYS)
+        self.agent_lists: Lru[str, Any] = Lru(MAX_LIST_BYTES)
 
     @property
     def memory(self) -> int:

@@ -121,6 +121,7 @@ class Stream(StreamTerms):
         elsewhere: the number of other replicas that have readers of a stream that this process holds.
         restarted: whether an earlier stream was started with the key; ``first_began`` is the first stream's start time.
         late: whether a reader began before the stream opened.
+        answered: whether a client of ``/v1`` has begun to receive the answer of a turn from this process.
         settled_at: when a search for the request is final, see ``resolvers.outcome_unknown`` (``time.monotonic``).
         pump: the task that copies the source into the log.
         timer: ends the grace period or, after the end, the retention.
@@ -144,6 +145,7 @@ class Stream(StreamTerms):
     elsewhere: int = 0
     restarted: bool = False
     late: bool = False
+    answered: bool = False
     starter: weakref.ref[object] | None = None
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     first_began: datetime = field(default_factory=lambda: datetime.now(UTC))

@@ -18,7 +18,7 @@ from app.bounds import page
 from app.graphql import subprotocol
 from app.signin.token import MAX_TOKEN_CHARS
 from resolvers import checks, completing, completion_input, paging, passages, public_urls, usage
-from schema.inputs import MAX_TEXT
+from resolvers.message_parts import MAX_TEXT
 from schema.node import MAX_NODES
 from tests.support.settings import settings_of
 from tests.support.stack import ADA, GRACE, Stack, embedded_stack, opened_socket

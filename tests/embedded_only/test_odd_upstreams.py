@@ -90,7 +90,7 @@ async def test_a_model_is_passed_on_as_litellm_wrote_it() -> None:
     listed = b'{"object":"list","data":[{"id":"n"},{"id":"m", "created":1.50,"new":{"a":null}}]}'
     async with behind("litellm", lambda *_: said(listed)) as stack:
         assert (await at_v1(stack, "models/m")).content == b'{"id":"m", "created":1.50,"new":{"a":null}}'
-        assert (await at_v1(stack, "models")).content == listed
+        assert (await at_v1(stack, "models")).content.startswith(listed.removesuffix(b"]}"))  # agents follow
         assert (await at_v1(stack, "models/other")).status_code == 404
 
 
