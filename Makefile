@@ -10,6 +10,8 @@ APART := $(addprefix --ignore tests/, attacks chaos fuzz processes)
 PAGES := app/pages/graphiql
 CHAT := examples/chat
 LETTACODE := .venv-lettacode
+CLIENTS := .venv-clients
+CLIENTS2 := .venv-clients-openai2
 PIP := install --quiet --disable-pip-version-check --no-input
 
 # uv installs five times faster than pip. If uv fails, as with an index configured only for pip, pip installs.
@@ -27,7 +29,7 @@ MAKEFLAGS += --jobs=5
 # Keep Python's bytecode for later processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test style types imports test-processes test-attacks test-real fuzz fuzz-briefly test-chaos chaos soak bench profile costs pages demo screenshots released lock generated clean
+.PHONY: help run test style types imports test-processes test-attacks test-real fuzz fuzz-briefly test-chaos chaos soak bench profile costs pages demo screenshots released lock generated clients clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -55,7 +57,7 @@ imports: $(VENV)/.test
 test-real: $(VENV)/.test tests/node/node_modules/.installed ## Test the endpoints and contracts with the real Letta and both versions of LiteLLM of RIG_DIR
 	bash tests/real.sh "$(RIG_DIR)" "$(BIN)"
 
-test-processes: $(VENV)/.test $(PAGES)/dist/.built $(CHAT)/dist/.built tests/node/node_modules/.installed $(LETTACODE)/.installed ## Run the examples in the documentation, and the tests that stop, kill or multiply gateways
+test-processes: $(VENV)/.test $(PAGES)/dist/.built $(CHAT)/dist/.built tests/node/node_modules/.installed $(LETTACODE)/.installed $(CLIENTS)/.installed $(CLIENTS2)/.installed ## Run the examples in the documentation, and the tests that stop, kill or multiply gateways
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/processes
 
 test-attacks: $(VENV)/.test ## Attack a gateway with floods, slow clients and expensive operations
@@ -106,6 +108,9 @@ generated: $(VENV)/.test ## Generate schemas, env.example and pages of docs from
 	$(BIN)/python -m tests.support.calltable > docs/calls.md
 	$(BIN)/python -m tests.support.resilience > docs/resilience.md
 
+clients: $(VENV)/.test tests/node/node_modules/.installed $(CLIENTS)/.installed $(CLIENTS2)/.installed ## Run the client libraries, and write docs/clients.md
+	$(BIN)/python -m tests.support.clienttable
+
 released: ## At a release: make the current schema the baseline for breaking changes
 	cp schema/schema.graphql schema/released.graphql
 
@@ -115,13 +120,16 @@ lock: ## Lock the dependencies again
 		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' - -o requirements-uv.lock
 	echo letta==0.34.12 | $(VENV)-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' - -o requirements-lettacode.lock
+	for group in clients clients-openai2; do $(VENV)-lock/bin/uv pip compile -q --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
+		--group pyproject.toml:$$group -o requirements-$$group.lock; done
 	$(VENV)-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make lock' pyproject.toml --group build -o requirements.lock
 	$(VENV)-lock/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command 'make lock' pyproject.toml --group build --group dev -o requirements-dev.lock
 
 clean: ## Remove everything that was set up
-	rm -rf $(VENV) $(VENV)-lock $(LETTACODE) .bench tests/node/node_modules $(PAGES)/node_modules $(PAGES)/dist \
+	rm -rf $(VENV) $(VENV)-lock $(LETTACODE) $(CLIENTS) $(CLIENTS2) .bench tests/node/node_modules $(PAGES)/node_modules $(PAGES)/dist \
 		tests/node/cache/relay/__generated__ $(CHAT)/node_modules $(CHAT)/dist $(CHAT)/src/gql .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # To create pip in the environment takes four seconds, so the interpreter's pip installs uv, unless it is missing or old.
@@ -146,6 +154,12 @@ $(LETTACODE)/.installed: requirements-lettacode.lock | $(VENV)/.test
 	@rm -rf $(LETTACODE)
 	@if $(PYTHON) -m venv --without-pip $(LETTACODE) && { $(call install,--require-hashes --no-deps -r $<,$(LETTACODE)); }; \
 	then touch $@; else echo "Letta Code was not installed, so its tests are skipped."; fi
+
+# Without the client libraries, their tests are skipped.
+$(CLIENTS)/.installed $(CLIENTS2)/.installed: .venv-%/.installed: requirements-%.lock | $(VENV)/.test
+	@rm -rf $(@D)
+	@if $(PYTHON) -m venv --without-pip $(@D) && { $(call install,--require-hashes --no-deps -r $<,$(@D)); }; \
+	then touch $@; else echo "The libraries of $< were not installed, so their tests are skipped."; fi
 
 tests/node/node_modules/.installed: tests/node/package-lock.json
 	@if command -v npm >/dev/null; then cd tests/node && $(npm_ci) && touch node_modules/.installed; fi

@@ -20,6 +20,7 @@ OTHER_NAMES = {
 """Files with other names, and the reason."""
 
 LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-uv.lock", "requirements-lettacode.lock"]
+LOCKS += ["requirements-clients.lock", "requirements-clients-openai2.lock"]
 LOCKS += [name for name in FILES if name.endswith("package-lock.json")]
 
 

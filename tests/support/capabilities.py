@@ -14,6 +14,10 @@ BUILT_PAGES = Path(__file__).parents[2] / "app" / "pages" / "graphiql" / "dist" 
 BUILT_DEMO = Path(__file__).parents[2] / "examples" / "chat" / "dist" / "index.html"
 EXAMPLE_MODULES = Path(__file__).parents[2] / "examples" / "chat" / "node_modules" / ".installed"
 LETTA_CODE = Path(__file__).parents[2] / ".venv-lettacode" / "bin" / "letta"
+NEWER_CLIENTS = Path(__file__).parents[2] / ".venv-clients"
+"""The environment of the client libraries that need openai-python 3."""
+OLDER_CLIENTS = Path(__file__).parents[2] / ".venv-clients-openai2"
+"""The environment of the client libraries that need openai-python 2."""
 NODE_MODULES = Path(__file__).parents[1] / "node" / "node_modules"
 
 
@@ -35,6 +39,10 @@ def redis_path() -> str | None:
     return str(carried) if carried else None
 
 
+def _has_clients() -> bool:
+    return all((folder / ".installed").is_file() for folder in (NEWER_CLIENTS, OLDER_CLIENTS))
+
+
 CAPABILITIES: dict[str, tuple[str, Callable[[], object], str]] = {
     "needs_node": ("node tests", lambda: shutil.which("node") and NODE_MODULES.is_dir(), "no Node.js"),
     "needs_chromium": ("browser tests", chromium_path, "no Chromium"),
@@ -42,6 +50,7 @@ CAPABILITIES: dict[str, tuple[str, Callable[[], object], str]] = {
     "needs_demo": ("tests of the chat example", BUILT_DEMO.is_file, "not built: make demo"),
     "needs_examples": ("tests of typed clients", EXAMPLE_MODULES.is_file, "not installed: make demo"),
     "needs_redis": ("Redis tests", redis_path, "no redis-server"),
+    "needs_clients": ("tests with client libraries", _has_clients, "not installed: make test-processes"),
     "needs_letta_code": ("tests with Letta Code", LETTA_CODE.is_file, "not installed: make test-processes"),
 }
 
