@@ -102,7 +102,7 @@ def models_of(body: bytes) -> list[tuple[str, bytes]]:
 
 def with_models(body: bytes, more: bytes) -> bytes:
     """Add models to the end of LiteLLM's list. ``more`` are JSON objects that commas separate."""
-    listed = _FIELDS.decode(body)
+    listed = _FIELDS.decode(with_whole_pairs(body))
     models = bytes(listed["data"]).strip().removesuffix(b"]")
     comma = b"," if len(models.strip()) > 1 else b""
     return msgspec.json.encode({**listed, "data": msgspec.Raw(b"%b%b%b]" % (models, comma, more))})

@@ -66,26 +66,27 @@ class _Call:
 class ResponseContent:
     """Finds the content of one response. ``of`` must be called for each event, in order."""
 
-    __slots__ = ("_calls", "_seen")
+    __slots__ = ("_calls", "_indexes", "_seen")
 
     def __init__(self) -> None:
         self._calls: dict[_Key, _Call] = {}
+        self._indexes: dict[str, _Key] = {}
         self._seen: set[tuple[str, _Key, int]] = set()
 
     def add_text(self, event: ResponseEvent) -> None:
         """Record that ``event`` has a piece of text."""
-        self._seen.add(("text", _key(event.output_index, event.item_id), _part(event)))
+        self._seen.add(("text", self._key(event.output_index, event.item_id), _part(event)))
 
     def of(self, kind: str, event: ResponseEvent) -> Content:
         """Return the content of an event of the type ``kind``."""
         base, _, step = kind.rpartition(".")
         if base == "response.output_item":
             item = as_object(event.item)
-            return self._item(_key(event.output_index, item.get("id")), item, is_done=step == "done")
+            return self._item(self._key(event.output_index, item.get("id")), item, is_done=step == "done")
         part = _PARTS_OF.get(base)
         if part is None or step not in _STEPS:
             return NO_CONTENT
-        key = _key(event.output_index, event.item_id)
+        key = self._key(event.output_index, event.item_id)
         complete = next(filter(None, (event.text, event.refusal, event.arguments, event.input)), "")
         value = event.delta if step == "delta" else complete
         text = clean(value) if isinstance(value, str) else ""
@@ -152,14 +153,18 @@ class ResponseContent:
         call.has_arguments, call.is_complete = True, is_done
         return Content(calls=(CallPiece(index=call.number, arguments=text),))
 
+    def _key(self, index: object, item_id: object) -> _Key:
+        """Return the key under which an item was first seen. Some events have only an index, and others only an id."""
+        if not isinstance(item_id, str):
+            return index if type(index) is int else 0
+        known = self._indexes.get(item_id)
+        if type(index) is int and not isinstance(known, str):
+            self._indexes[item_id] = index
+            return index
+        return self._indexes.setdefault(item_id, item_id)
+
     def _known(self, key: _Key) -> _Call:
         return self._calls.setdefault(key, _Call(len(self._calls)))
-
-
-def _key(index: object, item_id: object) -> _Key:
-    if type(index) is int:
-        return index
-    return item_id if isinstance(item_id, str) else 0
 
 
 def _part(event: ResponseEvent) -> int:

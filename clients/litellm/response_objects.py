@@ -10,6 +10,7 @@ from clients.calls import Answer
 from clients.decode import UNREADABLE
 from clients.litellm.answers import ModelAnswer, passed_headers
 from clients.litellm.checks import checked
+from clients.litellm.chunks import is_error
 from clients.litellm.fields import (
     Object,
     amount,
@@ -118,9 +119,12 @@ def relabelled(response: bytes, labels: ResponseLabels, key: str) -> bytes:
     return without_key(msgspec.json.encode(fields), key)
 
 
-def _shown_error(sent: msgspec.Raw) -> Object:
+def _shown_error(sent: msgspec.Raw) -> Object | None:
     """Return an error of a stored response without the provider's words, which clients must not get."""
-    wire = wire_error(json_object(bytes(sent)))
+    error = json_object(bytes(sent))
+    if not is_error(error):
+        return None
+    wire = wire_error(error)
     code = "rate_limit_exceeded" if wire.status == 429 else "server_error"
     return {"code": code, "message": failure_in_stream(wire).message}
 

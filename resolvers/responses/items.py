@@ -9,13 +9,27 @@ from typing import Any
 from clients.codes import Reason
 from clients.errors import BadUserInput
 
-_TYPES = frozenset({
-    "message", "reasoning", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output",
-    "local_shell_call", "local_shell_call_output", "apply_patch_call", "apply_patch_call_output", "computer_call",
-    "computer_call_output", "web_search_call",
+_CONTENT = {
+    "message": ("content",),
+    "reasoning": ("summary", "content", "encrypted_content"),
+    "function_call": ("arguments",),
+    "function_call_output": ("output",),
+    "custom_tool_call": ("input",),
+    "custom_tool_call_output": ("output",),
+    "local_shell_call": ("action",),
+    "local_shell_call_output": ("output",),
+    "apply_patch_call": ("operation",),
+    "apply_patch_call_output": ("status", "output"),
+    "computer_call": ("action", "actions"),
+    "computer_call_output": ("output",),
+    "web_search_call": ("action",),
+}
+"""The allowed types of items, and their fields for the content. An item has at least one of these fields."""
+
+_IDENTIFIED = frozenset({
+    "reasoning", "local_shell_call", "local_shell_call_output", "computer_call", "web_search_call"
 })  # fmt: skip
-_LINKED = frozenset({"message", "function_call", "custom_tool_call"})
-"""Items that a provider links by id to a stored reasoning item. Without an id, they stand alone."""
+"""The items that need an id (OpenAI API reference). In others, an id only links the item to stored reasoning."""
 
 _SHOWN = 100
 
@@ -37,24 +51,31 @@ def own_items(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _checked(index: int, item: dict[str, Any]) -> bool:
-    kind = item.get("type")
-    if kind is None and not (isinstance(item.get("role"), str) and "content" in item):
-        raise _refused(index, "has no type, and no role and content. Send the whole item, or use previous_response_id.")
-    if kind is not None and kind not in _TYPES:
-        name = f"has the type {str(kind)[:_SHOWN]!r}, which is not allowed"
+    kind = _kind(item)
+    fields = _CONTENT.get(kind)
+    if fields is None:
+        name = f"has the type {kind[:_SHOWN]!r}, which is not allowed"
         raise _refused(index, f"{name}. Send the content in messages, or use previous_response_id.")
+    if all(item.get(name) is None for name in fields) or (kind == "message" and item.get("role") is None):
+        needed = " or ".join(f"`{name}`" for name in (("role", *fields) if kind == "message" else fields))
+        raise _refused(index, f"only refers to a stored item. Add {needed}, or use previous_response_id.")
     if "tools" in item:
         message = f"input[{index}] has tools. Send them in `tools`."
         raise BadUserInput(message, reason=Reason.TOOLS, details={"param": f"input[{index}].tools"})
     return True
 
 
+def _kind(item: dict[str, Any]) -> str:
+    kind = item.get("type")
+    return "message" if kind is None else str(kind)
+
+
 def _is_stored(item: dict[str, Any]) -> bool:
-    return item.get("type") == "reasoning" and not item.get("encrypted_content")
+    return _kind(item) == "reasoning" and not item.get("encrypted_content")
 
 
 def _own(item: dict[str, Any]) -> dict[str, Any]:
-    if "id" not in item or item.get("type", "message") not in _LINKED:
+    if "id" not in item or _kind(item) in _IDENTIFIED:
         return item
     return {name: value for name, value in item.items() if name != "id"}
 

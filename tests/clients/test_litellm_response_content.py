@@ -54,6 +54,15 @@ CASES = {
         ],
         ("ab", "", []),
     ),
+    "deltas with only an id": (
+        [
+            CREATED,
+            event("response.output_text.delta", item_id="msg_1", content_index=0, delta="the answer"),
+            event("response.output_item.done", output_index=0, item={**MESSAGE, "id": "msg_1"}),
+            completed(MESSAGE),
+        ],
+        ("the answer", "", []),
+    ),
     "two calls without output_index": (
         [
             CREATED,

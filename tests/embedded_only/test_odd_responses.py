@@ -50,6 +50,7 @@ NOT_FOUND = "litellm.NotFoundError: NotFoundError: OpenAIException - Not Found"
 WHOLES: dict[str, tuple[Scripted, int, str | None]] = {
     "null details": (whole(response("completed", output=[MESSAGE], usage=USAGE)), 200, None),
     "no usage": (whole(response("completed", output=[MESSAGE])), 200, None),
+    "an error of nulls": (whole(response("completed", output=[MESSAGE], error={"code": None})), 200, None),
     "incomplete": (whole(response("incomplete", output=[MESSAGE], usage=USAGE)), 200, None),
     "half an emoji": (whole(COMPLETE.replace(b"Hello", b"\\ud83d")), 200, None),
     "failed": (whole(response("failed", error={"code": "server_error", "message": KEY})), 502, "model"),
@@ -131,7 +132,7 @@ async def test_a_whole_answer(stack: Stack, path: str, name: str) -> None:
         assert answer.json()["error"]["code"] == code
         return
     found = answer.json()
-    assert found["id"].startswith("resp_1.")
+    assert (found["id"].startswith("resp_1."), found.get("error")) == (True, None)
     if "usage" in found:
         assert found["usage"]["output_tokens_details"] == {"reasoning_tokens": 0}
 
@@ -180,3 +181,14 @@ async def test_a_lost_event_of_creation_leaves_a_valid_failure(stack: Stack) -> 
         "no creation",
         "cut",
     )
+
+
+async def test_a_list_of_models_with_half_an_emoji_has_the_agents_too() -> None:
+    def listed(method: str, path: str, body: bytes) -> Scripted:
+        return whole(b'{"object":"list","data":[{"id":"a","object":"model","owned_by":"\\ud83d"}]}')
+
+    async with odd_server(listed) as url, embedded_stack(litellm_base_url=url) as stack:
+        agent_id = await stack.make_agent()
+        answer = await stack.client.get("/v1/models", headers=stack.headers())
+        names = [model["id"] for model in answer.json()["data"]]
+        assert (answer.status_code, names[0], agent_id in names) == (200, "a", True)
