@@ -17,6 +17,7 @@ from clients.litellm import (
     StoredResponses,
     previous_not_stored,
 )
+from clients.origin import Origin
 from resolvers.context import RequestContext
 from resolvers.responses.ids import OwnedId, ResponseIds
 
@@ -44,7 +45,8 @@ class ResponseCall:
         self._ids = ids = ResponseIds(context.principal.user_id, key)
         self._key = key
         self._model = model
-        self._labels = ResponseLabels(lambda response_id: ids.sealed(response_id, model), previous)
+        by_letta = context.origin is Origin.LETTA
+        self._labels = ResponseLabels(lambda sent: ids.sealed(sent, model), previous, encrypted=by_letta)
 
     async def whole(self, body: bytes) -> ModelAnswer:
         """Create a response. Raises GatewayError."""

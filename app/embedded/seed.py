@@ -28,6 +28,13 @@ MODELS: dict[str, Json] = {
     "gpt-4o-mini": {"mode": "chat", "max_input_tokens": 128000, "cost": (1.5e-07, 6e-07), "vision": True},
     "gpt-4.1": {"mode": "chat", "max_input_tokens": 1047576, "cost": (2e-06, 8e-06), "vision": True},
     "gemini-2.5-flash": {"mode": "chat", "max_input_tokens": 1048576, "cost": (3e-07, 2.5e-06), "vision": True},
+    "gpt-5-mini": {
+        "mode": "chat",
+        "max_input_tokens": 272000,
+        "cost": (2.5e-07, 2e-06),
+        "vision": True,
+        "reasoning": True,
+    },
     CHAT_ONLY: {"mode": "chat", "max_input_tokens": 131072, "cost": (1e-07, 3e-07), "vision": True},
     "text-embedding-3-small": {"mode": "embedding", "max_input_tokens": 8191, "cost": (2e-08, 0.0), "vision": False},
 }
@@ -143,7 +150,7 @@ def _group(name: str, facts: Json) -> Json:
         "output_cost_per_token": facts["cost"][1],
         "supports_function_calling": chat,
         "supports_vision": facts["vision"],
-        "supports_reasoning": False,
+        "supports_reasoning": facts.get("reasoning", False),
         "supported_endpoints": endpoints,
         **_COMMON,
     }

@@ -22,21 +22,25 @@ from clients.litellm.fields import (
     json_object,
     with_whole_pairs,
 )
+from clients.litellm.reasoning_items import complete_output
 from clients.litellm.redaction import without_key
 from clients.litellm.refusals import failure_in_stream, wire_error
 from clients.usage import Usage
 
 
 class ResponseLabels(msgspec.Struct, frozen=True):
-    """The ids that a client gets in place of LiteLLM's ids.
+    """What a client gets in place of LiteLLM's ids and missing fields.
 
     Attributes:
         seal: returns the client's id for LiteLLM's id of a response.
         previous: the id of the previous response that the client has sent, or ``None``.
+        encrypted: whether each reasoning item has a text ``encrypted_content``, if only an empty one. Letta 0.16.8
+            loses a response's whole text if a reasoning item has none.
     """
 
     seal: Callable[[str], str]
     previous: str | None = None
+    encrypted: bool = False
 
 
 class _Response(msgspec.Struct):
@@ -101,7 +105,7 @@ def fields_of(body: bytes) -> dict[str, msgspec.Raw]:
 
 
 def relabelled(response: bytes, labels: ResponseLabels, key: str) -> bytes:
-    """Replace the ids in a response object, null token counts, and the LiteLLM key ``key``.
+    """Replace the ids in a response object, null token counts, and the LiteLLM key ``key``. Complete reasoning items.
 
     Strict clients fail on null counts, which Gemini models send. ``response`` has passed ``RESPONSE``, or is part of an
     event.
@@ -113,6 +117,8 @@ def relabelled(response: bytes, labels: ResponseLabels, key: str) -> bytes:
         fields["previous_response_id"] = msgspec.Raw(msgspec.json.encode(labels.previous))
     if "error" in fields and bytes(fields["error"]) != _NULL:
         fields["error"] = msgspec.Raw(msgspec.json.encode(_shown_error(fields["error"])))
+    if "output" in fields:
+        fields["output"] = complete_output(fields["output"], encrypted=labels.encrypted)
     usage = fields.get("usage")
     if usage is not None:
         fields["usage"] = msgspec.Raw(_with_counts(bytes(usage)))

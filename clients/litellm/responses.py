@@ -12,6 +12,7 @@ import msgspec
 from clients.decode import UNREADABLE
 from clients.litellm.chunks import error_of, is_done, is_error
 from clients.litellm.fields import as_json, as_object, clean, json_object
+from clients.litellm.reasoning_items import complete_item, may_have_reasoning
 from clients.litellm.redaction import without_key
 from clients.litellm.refusals import WireError, wire_error
 from clients.litellm.response_content import Content, ResponseContent, ResponseEvent
@@ -31,6 +32,7 @@ _EVENT = msgspec.json.Decoder(ResponseEvent)
 _NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
 _LINE_END = re.compile(rb"[\r\n]")
 _ENDS = ("response.completed", "response.incomplete")
+_ITEMS = ("response.output_item.added", "response.output_item.done")
 _FAILURES = ("response.failed", "response.cancelled")
 
 
@@ -82,6 +84,8 @@ class ResponseStream(ModelStream):
             return [Piece()]
         if wire.response:
             raw = self._with_labels(kind, event, number)
+        elif kind in _ITEMS and may_have_reasoning(event.data):
+            raw = self._with_whole_item(kind, event, number)
         else:
             raw = event.raw if is_usual else _rewritten(kind, event, number)
         return [_piece(self._content.of(kind, wire), without_key(raw, self._key))]
@@ -112,6 +116,12 @@ class ResponseStream(ModelStream):
         fields = fields_of(event.data)
         if bytes(fields.get("response", b"null")).startswith(b"{"):
             fields["response"] = msgspec.Raw(relabelled(bytes(fields["response"]), self._labels, self._key))
+        return _encoded(kind, fields, number)
+
+    def _with_whole_item(self, kind: str, event: SseEvent, number: int) -> bytes:
+        fields = fields_of(event.data)
+        if "item" in fields:
+            fields["item"] = complete_item(fields["item"], encrypted=self._labels.encrypted)
         return _encoded(kind, fields, number)
 
     def _end(self) -> Done:

@@ -68,9 +68,18 @@ async def read(at: Replay, sample: Sample) -> Any:
 
 
 def shown(sample: Sample) -> Any:
-    """Return a whole answer with the client's id."""
-    changed = {"id": "ours", "previous_response_id": None}
+    """Return a whole answer with the client's id, and with the text of LiteLLM's bridged reasoning as a summary."""
+    changed: dict[str, Any] = {"id": "ours", "previous_response_id": None}
+    if sample.json.get("output"):
+        changed["output"] = [_whole(item) for item in sample.json["output"]]
     return {**sample.json, **{name: value for name, value in changed.items() if name in sample.json}}
+
+
+def _whole(item: dict[str, Any]) -> dict[str, Any]:
+    if item["type"] != "reasoning" or "summary" in item:
+        return item
+    texts = [{"type": "summary_text", "text": part["text"]} for part in item["content"]]
+    return {name: value for name, value in item.items() if name not in {"content", "role"}} | {"summary": texts}
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLES.keys() - EXPECTED.keys()))
@@ -113,6 +122,10 @@ def assert_stream(pieces: list[Piece | Unreadable | Done], usage: Any, sample: S
     assert usage.completion_tokens == response["usage"]["output_tokens"]
     events = [json.loads(piece.raw.partition(b"data: ")[2]) for piece in pieces if piece.raw]
     assert [event["type"] for event in events] == [event["type"] for event in sample.events]
+    shown_items = events[-1]["response"]["output"]
+    assert [item["summary"] for item in shown_items if item["type"] == "reasoning"] == [
+        _whole(item)["summary"] for item in output if item["type"] == "reasoning"
+    ]
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -48,7 +48,7 @@ ONE_ADDRESS = {"sign_in_failures_per_minute": 0}
 class Stack:
     """A running gateway with its services.
 
-    ``real`` is whether LiteLLM is a real one. Letta is then a real one too, unless ``servers`` has an embedded Letta.
+    ``real`` is whether LiteLLM is a real one. Letta is a real one unless ``servers`` has an embedded Letta.
     """
 
     url: str
@@ -66,7 +66,7 @@ class Stack:
     @property
     def real_letta(self) -> bool:
         """Whether Letta is a real one."""
-        return self.real and "letta" not in self.servers
+        return "letta" not in self.servers
 
     def token(self, user_id: str = ADA, **options: Any) -> str:
         """Return a development token."""
@@ -147,6 +147,13 @@ class Stack:
         template = self.platform.state.templates["support-bot"] | {"model": self.chat_model}
         agent = await self.platform.ams.agents.make(self.platform.state.users[user], template, name)
         return str(agent["id"])
+
+    async def change_model(self, agent_id: str, **config: Any) -> None:
+        """Change fields of an agent's model configuration in Letta."""
+        async with self.letta() as letta:
+            agent = (await letta.get(f"/v1/agents/{agent_id}")).raise_for_status().json()
+            body = {"llm_config": {**agent["llm_config"], **config}}
+            (await letta.patch(f"/v1/agents/{agent_id}", json=body)).raise_for_status()
 
     async def give_tool(self, agent_id: str, tool: str, *, approval: bool = False) -> None:
         """Let an agent call a tool, with or without approval. With the embedded Letta the message itself does that."""
@@ -258,7 +265,7 @@ async def embedded_stack(**settings: Any) -> AsyncIterator[Stack]:
             **ONE_ADDRESS,
             **settings,
         }
-        running = await _gateway(stack, given, platform, chat_model=EMBEDDED_MODEL, real=False)
+        running = await run_gateway(stack, given, platform, chat_model=EMBEDDED_MODEL, real=False)
         running.servers = servers
         yield running
 
@@ -268,7 +275,7 @@ async def replica_of(running: Stack, **settings: Any) -> AsyncIterator[Stack]:
     """Run another gateway for the same services, with the settings of ``running`` except ``settings``."""
     async with AsyncExitStack() as stack:
         given = {**running.given, **settings}
-        other = await _gateway(stack, given, running.platform, chat_model=running.chat_model, real=running.real)
+        other = await run_gateway(stack, given, running.platform, chat_model=running.chat_model, real=running.real)
         other.servers = running.servers
         yield other
 
@@ -304,7 +311,7 @@ async def real_stack(**settings: Any) -> AsyncIterator[Stack]:
             **ONE_ADDRESS,
             **settings,
         }
-        running = await _gateway(stack, given, platform, chat_model=REAL_MODEL, real=True)
+        running = await run_gateway(stack, given, platform, chat_model=REAL_MODEL, real=True)
         running.servers = servers
         yield running
 
@@ -315,9 +322,10 @@ def any_stack(**settings: Any) -> AbstractAsyncContextManager[Stack]:
     return real_stack(**settings) if real else embedded_stack(**settings)
 
 
-async def _gateway(
+async def run_gateway(
     stack: AsyncExitStack, given: dict[str, Any], platform: EmbeddedPlatform, *, chat_model: str, real: bool
 ) -> Stack:
+    """Run a gateway with these settings until ``stack`` is closed. Its services run already."""
     log = io.StringIO()
     telemetry = Telemetry(make_logger("INFO", log))
     settings = settings_of(**given)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import httpx
-import orjson
 
 from app.embedded import http_client
+from app.embedded.letta.apis import api_of
 from app.embedded.letta.images import for_model
 from app.embedded.letta.shapes import ENDPOINT
 from app.embedded.model import Answer, ModelFailure, generate
@@ -39,7 +39,7 @@ class ModelCalls:
         config = agent.body["llm_config"]
         if config["model_endpoint"] == ENDPOINT:
             return generate(answer, self._state.stats)
-        return self._call(config, {"messages": _plain(messages)}, used)
+        return self._call(config, messages, None, used)
 
     async def decide(self, agent: Agent, messages: list[Json], tool: str, used: Json) -> None:
         """Call an agent's model endpoint, and offer the model a tool.
@@ -49,8 +49,7 @@ class ModelCalls:
         config = agent.body["llm_config"]
         if config["model_endpoint"] == ENDPOINT:
             return
-        tools = [{"type": "function", "function": {"name": tool, "parameters": {"type": "object"}}}]
-        async for _ in self._call(config, {"messages": _plain(messages), "tools": tools}, used):
+        async for _ in self._call(config, messages, tool, used):
             pass
 
     async def embedding_of(self, agent: Agent, text: str) -> None:
@@ -68,14 +67,15 @@ class ModelCalls:
         if answer.status_code != 200:
             raise ModelFailure(str(answer.status_code))
 
-    async def _call(self, config: Json, body: Json, used: Json) -> AsyncIterator[str]:
-        body = {"model": config["model"], **body, "stream": True, "stream_options": {"include_usage": True}}
-        url, headers = f"{config['model_endpoint']}/chat/completions", _bearer(self._key_for(config))
+    async def _call(self, config: Json, messages: list[Json], tool: str | None, used: Json) -> AsyncIterator[str]:
+        api = api_of(config["model"])
+        url, headers = f"{config['model_endpoint']}/{api.path}", _bearer(self._key_for(config))
+        body = api.body(config, _plain(messages), tool)
         try:
             async with self._client.stream("POST", url, json=body, headers=headers) as answer:
                 if answer.status_code != 200:
-                    raise ModelFailure(str(answer.status_code))
-                async for word in _deltas(answer, used):
+                    raise _failure(answer.status_code, await answer.aread())
+                async for word in api.words(answer, used):
                     yield word
         except httpx.HTTPError as error:
             raise ModelFailure("500") from error
@@ -93,24 +93,10 @@ def _plain(messages: list[Json]) -> list[Json]:
     return [{"role": message["role"], "content": for_model(message["content"])} for message in texts]
 
 
+def _failure(status: int, body: bytes) -> ModelFailure:
+    """Return the failure for an error response. As Letta, find an exceeded context window by its code."""
+    return ModelFailure("ctx" if status == 400 and b"context_length_exceeded" in body else str(status))
+
+
 def _bearer(key: str | None) -> dict[str, str]:
     return {"authorization": f"Bearer {key or _NO_KEY}"}
-
-
-async def _deltas(answer: httpx.Response, used: Json) -> AsyncIterator[str]:
-    """Yield the text of each chunk, and add token counts to ``used``. Raises ModelFailure if the stream fails."""
-    async for line in answer.aiter_lines():
-        data = line.removeprefix("data: ")
-        if data == "[DONE]":
-            return
-        if data == line:
-            continue
-        chunk = orjson.loads(data)
-        if chunk.get("error"):
-            raise ModelFailure("cut")
-        if usage := chunk.get("usage"):
-            used |= {name: usage[name] for name in ("prompt_tokens", "completion_tokens")}
-        for choice in chunk["choices"]:
-            if content := choice["delta"].get("content"):
-                yield content
-    raise ModelFailure("cut")

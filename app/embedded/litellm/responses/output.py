@@ -6,6 +6,7 @@ and fields. The bridge ends reasoning, which it has sent as a summary, as an ite
 
 from __future__ import annotations
 
+import base64
 import uuid
 from dataclasses import dataclass
 from typing import ClassVar
@@ -89,8 +90,17 @@ class _Message(_Item):
         return {"id": self.id, "type": self.kind, "status": self.status, "role": "assistant", "content": [self._part]}
 
 
+@dataclass
 class _Reasoning(_Item):
+    encrypted: bool = False
     kind = "reasoning"
+
+    @property
+    def _secret(self) -> Json:
+        """The reasoning for a later request, which only the provider can read."""
+        if not self.encrypted:
+            return {}
+        return {"encrypted_content": "gAAAAA" + base64.urlsafe_b64encode(self.id.encode()).decode()}
 
     @property
     def _summary(self) -> list[Json]:
@@ -104,7 +114,7 @@ class _Reasoning(_Item):
         if not self.native:
             return [self.added({})]
         part = {**self._place, "part": {"type": "summary_text", "text": ""}}
-        return [self.added({"summary": []}), ("response.reasoning_summary_part.added", part)]
+        return [self.added({"summary": [], **self._secret}), ("response.reasoning_summary_part.added", part)]
 
     def delta(self, text: str) -> Event:
         return "response.reasoning_summary_text.delta", {**(self._place if self.native else self.at), "delta": text}
@@ -113,12 +123,12 @@ class _Reasoning(_Item):
         return [
             ("response.reasoning_summary_text.done", {**self._place, "text": self.text}),
             ("response.reasoning_summary_part.done", {**self._place, "part": self._summary[0]}),
-            self.done({"id": self.id, "type": self.kind, "summary": self._summary}),
+            self.done({"id": self.id, "type": self.kind, "summary": self._summary, **self._secret}),
         ]
 
     def whole(self) -> Json:
         if self.native:
-            return {"id": self.id, "type": self.kind, "summary": self._summary}
+            return {"id": self.id, "type": self.kind, "summary": self._summary, **self._secret}
         part = {"type": "output_text", "text": self.text, "annotations": []}
         return {"id": self.id, "type": self.kind, "status": "completed", "role": "assistant", "content": [part]}
 
@@ -145,11 +155,15 @@ class _Call(_Item):
 
 
 class Output:
-    """The output items of a response. ``items`` are the items that have ended, without null fields."""
+    """The output items of a response. ``items`` are the items that have ended, without null fields.
 
-    def __init__(self, *, native: bool) -> None:
+    ``encrypted`` says whether a native response's reasoning items have ``encrypted_content``.
+    """
+
+    def __init__(self, *, native: bool, encrypted: bool = False) -> None:
         self.items: list[Json] = []
         self._native = native
+        self._encrypted = native and encrypted
         self._open: _Item | None = None
 
     def add(self, delta: Json) -> list[Event]:
@@ -183,6 +197,8 @@ class Output:
         item, begun = self._open, []
         if not isinstance(item, kind):
             item = kind(0, self._native, new_id(kind.kind) if self._native else _bridged_id(kind.kind))
+            if isinstance(item, _Reasoning):
+                item.encrypted = self._encrypted
             begun = self._begin(item)
         return [*begun, self._piece(item, text)]
 

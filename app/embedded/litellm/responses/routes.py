@@ -51,6 +51,12 @@ class _Turn:
     provider_id: str
     context: list[Json]
 
+    def new_output(self) -> Output:
+        """Return an output without items."""
+        include = self.body.request.get("include")
+        encrypted = isinstance(include, list) and "reasoning.encrypted_content" in include
+        return Output(native=self.body.native, encrypted=encrypted)
+
     @property
     def is_stored(self) -> bool:
         """Whether the provider stores the response."""
@@ -115,7 +121,7 @@ class Responses:
         return RESPONSES in self._state.models[model]["supported_endpoints"]
 
     async def _whole(self, turn: _Turn) -> Response:
-        reply, output = turn.reply, Output(native=turn.body.native)
+        reply, output = turn.reply, turn.new_output()
         generated = generate(reply.answer, self._state.stats)
         try:
             async for delta in deltas(reply, await anext(generated, ""), generated):
@@ -158,7 +164,7 @@ class Responses:
         self, turn: _Turn, first: str | None, generated: AsyncIterator[str]
     ) -> AsyncGenerator[Event, None]:
         """Yield the events, the first of them at the first word."""
-        reply, body, output, sent = turn.reply, turn.body, Output(native=turn.body.native), Sent()
+        reply, body, output, sent = turn.reply, turn.body, turn.new_output(), Sent()
         tokens, failed = None, False
         try:
             first = await anext(generated, "") if first is None else first
