@@ -54,7 +54,7 @@ run_tests() {
 
 # Letta is embedded: only what calls LiteLLM differs between its versions.
 calling_litellm=(tests/contract/test_{litellm,litellm_responses,responses_shapes}.py)
-for name in broken_answers budgets completions images limits models openai proxy refusals requests streams usage; do
+for name in broken_answers budgets completions images limits models openai proxy refusals requests responses streams usage; do
   calling_litellm+=("tests/doors/test_$name.py")
 done
 calling_litellm+=(tests/contract/test_doctor.py)
