@@ -73,9 +73,9 @@ class ResponseContent:
         self._indexes: dict[str, _Key] = {}
         self._seen: set[tuple[str, _Key, int]] = set()
 
-    def add_text(self, event: ResponseEvent) -> None:
-        """Record that ``event`` has a piece of text."""
-        self._seen.add(("text", self._key(event.output_index, event.item_id), _part(event)))
+    def add_text(self, index: object, item_id: object, part: int) -> None:
+        """Record that an event has a piece of the text of an item's part. ``index`` and ``item_id`` name the item."""
+        self._seen.add(("text", self._key(index, item_id), part))
 
     def of(self, kind: str, event: ResponseEvent) -> Content:
         """Return the content of an event of the type ``kind``."""
@@ -92,7 +92,7 @@ class ResponseContent:
         text = clean(value) if isinstance(value, str) else ""
         if part == "call":
             return self._arguments(key, text, is_done=step == "done")
-        seen = (part, key, _part(event))
+        seen = (part, key, part_of(event))
         if step == "done" and seen in self._seen:
             return NO_CONTENT
         self._seen.add(seen)
@@ -167,7 +167,8 @@ class ResponseContent:
         return self._calls.setdefault(key, _Call(len(self._calls)))
 
 
-def _part(event: ResponseEvent) -> int:
+def part_of(event: ResponseEvent) -> int:
+    """Return the index of the part of an item to which an event adds, or 0 if there is none."""
     for index in (event.content_index, event.summary_index):
         if type(index) is int:
             return index

@@ -15,7 +15,7 @@ from clients.litellm.fields import as_json, as_object, clean, json_object
 from clients.litellm.reasoning_items import complete_item, may_have_reasoning
 from clients.litellm.redaction import without_key
 from clients.litellm.refusals import WireError, wire_error
-from clients.litellm.response_content import Content, ResponseContent, ResponseEvent
+from clients.litellm.response_content import Content, ResponseContent, ResponseEvent, part_of
 from clients.litellm.response_objects import (
     FAILED,
     ResponseLabels,
@@ -28,9 +28,21 @@ from clients.litellm.streams import NOTHING, Done, ModelStream, Piece, Pieces, U
 from clients.sse import SseEvent
 from clients.upstream import StreamedAnswer
 
+
+class _TextDelta(msgspec.Struct, gc=False):
+    type: str
+    delta: str
+    output_index: int
+    content_index: int
+    item_id: str
+    sequence_number: int
+
+
+_TEXT = "response.output_text.delta"
+_DELTA = b"event: response.output_text.delta\ndata: "
 _EVENT = msgspec.json.Decoder(ResponseEvent)
+_TEXT_DELTA = msgspec.json.Decoder(_TextDelta)
 _NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
-_LINE_END = re.compile(rb"[\r\n]")
 _ENDS = ("response.completed", "response.incomplete")
 _ITEMS = ("response.output_item.added", "response.output_item.done")
 _FAILURES = ("response.failed", "response.cancelled")
@@ -42,7 +54,7 @@ class ResponseStream(ModelStream):
     In the events, ``labels`` replace LiteLLM's ids. Events of unknown types are passed on.
     """
 
-    __slots__ = ("_content", "_events_read", "_labels")
+    __slots__ = ("_content", "_events_read", "_labels", "_text_at")
 
     def __init__(
         self,
@@ -56,6 +68,7 @@ class ResponseStream(ModelStream):
         self._content = ResponseContent()
         self._events_read = 0
         self._labels = labels
+        self._text_at = (-1, -1)
 
     def _add(self, events: list[SseEvent], pieces: Pieces) -> bool:
         for event in events:
@@ -66,6 +79,43 @@ class ResponseStream(ModelStream):
             pieces[:] = _joined(pieces)
         return not self._is_over and self._failure is None and self._splitter.error is None
 
+    def _add_body(self, body: bytes, pieces: Pieces) -> None:
+        """Add the pieces of complete events. Runs of text are read in a quarter of the time."""
+        at = 0
+        while at < len(body):
+            if self._joins and body.startswith(_DELTA, at) and (end := self._add_run(body, at, pieces)) > at:
+                at = end
+                continue
+            end = body.find(b"\n\n", at) + 2
+            if not self._add(self._splitter.events(body[at:end]), pieces):
+                return
+            at = end
+
+    def _add_run(self, body: bytes, at: int, pieces: Pieces) -> int:
+        """Add one piece for successive pieces of text, and return the end of their bytes.
+
+        The run ends before an event that has an unusual form.
+        """
+        start, texts = at, []
+        while body.startswith(_DELTA, at):
+            end = body.find(b"\n\n", at) + 2
+            try:
+                delta = _TEXT_DELTA.decode(memoryview(body)[at + len(_DELTA) : end - 2])
+            except UNREADABLE:
+                break
+            if delta.sequence_number != self._events_read or delta.type != _TEXT:
+                break
+            if (delta.output_index, delta.content_index) != self._text_at:
+                self._text_at = delta.output_index, delta.content_index
+                self._content.add_text(delta.output_index, delta.item_id, delta.content_index)
+            self._events_read += 1
+            texts.append(delta.delta)
+            at = end
+        if texts:
+            self._readable = True
+            pieces.append(Piece(raw=body[start:at], text="".join(texts), deltas=len(texts)))
+        return at
+
     def _next(self, event: SseEvent) -> Pieces:
         wire = _decoded(event)
         if wire is None:
@@ -74,8 +124,8 @@ class ResponseStream(ModelStream):
         number, self._events_read = self._events_read, self._events_read + 1
         kind = wire.type if isinstance(wire.type, str) and _NAME.fullmatch(wire.type) else event.event
         is_usual = event.event == kind and wire.sequence_number == number
-        if kind == "response.output_text.delta" and type(wire.delta) is str:  # most events
-            self._content.add_text(wire)
+        if kind == _TEXT and type(wire.delta) is str:
+            self._content.add_text(wire.output_index, wire.item_id, part_of(wire))
             return [Piece(raw=event.raw if is_usual else _rewritten(kind, event, number), text=clean(wire.delta))]
         if kind in _ENDS:
             return self._ended(kind, wire, event, number)
@@ -140,7 +190,7 @@ def _encoded(kind: str, fields: dict[str, msgspec.Raw], number: int) -> bytes:
     """Encode an event in one line of data."""
     fields["sequence_number"] = msgspec.Raw(b"%d" % number)
     data = msgspec.json.encode(fields)
-    if _LINE_END.search(data):  # the values had several lines
+    if b"\n" in data or b"\r" in data:  # the values had several lines
         data = msgspec.json.format(data, indent=-1)
     return b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
 
