@@ -86,14 +86,27 @@ def start_turn(
     charged: bool,
     max_cost: Decimal | None = None,
     reads: bool = True,
+    cancels: bool = False,
 ) -> AbstractAsyncContextManager[Stream]:
     """Start a turn in the user's conversation, or attach to the turn that was started with the stream key ``key``.
 
-    ``charged`` is whether the request was counted as a model call, see ``starts.charge_turn``.
+    ``charged`` is whether the request was counted as a model call, see ``starts.charge_turn``. ``cancels`` is whether
+    the run is cancelled in Letta if the stream is abandoned after it has begun.
     """
     input_print = message_print(conversation, content, max_cost)
     sent = SentMessage(content=content, otid=_otid(context, key, input_print))
-    return _start(context, conversation, sent, key, input_print, on_disconnect, max_cost, charged=charged, reads=reads)
+    return _start(
+        context,
+        conversation,
+        sent,
+        key,
+        input_print,
+        on_disconnect,
+        max_cost,
+        charged=charged,
+        reads=reads,
+        cancels=cancels,
+    )
 
 
 def message_print(conversation: ConversationRef, content: list[dict[str, Any]], max_cost: Decimal | None = None) -> str:
@@ -113,6 +126,7 @@ def _start(
     *,
     charged: bool,
     reads: bool,
+    cancels: bool = False,
 ) -> AbstractAsyncContextManager[Stream]:
     """Start a turn with a stream key.
 
@@ -122,7 +136,7 @@ def _start(
         owner=context.owner,
         kind="turn",
         source=lambda earlier: LettaSource(
-            context, conversation, sent, _attempt(earlier, key, conversation), max_cost=max_cost
+            context, conversation, sent, _attempt(earlier, key, conversation), max_cost=max_cost, cancels=cancels
         ),
         on_disconnect=on_disconnect,
         key=key,

@@ -16,20 +16,20 @@ from starlette.types import Receive, Scope, Send
 from app.asgi import begin, header, parse_object, respond, unless_disconnected, write
 from app.audit import Act, Event, Trail
 from app.departure import Departure
-from app.drain import stream_cut
 from app.gateway import Gateway
 from app.heartbeat import HeartbeatWriter
 from app.rest.agents.models import agent_model, agent_models
 from app.rest.agents.relay import AgentRelay, agent_relay
 from app.rest.agents.response_ids import agent_response
 from app.rest.agents.stored import agent_response_again
+from app.rest.detached import detached_error
 from app.rest.ends import StreamEnd
 from app.rest.envelope import JSON, failure_of
 from app.rest.exchanges import ChatExchange, EmbeddingsExchange, Exchange, ResponseExchange, StreamedExchange
 from app.rest.idempotency import check_stream, counted_start, key_of, keyed_answer
 from app.rest.requests import Chat, Embeddings, check
 from app.rest.response_requests import Responses
-from app.rest.stored import stored_answer
+from app.rest.stored import checked_params, stored_answer
 from app.rest.table import STORED, Row, Work
 from app.signin.lifetime import WhileSignedIn
 from clients.codes import Reason
@@ -43,7 +43,7 @@ from resolvers.idempotency import fingerprint
 from resolvers.outcome_unknown import OutcomeUnknown
 from resolvers.responding import ResponseCall
 from resolvers.sources.completions import MAY_BE_PAID, headers_for_user
-from resolvers.streams.events import DetachReason, Entry, OnDisconnect
+from resolvers.streams.events import Entry, OnDisconnect
 from resolvers.streams.log import Leave, StreamLog
 from resolvers.streams.merging import MAX_FRAME_BYTES
 from resolvers.streams.stream import StreamRequest
@@ -146,6 +146,7 @@ class Relay:
     async def _stored(self, scope: Scope, response_id: str) -> bytes:
         work = self._row.work
         if (named := agent_response(response_id)) is not None:
+            checked_params(work, scope)
             return await agent_response_again(self._context, work, named)
         if work is Work.DELETE_RESPONSE:
             self.trail.begin(Act(Event.MUTATION, self._row.path))
@@ -209,17 +210,12 @@ class Relay:
                     stream.drop_raw_taken()
                     await begin(send, "text/event-stream; charset=utf-8", {**headers, **stream.headers})
                 self._context.reset_loaders()
-                await _copy(send, stream.log, self._gateway.heartbeat, leave, end, self._cut)
+                cut = partial(detached_error, self._gateway, self._context.principal)
+                await _copy(send, stream.log, self._gateway.heartbeat, leave, end, cut)
 
         signed_in = WhileSignedIn(self._context.principal, leave, self._context.resources)
         with drain.stream(), Departure(drain, leave), signed_in:
             await unless_disconnected(receive, relay())
-
-    def _cut(self, leave: Leave) -> GatewayError:
-        """Return the error for a reader that was detached from a stream."""
-        if leave.reason is DetachReason.SIGNED_OUT:
-            return self._gateway.authenticator.refusal(self._context.principal)
-        return stream_cut()
 
 
 def _by_body(body: dict[str, Any]) -> Work:

@@ -28,7 +28,7 @@ async def stored_answer(context: RequestContext, work: Work, scope: Scope, respo
         NotFound: the response does not exist, belongs to another user, or was not stored.
         BadUserInput: the query has an unknown parameter, or a value that is too long.
     """
-    params = _checked(work, parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+    params = checked_params(work, scope)
     key = await context.model_key()
     owned = ResponseIds(context.principal.user_id, key).opened(response_id)
     stored = StoredResponses(context.resources.litellm, context.scope, key, owned.model)
@@ -40,7 +40,9 @@ async def stored_answer(context: RequestContext, work: Work, scope: Scope, respo
     return await stored.get(owned.id, labels, params)
 
 
-def _checked(work: Work, params: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def checked_params(work: Work, scope: Scope) -> list[tuple[str, str]]:
+    """Return the query parameters. Raise BadUserInput for an unknown parameter, or a value that is too long."""
+    params = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     for name, value in params:
         if name not in _PARAMS[work]:
             shown = name[:_MAX_VALUE]

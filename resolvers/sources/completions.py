@@ -167,6 +167,9 @@ class CompletionSource:
                 await self._reservation.settle(self._used())
             await self._context.changed(Tag.SPEND)
 
+    async def abandoned(self) -> None:
+        """Do nothing, because closing the call stops the model."""
+
     def _used(self) -> int:
         """Return the tokens that the answer has used. If LiteLLM has not reported the tokens, estimate them."""
         used = used_tokens(self.usage)

@@ -25,6 +25,7 @@ class TurnRecipe(msgspec.Struct, frozen=True, kw_only=True, tag="turn", omit_def
         run_id: the turn's run, if the run was known before the stream began.
         began: the time before the message was sent.
         max_cost: the maximum cost in US dollars.
+        cancels: whether the run is cancelled if the stream is abandoned.
     """
 
     user_id: str
@@ -37,6 +38,7 @@ class TurnRecipe(msgspec.Struct, frozen=True, kw_only=True, tag="turn", omit_def
     conversation_id: str | None = None
     run_id: str | None = None
     max_cost: Decimal | None = None
+    cancels: bool = False
 
 
 class CompletionRecipe(msgspec.Struct, frozen=True, tag="completion"):
@@ -58,6 +60,8 @@ def turn_recipe(
     sent: Sent | FollowedRun | LostTurn,
     earlier: Attempt | None,
     max_cost: Decimal | None,
+    *,
+    cancels: bool,
 ) -> bytes:
     """Return the recipe of a turn that is about to begin, or that this process continues."""
     if isinstance(sent, LostTurn):
@@ -77,6 +81,7 @@ def turn_recipe(
             run_id=run_id,
             began=began,
             max_cost=max_cost,
+            cancels=cancels,
         )
     )
 

@@ -45,7 +45,7 @@ def _resumed_turn(resources: Resources, recipe: TurnRecipe, point: ResumePoint) 
     lost = LostTurn(otid=recipe.otid, run_id=run_id, began=recipe.began)
     principal = principal_of_stream(recipe.user_id)
     context = RequestContext(resources, principal, recipe.request_id, recipe.traceparent, origin=recipe.origin)
-    return LettaSource(context, conversation, lost, max_cost=recipe.max_cost, point=point)
+    return LettaSource(context, conversation, lost, max_cost=recipe.max_cost, point=point, cancels=recipe.cancels)
 
 
 def lost_completion() -> Ended:
@@ -83,3 +83,6 @@ class _LostCompletion:
 
     async def settle(self, log: StreamLog) -> None:
         """Do nothing, because the stopped process has reserved the tokens."""
+
+    async def abandoned(self) -> None:
+        """Do nothing, because no call is open."""

@@ -1,7 +1,14 @@
 """The events that only turns have."""
 
-from clients.letta.messages import MessageRecord
-from resolvers.streams.events import Event, Started
+from clients.letta.messages import (
+    ApprovalRequestMessage,
+    AssistantMessage,
+    MessageRecord,
+    ReasoningMessage,
+    ToolCallMessage,
+)
+from resolvers.messages import message_node_id
+from resolvers.streams.events import Event, ReasoningDelta, Started, TextDelta, ToolCallDelta
 from resolvers.streams.stream import Stream
 
 
@@ -46,3 +53,26 @@ async def user_message(stream: Stream) -> MessageRecord | None:
         return None
     added = (event.message for event in await stream.log.whole_events() if isinstance(event, MessageAdded))
     return next((message for message in added if message.is_known_by_otid and message.otid == sent.otid), sent)
+
+
+def deltas_of(message: MessageRecord) -> list[Event]:
+    """Return the deltas in a frame of Letta's."""
+    node_id = message_node_id(message)
+    match message:
+        case AssistantMessage() if message.text:
+            return [TextDelta(message_id=node_id, text=message.text)]
+        case ReasoningMessage() if message.text:
+            return [ReasoningDelta(message_id=node_id, text=message.text)]
+        case ToolCallMessage() | ApprovalRequestMessage():
+            return [
+                ToolCallDelta(
+                    message_id=node_id,
+                    index=index,
+                    tool_call_id=call.tool_call_id,
+                    name=call.name,
+                    arguments_delta=call.arguments or "",
+                )
+                for index, call in enumerate(message.tool_calls)
+            ]
+        case _:
+            return []

@@ -14,10 +14,7 @@ from clients.errors import BudgetExceeded, Conflict, GatewayError, Service
 from clients.letta.frames import Done, ErrorFrame, Frame, MessageFrame, Ping, StopReason
 from clients.letta.messages import (
     ApprovalRequestMessage,
-    AssistantMessage,
     MessageRecord,
-    ReasoningMessage,
-    ToolCallMessage,
     UserMessage,
 )
 from clients.letta.sending import FollowedRun, Sent
@@ -35,16 +32,13 @@ from resolvers.sources.positions import BEGINNING, ResumePoint
 from resolvers.sources.recipes import turn_recipe
 from resolvers.sources.run_frames import RunFrames, cut
 from resolvers.sources.turn_costs import TurnCost, ended_steps, turn_cost
-from resolvers.sources.turn_events import ApprovalRequested, MessageAdded, TurnStarted
+from resolvers.sources.turn_events import ApprovalRequested, MessageAdded, TurnStarted, deltas_of
 from resolvers.streams.events import (
     Batch,
     Ended,
     Event,
-    ReasoningDelta,
     StreamFailure,
     StreamOutcome,
-    TextDelta,
-    ToolCallDelta,
     batch_of,
     finish_reason,
 )
@@ -61,8 +55,9 @@ class LettaSource:
     """Reads one turn's events from Letta.
 
     If Letta stored the message from the attempt ``earlier``, the gateway does not send the message again.
-    If the turn's estimated cost exceeds ``max_cost`` US dollars, the source cancels the run. The source yields only the
-    events after ``point``.
+    If the turn's estimated cost exceeds ``max_cost`` US dollars, the source cancels the run. ``cancels`` is whether the
+    source also cancels the run of a stream that is abandoned after it has begun. The source yields only the events
+    after ``point``.
     """
 
     def __init__(
@@ -74,6 +69,7 @@ class LettaSource:
         *,
         max_cost: Decimal | None = None,
         point: ResumePoint = BEGINNING,
+        cancels: bool = False,
     ) -> None:
         self._context = context
         self._conversation = conversation
@@ -81,6 +77,7 @@ class LettaSource:
         self._earlier = earlier
         self._max_cost = max_cost
         self._point = point
+        self._cancels = cancels
         self._cost: TurnCost | None = None
         self.mark = 0
         self.run_id: str | None = sent.run_id if isinstance(sent, FollowedRun | LostTurn) else None
@@ -93,7 +90,9 @@ class LettaSource:
 
     def recipe(self) -> bytes:
         """Return the data with which another process continues the turn."""
-        return turn_recipe(self._context, self._conversation, self._sent, self._earlier, self._max_cost)
+        return turn_recipe(
+            self._context, self._conversation, self._sent, self._earlier, self._max_cost, cancels=self._cancels
+        )
 
     async def events(self) -> AsyncGenerator[Batch]:
         """Send the message or resume the run, and yield the turn's events."""
@@ -130,6 +129,12 @@ class LettaSource:
 
     async def settle(self, log: StreamLog) -> None:
         """Do nothing, because Letta reports a turn's usage, and the gateway's proxy counts the turn's tokens."""
+
+    async def abandoned(self) -> None:
+        """Cancel the run, if the source cancels the runs of abandoned streams."""
+        if self._cancels and self.run_id is not None:
+            await self._cancel_run()
+            await self._context.changed_by_turn()
 
     async def _opened(self, followed: FollowedRun | None, stack: AsyncExitStack) -> RunFrames:
         """Send the message, or attach to the run that has the message."""
@@ -180,7 +185,7 @@ class LettaSource:
 
     async def _excess(self, cost: TurnCost, frame: Frame) -> BudgetExceeded | None:
         """Add a frame to the turn's cost. Return the error if the cost exceeds the maximum."""
-        begins_step = isinstance(frame, MessageFrame) and cost.count(frame.message.step_id, _deltas(frame.message))
+        begins_step = isinstance(frame, MessageFrame) and cost.count(frame.message.step_id, deltas_of(frame.message))
         if self.run_id is None:
             return None
         if begins_step:
@@ -237,7 +242,7 @@ class LettaSource:
                     if self._step not in {None, message.step_id} and self._reading is None:
                         self._reading = asyncio.create_task(self._stored())
                     self._step = message.step_id
-                return self._point.missing(seq_id, _deltas(message))
+                return self._point.missing(seq_id, deltas_of(message))
             case StopReason(reason=reason):
                 self._stop = self._stop or reason
             case Usage():
@@ -323,25 +328,3 @@ class LettaSource:
             run_id=self.run_id,
             conversation=self._conversation,
         )
-
-
-def _deltas(message: MessageRecord) -> list[Event]:
-    node_id = message_node_id(message)
-    match message:
-        case AssistantMessage() if message.text:
-            return [TextDelta(message_id=node_id, text=message.text)]
-        case ReasoningMessage() if message.text:
-            return [ReasoningDelta(message_id=node_id, text=message.text)]
-        case ToolCallMessage() | ApprovalRequestMessage():
-            return [
-                ToolCallDelta(
-                    message_id=node_id,
-                    index=index,
-                    tool_call_id=call.tool_call_id,
-                    name=call.name,
-                    arguments_delta=call.arguments or "",
-                )
-                for index, call in enumerate(message.tool_calls)
-            ]
-        case _:
-            return []

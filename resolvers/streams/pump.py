@@ -77,7 +77,7 @@ class Pump:
         """
         if self._is_closing:
             return
-        settling = asyncio.create_task(source.settle(stream.log))
+        settling = asyncio.create_task(_settled(source, stream))
         self._settling.add(settling)
         settling.add_done_callback(self._settling.discard)
         try:
@@ -193,6 +193,12 @@ class Pump:
             stream.log.pack()
         if self._registry.retain(stream):
             stream.start_timer(self._limits.retention, self._registry.remove)
+
+
+async def _settled(source: Source, stream: Stream) -> None:
+    await source.settle(stream.log)
+    if stream.abandoned and stream.log.is_begun:
+        await source.abandoned()
 
 
 def _frames(batch: Batch) -> int:

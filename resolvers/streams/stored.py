@@ -40,13 +40,18 @@ class Progress(msgspec.Struct, array_like=True):
 
 
 class _Outcome(msgspec.Struct, array_like=True):
-    """How a stream has ended. ``settled_at`` is a Unix time. ``refusal`` is the error of a stream that never began."""
+    """How a stream has ended.
+
+    ``settled_at`` is a Unix time. ``refusal`` is the error of a stream that never began. ``answered`` is the field of
+    ``Stream`` at the holder when the stream ended; older versions of the gateway do not write it.
+    """
 
     ended: bytes
     abandoned: bool
     unsure: bool
     settled_at: float | None
     refusal: StreamFailure | None
+    answered: bool = False
 
 
 _TERMS = msgspec.msgpack.Decoder(_Terms)
@@ -88,6 +93,7 @@ def outcome_bytes(stream: Stream, ended: Ended, codec: EventCodec) -> bytes:
         stream.unsure,
         settled,
         None if refusal is None else StreamFailure.of(refusal),
+        stream.answered,
     )
     return msgspec.msgpack.encode(outcome)
 
@@ -136,6 +142,7 @@ def finish(stream: Stream, outcome: bytes, codec: EventCodec) -> Ended | None:
     """Update a mirrored stream that has ended. Return the last event."""
     found = _OUTCOME.decode(outcome)
     stream.abandoned, stream.unsure = found.abandoned, found.unsure
+    stream.answered = stream.answered or found.answered
     if found.settled_at is not None:
         stream.settled_at = found.settled_at - time.time() + time.monotonic()
     if found.refusal is not None:

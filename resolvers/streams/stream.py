@@ -50,6 +50,12 @@ class Source(Protocol):
         If the answer is incomplete, so that the log has no end yet, the method also sets ``usage``.
         """
 
+    async def abandoned(self) -> None:
+        """Stop the service's work after a begun stream was cancelled because it had no readers.
+
+        The method is called after ``settle``, and the stream ends after the method returns.
+        """
+
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class StreamTerms:
@@ -121,7 +127,8 @@ class Stream(StreamTerms):
         elsewhere: the number of other replicas that have readers of a stream that this process holds.
         restarted: whether an earlier stream was started with the key; ``first_began`` is the first stream's start time.
         late: whether a reader began before the stream opened.
-        answered: whether a client of ``/v1`` has begun to receive the answer of a turn from this process.
+        answered: whether a client of ``/v1`` has begun to receive the answer of a turn from this process, or from the
+            holder before the stream ended.
         settled_at: when a search for the request is final, see ``resolvers.outcome_unknown`` (``time.monotonic``).
         pump: the task that copies the source into the log.
         timer: ends the grace period or, after the end, the retention.

@@ -137,3 +137,6 @@ class _Failing:
 
     async def settle(self, log: StreamLog) -> None:
         """Do nothing."""
+
+    async def abandoned(self) -> None:
+        """Do nothing."""

@@ -90,6 +90,16 @@ def test_a_failed_stream_ends_with_the_response_that_was_created() -> None:
     assert found[-1]["response"]["status"] == "failed"
 
 
+def test_a_failed_response_that_is_read_has_the_items_of_its_stream() -> None:
+    events = [*deltas(reasoning(1, "hm"), "hm"), *deltas(assistant(1, "one"), "one"), *deltas(assistant(2, "t"), "t")]
+    writer = ResponseStream(HEAD)
+    data = b"".join(map(writer.of, [TurnStarted(), *events])) + writer.failed(Conflict("so"))
+    output = events_in(data.decode())[-1]["response"]["output"]
+    assert [item.get("status") for item in output] == [None, "completed", "incomplete"]
+    read = orjson.loads(stored_response(HEAD, Pieces().all(events), ENDED, Conflict("so")))
+    assert read["output"] == output
+
+
 def test_a_response_is_read_while_it_runs_and_after_it_failed() -> None:
     texts = Pieces().all(deltas(assistant(1, "o"), "o"))
     running = orjson.loads(stored_response(HEAD, texts, None, None))

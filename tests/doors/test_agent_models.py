@@ -139,6 +139,8 @@ USER, CALL = {"role": "user", "content": "hi"}, {"id": "c", "type": "function", 
         ({"messages": [{"role": "user", "content": " "}]}, None),
         ({"messages": [{"role": "user", "content": [{"type": "file", "text": "x"}]}]}, "messages[0].content[0]"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": "a\0b"}]}, None),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "\0"}]}]}, None),
         ({"nonsense": 1}, "nonsense"),
     ],
 )
@@ -149,6 +151,23 @@ async def test_what_an_agent_cannot_follow_is_refused(
     assert answer.status_code == 400, answer.text
     assert (answer.json()["error"]["type"], answer.json()["error"]["param"]) == ("invalid_request_error", param)
     assert await statuses(stack, agent_id) == []
+
+
+@pytest.mark.parametrize("kind", [{}, ["message"], None, 5, "message", "function_call"])
+async def test_the_type_of_a_message_has_no_meaning(stack: Stack, agent_id: str, kind: Any) -> None:
+    """A message of a chat completion has no parameter ``type``."""
+    asked = to_agent(agent_id, "tokens=1 delay=0")
+    asked["messages"][0]["type"] = kind
+    answer = await ask(stack, CHAT, asked)
+    assert answer.status_code == 200, answer.text
+
+
+async def test_the_key_of_a_models_answer_is_refused_at_an_agent(stack: Stack, agent_id: str) -> None:
+    key = {"Idempotency-Key": str(uuid.uuid4())}
+    assert (await ask(stack, CHAT, to_agent(stack.chat_model), **key)).status_code == 200
+    answer = await ask(stack, CHAT, to_agent(agent_id), **key)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "key_reused")
+    assert await said(stack, f"conversation:{agent_id}") == []
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -111,6 +111,7 @@ USER = {"role": "user", "content": "hi"}
         ({"conversation": "conv_1"}, "conversation"),
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"input": " "}, None),
+        ({"input": "a\0b"}, None),
         ({"input": [{"role": "system", "content": "x"}]}, "input"),
         ({"input": [USER, {"role": "assistant", "content": "so"}]}, "input[1]"),
         ({"input": [USER, {"type": "function_call_output", "call_id": "c", "output": "4"}]}, "input[1]"),
@@ -161,6 +162,19 @@ async def test_a_response_of_an_agent_is_neither_deleted_nor_listed(stack: Stack
         assert "`messages`" in answer.json()["error"]["message"]
 
 
+async def test_an_item_with_the_type_null_is_a_message(stack: Stack, agent_id: str) -> None:
+    item = {"type": None, "role": "user", "content": "hi [[tokens=1 delay=0]]"}
+    answer = await ask(stack, RESPONSES, {"model": agent_id, "input": [item]})
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("name", ["stream", "starting_after", "nonsense"])
+async def test_an_unknown_query_parameter_is_refused(stack: Stack, agent_id: str, name: str) -> None:
+    response_id = (await ask(stack, RESPONSES, to_agent(agent_id))).json()["id"]
+    answer = await stack.client.get(f"{RESPONSES}/{response_id}?{name}=1", headers=stack.headers())
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
+
+
 async def test_an_approval_is_left_to_the_graph(stack: Stack, agent_id: str) -> None:
     await stack.require_approval(agent_id, "memory_insert")
     asked = to_agent(agent_id, "tokens=2 delay=0 tool=memory_insert approve=1", stream=True)
@@ -179,6 +193,8 @@ async def test_a_failed_turn_is_a_failed_response(stack: Stack, agent_id: str) -
     found = events_in((await ask(stack, RESPONSES, to_agent(agent_id, "error=400", stream=True))).text)
     assert (found[0]["type"], found[-1]["type"]) == ("response.created", "response.failed")
     assert found[-1]["response"]["error"]["code"]
+    read = await stack.client.get(f"{RESPONSES}/{found[-1]['response']['id']}", headers=stack.headers())
+    assert read.json()["output"] == found[-1]["response"]["output"]
     whole = await ask(stack, RESPONSES, to_agent(agent_id, "error=400"))
     assert whole.json()["error"]["code"] == found[-1]["response"]["error"]["code"]
 

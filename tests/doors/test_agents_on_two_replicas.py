@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from tests.support.agent_models import said, statuses
+from tests.support.agent_streams import LONG, reach, run_is_cancelled, streaming
 from tests.support.openai import ask
 from tests.support.redis_server import RedisServer
 from tests.support.stack import until
@@ -78,3 +81,29 @@ async def test_a_client_that_leaves_cancels_the_run(replicas: Replicas) -> None:
         return await statuses(first, agent_id) == ["CANCELLED"]
 
     await until(cancelled)
+
+
+@pytest.mark.parametrize("last", [0, 1])
+async def test_the_last_reader_cancels_the_run_at_either_replica(replicas: Replicas, last: int) -> None:
+    """The first replica holds the stream."""
+    agent_id = await replicas.first.make_agent()
+    asked, key = to_agent(agent_id, LONG), {"Idempotency-Key": str(uuid.uuid4())}
+    async with AsyncExitStack() as stack:
+        read = [await stack.enter_async_context(streaming(each, asked, **key)) for each in replicas]
+        assert read[0][0] == read[1][0]
+        await read[1 - last][1].aclose()
+        await reach(read[last][1], "tok40 ")
+        assert await statuses(replicas.first, agent_id) == ["RUNNING"]
+        await read[last][1].aclose()
+        await run_is_cancelled(replicas.first, agent_id)
+
+
+async def test_a_message_is_sent_again_although_its_first_attempt_was_refused_elsewhere(replicas: Replicas) -> None:
+    """A client sends one text twice. Its SDK repeats the second request at another replica after a refusal."""
+    first, second = replicas
+    agent_id = await first.make_agent()
+    asked = to_agent(agent_id, "tokens=3 delay=0", stream=True)
+    one = await ask(first, CHAT, asked, **{"x-stainless-retry-count": "0"})
+    two = await ask(second, CHAT, asked, **{"x-stainless-retry-count": "1"})
+    assert (one.status_code, two.status_code) == (200, 200)
+    assert len(await said(first, f"conversation:{agent_id}")) == 2

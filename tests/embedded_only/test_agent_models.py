@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
+from app.embedded.people import ADA
 from tests.support import things
+from tests.support.agent_models import statuses
 from tests.support.lossy import CUT, HEAD_THEN_CUT, SEND_PATH, Loss, cut_after, lossy_stack
 from tests.support.openai import ask, sdk_client
-from tests.support.stack import Stack, embedded_stack
+from tests.support.stack import Stack, embedded_stack, until
 from tests.support.streaming import expected, stored_messages
 
-CHAT = "/v1/chat/completions"
+CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 CREATE = """mutation($i: CreateAgentInput!) { createAgent(input: $i) { agent { id } errors { message } } }"""
 
 
@@ -66,3 +68,39 @@ async def test_the_list_of_models_costs_one_call_and_shows_new_agents_at_once() 
         made = (await things.done(stack, CREATE, {"i": given}))["agent"]["id"]
         assert made not in first
         assert sorted(await listed(stack)) == sorted([*first, made])
+
+
+@pytest.mark.parametrize("path", [CHAT, RESPONSES])
+async def test_an_expired_token_ends_an_answer_and_cancels_the_run(path: str) -> None:
+    async with embedded_stack(stream_grace_seconds=0.3) as stack:
+        agent_id = await stack.make_agent()
+        asked = {"model": agent_id, "stream": True, **message(path, "hi [[tokens=600 delay=0.05]]")}
+        headers = {"authorization": f"Bearer {stack.token(lifetime_seconds=1)}"}
+        text = (await stack.client.post(path, json=asked, headers=headers)).text
+        last = json.loads(text.rstrip().rpartition("data: ")[2])
+        error = last["error"] if path == CHAT else last["response"]["error"]
+        assert error["code"] == "invalid_api_key"
+
+        async def cancelled() -> bool:
+            return await statuses(stack, agent_id) == ["CANCELLED"]
+
+        await until(cancelled)
+
+
+def message(path: str, text: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}]} if path == CHAT else {"input": text}
+
+
+async def test_an_agent_that_was_revoked_gets_no_message_although_the_account_is_cached() -> None:
+    async with embedded_stack() as stack:
+        agent_id = await stack.make_agent()
+        made = await ask(stack, RESPONSES, {"model": agent_id, **message(RESPONSES, "hi [[tokens=2 delay=0]]")})
+        assert made.status_code == 200
+        assert agent_id in await listed(stack)
+        user = stack.platform.state.users[ADA]
+        user.rows = [row for row in user.rows if row["agent_id"] != agent_id]
+        sent = len(stored_messages(stack, agent_id))
+        for path, more in ((CHAT, {}), (RESPONSES, {}), (RESPONSES, {"previous_response_id": made.json()["id"]})):
+            refused = await ask(stack, path, {"model": agent_id, **message(path, "hi"), **more})
+            assert (refused.status_code, "x-stream-id" in refused.headers) in {(400, False), (404, False)}, refused.text
+        assert len(stored_messages(stack, agent_id)) == sent

@@ -33,6 +33,7 @@ from resolvers.streams.events import (
 )
 from resolvers.streams.merging import split
 from resolvers.streams.stream import Source
+from tests.support.agent_models import statuses
 from tests.support.lossy import answered, lossy_proxy
 from tests.support.replicas import replica, request
 from tests.support.stack import ADA, Stack, embedded_stack, until
@@ -156,6 +157,20 @@ async def test_a_run_that_another_program_started_is_continued(stack: Stack, tak
     assert answer(whole) == expected(6)
     for log in ([], whole[:1], whole[:4]):
         check_same(await read(resumed_source(taker, recipe, log), log), whole)
+
+
+@in_one_loop
+@pytest.mark.parametrize("cancels", [True, False])
+async def test_a_source_that_is_continued_cancels_the_run_of_an_abandoned_stream(
+    stack: Stack, taker: Resources, cancels: bool
+) -> None:
+    agent_id = await stack.make_agent()
+    source = await turn(taker, agent_id, "tokens=400 delay=0.05", cancels=cancels)
+    recipe, log = source.recipe(), await read(source, [], 3)
+    continued = resumed_source(taker, recipe, log)
+    await read(continued, log, 6)
+    await continued.abandoned()
+    assert await statuses(stack, agent_id) == (["CANCELLED"] if cancels else ["RUNNING"])
 
 
 @in_one_loop

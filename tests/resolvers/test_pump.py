@@ -120,6 +120,25 @@ async def test_an_abandoned_streams_end_has_the_usage_of_the_accounting() -> Non
     assert (source.settled, metrics.ended) == ([None], ["cancelled"])
 
 
+@pytest.mark.parametrize("has_begun", [True, False])
+async def test_a_source_stops_the_work_of_a_begun_stream_that_was_abandoned(has_begun: bool) -> None:
+    streams, _ = hub()
+    source = Billed(*[Started()] * has_begun, asyncio.Event())
+    async with starting(streams, source) as stream:
+        pass
+    await end_of(stream)
+    assert (stream.abandoned, source.abandonments) == (True, int(has_begun))
+
+
+async def test_a_source_does_not_stop_the_work_of_a_stream_that_a_client_cancelled() -> None:
+    streams, _ = hub()
+    source = Billed(Started(), asyncio.Event())
+    async with starting(streams, source) as stream:
+        streams.cancel(stream)
+        await end_of(stream)
+    assert source.abandonments == 0
+
+
 async def test_a_complete_answer_is_accounted_for_once_after_its_end() -> None:
     streams, _ = hub()
     source = Billed(Started(), COMPLETED)

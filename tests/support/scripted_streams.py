@@ -65,7 +65,7 @@ class ScriptedSource:
         self.mark = 0
         self.script = script
         self.refuses = refuses
-        self.opened = self.closed = 0
+        self.opened = self.closed = self.abandonments = 0
         self.settled: list[Ended | None] = []
 
     def recipe(self) -> bytes:
@@ -83,6 +83,9 @@ class ScriptedSource:
 
     async def settle(self, log: StreamLog) -> None:
         self.settled.append(log.ended)
+
+    async def abandoned(self) -> None:
+        self.abandonments += 1
 
     async def said(self) -> AsyncIterator[tuple[Event, bytes]]:
         for line in self.script:

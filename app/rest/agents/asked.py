@@ -69,27 +69,35 @@ def refuse_parameters(body: dict[str, Any], refused: Refused) -> None:
             )
 
 
-def last_message(messages: list[dict[str, Any]], name: str = "messages") -> list[dict[str, Any]]:
-    """Return the content of the last user message in Letta's format.
+def last_message(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the content of the last user message of a chat completion in Letta's format.
 
-    Messages with instructions are ignored, wherever they are. ``messages`` are the messages of a chat completion, or
-    the items of a response's input, and ``name`` is their parameter.
+    Messages with instructions are ignored, wherever they are.
 
     Raises BadUserInput if another message follows the user's message, or the content cannot be sent to an agent.
     """
-    for index in range(len(messages) - 1, -1, -1):
-        message = messages[index]
-        role = message.get("role") if message.get("type", "message") == "message" else message["type"]
-        if role == "user":
-            return _content(message.get("content"), f"{name}[{index}].content")
-        if role not in _INSTRUCTIONS:
-            _refuse_last(str(role), f"{name}[{index}]", name)
-    raise _bad(f"The request has no user message. Add a message with the role `user` to `{name}`.", name)
+    return _last_of(messages, [message["role"] for message in messages], "messages")
 
 
 def input_message(given: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the content of the last user message in a response's input. See ``last_message``."""
-    return message_parts([given]) if isinstance(given, str) else last_message(given, "input")
+    """Return the content of the last user message in a response's input, as ``last_message`` does."""
+    return message_parts([given]) if isinstance(given, str) else _last_of(given, [_kind(one) for one in given], "input")
+
+
+def _kind(item: dict[str, Any]) -> str:
+    """Return the role of a message in a response's input, or the type of any other item."""
+    kind = item.get("type")
+    return str(item.get("role") if kind is None or kind == "message" else kind)
+
+
+def _last_of(messages: list[dict[str, Any]], kinds: list[str], name: str) -> list[dict[str, Any]]:
+    """Return the content of the last message of the kind ``user``. ``name`` is the parameter that has the messages."""
+    for index in range(len(messages) - 1, -1, -1):
+        if kinds[index] == "user":
+            return _content(messages[index].get("content"), f"{name}[{index}].content")
+        if kinds[index] not in _INSTRUCTIONS:
+            _refuse_last(kinds[index], f"{name}[{index}]", name)
+    raise _bad(f"The request has no user message. Add a message with the role `user` to `{name}`.", name)
 
 
 def _refuse_last(kind: str, param: str, name: str) -> NoReturn:

@@ -166,7 +166,7 @@ class _Item:
 
 def whole_response(head: ResponseHead, pieces: Iterable[Piece], ended: Ended) -> bytes:
     """Return a complete answer as a response."""
-    return json_bytes(head.response("completed", _output(head, pieces, "completed"), ended.usage))
+    return json_bytes(head.response("completed", _output(head, pieces), ended.usage))
 
 
 def stored_response(
@@ -181,12 +181,13 @@ def stored_response(
     return json_bytes(head.response("failed", output, ended.usage, error=response_error(error)))
 
 
-def _output(head: ResponseHead, pieces: Iterable[Piece], status: str) -> list[Json]:
-    output = []
-    for index, piece in enumerate(joined_pieces(pieces)):
+def _output(head: ResponseHead, pieces: Iterable[Piece], last: str = "completed") -> list[Json]:
+    """Return the output items. All items are complete, except that the last item has the status ``last``."""
+    output, joined = [], joined_pieces(pieces)
+    for index, piece in enumerate(joined):
         item = _Item(piece, index, head.item_id(piece, index))
         item.texts.append(piece.text)
-        output.append(item.whole(status))
+        output.append(item.whole(last if index == len(joined) - 1 else "completed"))
     return output
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -13,23 +12,22 @@ from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from app.asgi import Disconnected, begin, header, respond, unless_disconnected, write
+from app.asgi import begin, header, respond, unless_disconnected, write
 from app.audit import Trail
 from app.departure import Departure
-from app.drain import stream_cut
 from app.gateway import Gateway
 from app.heartbeat import HeartbeatWriter
 from app.rest.agents.named import CONVERSATION
 from app.rest.agents.pieces import Piece, Pieces, failure_in
+from app.rest.detached import detached_error
 from app.rest.envelope import JSON
 from app.rest.idempotency import check_stream
 from app.signin.lifetime import WhileSignedIn
 from clients.codes import Reason
 from clients.errors import Conflict, GatewayError
-from clients.owned import ConversationRef
 from resolvers import starts, turns
 from resolvers.context import RequestContext
-from resolvers.owned import OwnedConversation, ref_of, run_named_in
+from resolvers.owned import OwnedConversation, ref_of
 from resolvers.streams.events import Ended, Event, OnDisconnect, StreamStatus
 from resolvers.streams.log import Leave, StreamLog
 from resolvers.streams.merging import MAX_FRAME_BYTES
@@ -43,9 +41,6 @@ _RETRIES = b"x-stainless-retry-count"
 
 _RETRY_SECONDS = 60.0
 """How long after the end of a turn an SDK may retry, in seconds. The SDKs wait at most this long before a retry."""
-
-_ABANDON_SECONDS = 2.0
-"""How long to wait until the kernel has closed an abandoned stream, in seconds."""
 
 
 class Translation(Protocol):
@@ -126,31 +121,31 @@ class AgentTurn:
     ) -> None:
         """Answer with server-sent events.
 
-        If the client disconnects in mid-stream, the run is cancelled, unless another reader has attached to the stream,
-        or the client has sent ``X-Stream-Continue: true``. Raises GatewayError if Letta refuses the message at once.
+        When the last reader has disconnected in mid-stream, the run is cancelled, unless the client that has started
+        the turn has sent ``X-Stream-Continue: true``. Raises GatewayError if Letta refuses the message at once.
         """
         continues = header(scope, b"x-stream-continue") == "true"
         on_disconnect = OnDisconnect.CONTINUE if continues else OnDisconnect.CANCEL
         leave, drain = Leave(), self._gateway.drain
-        begun: Stream | None = None
 
         async def relay() -> None:
-            nonlocal begun
             async with await self._start(scope, on_disconnect) as stream:
                 self._succeeded(stream)
                 await begin(send, "text/event-stream; charset=utf-8", self._headers(stream))
-                begun, stream.answered = stream, True
+                stream.answered = True
                 self._context.reset_loaders()
-                await _copy(send, stream.log, self._gateway.heartbeat, leave, translation(stream))
+                await _copy(
+                    send,
+                    stream.log,
+                    self._gateway.heartbeat,
+                    leave,
+                    translation(stream),
+                    partial(detached_error, self._gateway, self._context.principal),
+                )
 
         signed_in = WhileSignedIn(self._context.principal, leave, self._context.resources)
-        try:
-            with self._repeatable(scope), drain.stream(), Departure(drain, leave), signed_in:
-                await unless_disconnected(receive, relay())
-        except Disconnected:
-            if begun is not None and begun.on_disconnect is OnDisconnect.CANCEL:
-                await self._stop(begun)
-            raise
+        with self._repeatable(scope), drain.stream(), Departure(drain, leave), signed_in:
+            await unless_disconnected(receive, relay())
 
     async def _start(self, scope: Scope, on_disconnect: OnDisconnect) -> AbstractAsyncContextManager[Stream]:
         context, message = self._context, self._message
@@ -158,7 +153,13 @@ class AgentTurn:
         key = message.key or await self._retried_key(scope) or f"{_KEYLESS}{uuid.uuid4()}"
         charged = await starts.charge_turn(context, key, counted=message.counted)
         return turns.start_turn(
-            context, self._conversation, message.content, key, on_disconnect=on_disconnect, charged=charged
+            context,
+            self._conversation,
+            message.content,
+            key,
+            on_disconnect=on_disconnect,
+            charged=charged,
+            cancels=on_disconnect is OnDisconnect.CANCEL,
         )
 
     async def _retried_key(self, scope: Scope) -> str | None:
@@ -192,17 +193,6 @@ class AgentTurn:
     def _headers(self, stream: Stream) -> dict[str, str]:
         return {"x-stream-id": stream.id, CONVERSATION: self._message.conversation.id}
 
-    async def _stop(self, stream: Stream) -> None:
-        """Cancel the run of a stream that has no reader left, so that the model stops, and the next message is free.
-
-        Failures are ignored, since nobody is left to receive them.
-        """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_ABANDON_SECONDS):
-                await stream.log.end()
-        if stream.abandoned and stream.run_id is not None:
-            await _cancel(self._context.renewed(), self._conversation, stream.run_id)
-
 
 def _lacks_answer(stream: Stream, since: datetime) -> bool:
     """Return whether a turn may have an answer that no client of ``/v1`` has begun to receive.
@@ -217,15 +207,18 @@ def _lacks_answer(stream: Stream, since: datetime) -> bool:
     return stream.status is StreamStatus.RUNNING or stream.abandoned or stream.unsure
 
 
-async def _cancel(context: RequestContext, conversation: ConversationRef, run_id: str) -> None:
-    with suppress(GatewayError):
-        owned = run_named_in(conversation, run_id)
-        await context.resources.letta.cancel(context.scope, conversation.agent_id, owned)
-        await context.changed_by_turn()
+async def _copy(
+    send: Send,
+    log: StreamLog,
+    heartbeat: float,
+    leave: Leave,
+    translation: Translation,
+    cut: Callable[[Leave], GatewayError],
+) -> None:
+    """Send a turn's events, with comments as heartbeats, until the turn ends or ``leave`` detaches the reader.
 
-
-async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave, translation: Translation) -> None:
-    """Send a turn's events, with comments as heartbeats, until the turn ends or ``leave`` detaches the reader."""
+    A detached reader gets the error of ``cut``.
+    """
     with log.reading(0) as reader:
         async with HeartbeatWriter(partial(write, send), heartbeat, b": ping\n\n") as body:
             ended: Ended | None = None
@@ -244,11 +237,10 @@ async def _copy(send: Send, log: StreamLog, heartbeat: float, leave: Leave, tran
                         waiting = b""
                 if waiting:
                     await body.write(waiting)
-        await write(send, _end(ended, translation), more=False)
+        last = translation.failed(cut(leave)) if ended is None else _end(ended, translation)
+        await write(send, last, more=False)
 
 
-def _end(ended: Ended | None, translation: Translation) -> bytes:
-    if ended is None:
-        return translation.failed(stream_cut())
+def _end(ended: Ended, translation: Translation) -> bytes:
     failure = failure_in(ended, translation.pieces.approval_id)
     return translation.completed(ended) if failure is None else translation.failed(failure)
