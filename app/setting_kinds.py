@@ -22,11 +22,15 @@ def revealed(value: SecretStr | None) -> str | None:
     return None if value is None else value.get_secret_value()
 
 
+def header_secret(text: str) -> str | None:
+    """Return what is wrong with a secret that is sent in a header, or ``None``."""
+    return pasted(text) if text.isascii() and text.isprintable() else "must be printable ASCII"
+
+
 def _header(value: SecretStr | None) -> SecretStr | None:
-    text = "" if value is None else value.get_secret_value()
-    if not text.isascii() or (text and not text.isprintable()):
-        raise ValueError("must be printable ASCII")
-    return _as_pasted(value)
+    if value is not None and (wrong := header_secret(value.get_secret_value())) is not None:
+        raise ValueError(wrong)
+    return value
 
 
 def _unpadded(value: SecretStr | None) -> SecretStr | None:

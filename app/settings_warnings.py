@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic_settings import DotEnvSettingsSource
+from dotenv.parser import Binding, parse_stream
 
 from app.settings import ENV_FILE, Settings
 
@@ -24,6 +24,9 @@ _LIKE = 0.75
 
 _SHORTEST = 8
 """Minimum length of an environment variable that is reported as misspelt. Shorter names are similar by chance."""
+
+_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
+_LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 def announce_warnings(settings: Settings, telemetry: Telemetry) -> None:
@@ -41,52 +44,50 @@ def hidden_endpoints(settings: Settings) -> Iterator[str]:
 def unread_names(environment: Mapping[str, str], path: Path) -> list[str]:
     """Return a warning for each unknown or misspelt setting.
 
-    Settings are in ``environment`` and in the file at ``path``.
+    Settings are in ``environment`` and in the file at ``path``. Raises OSError, or UnicodeDecodeError, if the file
+    cannot be read.
     """
     if path.is_dir():
         return [f"{path} is a folder, so the gateway reads no settings from it. Replace the folder with a file."]
     names = [name.upper() for name in Settings.model_fields]
-    keys, unreadable = _read(path)
-    present = {name.upper() for name in (*environment, *keys)}
-    return [*unreadable, *_unknown_keys(path, keys, names), *_misspelt(environment, names, present)]
+    bindings = _read(path)
+    present = {name.upper() for name in (*environment, *(one.key for one in bindings if one.key and one.value))}
+    return [*dict.fromkeys(_wrong_lines(path, bindings, names)), *_misspelt(environment, names, present)]
 
 
-class _Records(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
+def _read(path: Path) -> list[Binding]:
+    if not path.is_file():
+        return []
+    with path.open(encoding=Settings.model_config.get("env_file_encoding")) as file:
+        return list(parse_stream(file))
 
 
-def _read(path: Path) -> tuple[Mapping[str, str | None], list[str]]:
-    """Return the file's keys and values, and a sentence for each unreadable line.
+def _wrong_lines(path: Path, bindings: list[Binding], names: list[str]) -> Iterator[str]:
+    """Yield a sentence for each line that sets nothing. A name that can be a part of a secret is not repeated.
 
-    A key without ``=`` has the value ``None``.
+    For example, a key that is wrapped over two lines is a line without ``=``, or with the ``=`` of base64 at its end.
     """
-    logger, records = logging.getLogger("dotenv.main"), _Records()
-    logger.addHandler(records)
-    propagates, logger.propagate = logger.propagate, False
-    try:
-        values = DotEnvSettingsSource(Settings, env_file=path).env_vars
-    finally:
-        logger.removeHandler(records)
-        logger.propagate = propagates
-    lines = [record.args[0] for record in records.records if isinstance(record.args, tuple) and record.args]
-    return values, [f"{path}: line {line} cannot be read. Write NAME=value." for line in lines]
+    for one in bindings:
+        name, line = (one.key or "").upper(), f"line {_line(one)}"
+        is_setting = name in names
+        if one.error:
+            yield f"{path}: {line} cannot be read. Write NAME=value."
+        elif one.key is not None and one.value is None:
+            yield f"{path}: {repr(name) if is_setting else line} has no value. Write NAME=value."
+        elif one.value and not is_setting:
+            is_name = _NAME.fullmatch(name) and one.value.strip("=")
+            yield f"{path}: {name if is_name else line} is not a setting of the gateway.{_did_you_mean(name, names)}"
 
 
-def _unknown_keys(path: Path, keys: Mapping[str, str | None], names: list[str]) -> Iterator[str]:
-    for key, value in keys.items():
-        if value is None:
-            yield f"{path}: {key.upper()!r} has no value. Write NAME=value."
-        elif key.upper() not in names:
-            yield f"{path}: {key.upper()} is not a setting of the gateway.{_did_you_mean(key, names)}"
+def _line(binding: Binding) -> int:
+    """Return a line's number. The parser counts from the empty lines before it."""
+    text = binding.original.string
+    before = text[: len(text) - len(text.lstrip())]
+    return binding.original.line + len(_LINE_END.findall(before))
 
 
-def _did_you_mean(key: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(key.upper(), names, 1, _LIKE)
+def _did_you_mean(name: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(name, names, 1, _LIKE)
     return f" Did you mean {near[0]}?" if near else ""
 
 

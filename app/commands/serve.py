@@ -13,6 +13,7 @@ from app.banner import banner
 from app.commands.tokens import development_token
 from app.connections.early import EarlyProbes
 from app.devtokens import store_path
+from app.listening import bound
 from app.logs import announce
 from app.settings import Settings
 from app.usage import UsageError
@@ -84,13 +85,9 @@ def _opened_store(opened: contextlib.ExitStack) -> Store:
 
 def _listen(host: str, port: int, prefix: str = "") -> socket.socket:
     """Listen. ``prefix`` is the first part of the names of the settings for the host and the port."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((host, port))
+        listener = bound(host, port)
     except OSError as error:
-        listener.close()
         names = f"{prefix}PORT or {prefix}HOST"
         raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}. Set {names}.") from error
     listener.listen(2048)

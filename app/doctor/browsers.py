@@ -17,10 +17,10 @@ _PREFLIGHT = {"access-control-request-method": "POST", "access-control-request-h
 
 def normal_origin(text: str) -> str:
     """Return an origin in the form in which browsers send it. Raises ValueError for anything else."""
-    [origin] = origins.parse(text).exact or ("",)
-    if not origin or origin in origins.ANY:
-        raise ValueError(f"{text!r} is not the origin of a web page. Write scheme://host or scheme://host:port")
-    return origin
+    parsed = origins.parse(text)
+    if len(parsed.exact) != 1 or parsed.pattern is not None or parsed.exact[0] in origins.ANY:
+        raise ValueError(f"{text!r} is not one origin of a web page. Write scheme://host or scheme://host:port")
+    return parsed.exact[0]
 
 
 def _origin(installation: Installation) -> str:

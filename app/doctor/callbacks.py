@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from app.doctor.check import Check
-from app.doctor.findings import Finding, NotChecked, listed, ok, problem, warning
+from app.doctor.findings import Finding, NotChecked, bare_url, listed, ok, problem, warning
 from app.doctor.identity import body_of, is_gateway
 from app.doctor.installation import Installation, Server, is_loopback
 from app.setting_kinds import revealed
@@ -80,8 +81,7 @@ async def _agents(installation: Installation) -> Finding:
     key = revealed(installation.settings.letta_api_key)
     body = body_of(await letta.answer("/v1/agents/", key=key, params=[("limit", str(_AGENTS))]))
     agents = [one for one in body if isinstance(one, dict)] if isinstance(body, list) else []
-    endpoints = [str((one.get("llm_config") or {}).get("model_endpoint")) for one in agents]
-    proxied = [base for base, path, _ in (endpoint.partition(_PROXY) for endpoint in endpoints) if path]
+    proxied = [base for base, path, _ in (_endpoint(one).partition(_PROXY) for one in agents) if path]
     others = sorted({base for base in proxied if base != public.url})
     if others:
         return warning(
@@ -91,6 +91,11 @@ async def _agents(installation: Installation) -> Finding:
             "in Letta.",
         )
     return ok(f"Of the {len(agents)} newest agents, {len(proxied)} make their model calls at PUBLIC_URL.")
+
+
+def _endpoint(agent: dict[str, Any]) -> str:
+    config = agent.get("llm_config")
+    return bare_url(str(config.get("model_endpoint"))) if isinstance(config, dict) else ""
 
 
 CHECKS = (

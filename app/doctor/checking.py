@@ -10,6 +10,7 @@ from app.doctor.installation import Installation, Options
 from app.doctor.registry import CHECKS
 from app.doctor.report import Report
 from app.doctor.running import Result, blocked, run_checks
+from app.doctor.secrecy import hiding
 from app.settings import Settings, SettingsError
 
 
@@ -20,11 +21,13 @@ async def check_installation(options: Options, environment: Mapping[str, str]) -
     except SettingsError as error:
         return _without_settings(error)
     installation = Installation(settings, options, environment)
+    secrets = installation.secrets()
     try:
-        results = await run_checks(CHECKS, installation)
+        with hiding(secrets):
+            results = await run_checks(CHECKS, installation)
     finally:
         await installation.aclose()
-    return Report(results, installation.secrets())
+    return Report(results, secrets)
 
 
 def _without_settings(error: SettingsError) -> Report:

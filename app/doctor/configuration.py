@@ -1,4 +1,4 @@
-"""Checks of the settings, of the files that they name, and of the gateway's port."""
+"""Checks of the settings, and of the files that they name."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import os
 from pathlib import Path
 
 from app import devtokens
+from app.doctor import ports
 from app.doctor.check import Check
-from app.doctor.findings import Finding, NotChecked, ok, problem, shown, warning
-from app.doctor.identity import is_gateway
+from app.doctor.findings import Finding, NotChecked, ok, problem, skipped, warning
 from app.doctor.installation import SERVICES, Installation, variable_of
 from app.settings import ENV_FILE, Environment
 from app.settings_warnings import hidden_endpoints, unread_names
-from clients.site import NoAnswer
 
 VALID = "settings.valid"
 NAMES = "settings.names"
@@ -34,10 +33,12 @@ async def _names(_: Installation) -> Finding | list[Finding]:
 
 def names() -> Finding | list[Finding]:
     """Return the findings about names of settings, which need no valid settings."""
-    cure = "Correct or remove the name. `agentgraph settings` lists all settings."
-    return [warning(line, cure) for line in unread_names(os.environ, Path(ENV_FILE))] or ok(
-        f"No name in the environment or in {ENV_FILE} is misspelt."
-    )
+    try:
+        lines = unread_names(os.environ, Path(ENV_FILE))
+    except (OSError, UnicodeDecodeError):
+        return skipped(f"{ENV_FILE} cannot be read.")
+    cure = "Correct or remove the line. `agentgraph settings` lists all settings."
+    return [warning(line, cure) for line in lines] or ok(f"No name in the environment or in {ENV_FILE} is misspelt.")
 
 
 async def _environment(installation: Installation) -> Finding | list[Finding]:
@@ -91,24 +92,6 @@ def _is_writable(path: Path) -> bool:
     return not path.is_dir() and where.exists() and os.access(where, os.W_OK)
 
 
-async def _port(installation: Installation) -> Finding:
-    settings, gateway = installation.settings, installation.gateway
-    if settings.port == 0:
-        raise NotChecked("PORT is 0, so the system chooses a free port.")
-    try:
-        answer = await gateway.answer("/readyz")
-    except NoAnswer as error:
-        if not error.connected:
-            return ok(f"No gateway runs at {gateway.url}, and the port is free ({error}).")
-        answer = None
-    if answer is not None and is_gateway(answer):
-        return ok(f"A gateway runs at {gateway.url}.")
-    return problem(
-        f"Another program listens on {gateway.url}.",
-        f"Stop the program, or set PORT to another port than {shown(settings.port)}.",
-    )
-
-
 CHECKS = (
     Check(name=VALID, looks_at="invalid settings, and settings that contradict each other", run=_valid),
     Check(
@@ -123,6 +106,6 @@ CHECKS = (
     ),
     Check(name="settings.data", looks_at="a data folder of the embedded platform that is not writable", run=_data),
     Check(name="settings.audit_log", looks_at="an `AUDIT_LOG` that cannot be written", run=_audit_log),
-    Check(name="settings.port", looks_at="another program at `PORT`", run=_port),
+    *ports.CHECKS,
 )
 """The checks of the settings, in the order of the output."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import urlsplit
+
+from app.doctor.secrecy import hide
 
 
 class Status(StrEnum):
@@ -65,6 +68,18 @@ def listed(names: Iterable[str], most: int = 5) -> str:
 
 
 def shown(text: object, most: int = 100) -> str:
-    """Return a server's text for an operator: printable, on one line, and not longer than ``most`` characters."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in str(text))
+    """Return a server's text for an operator: without secrets, printable, on one line, of at most ``most`` characters.
+
+    Secrets are hidden first, because the output would show a part of a secret that is cut.
+    """
+    plain = "".join(letter if letter.isprintable() else " " for letter in hide(str(text)))
     return plain if len(plain) <= most else f"{plain[: most - 1]}…"
+
+
+def bare_url(text: str) -> str:
+    """Return a server's URL without what can contain secrets: user name, password, query and fragment."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return "another address"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from clients.supabase import JWKS_PATH
 _JSON = msgspec.json.Decoder()
 _GATEWAY = frozenset({"ready", "draining", "starting"})
 _NOT_FOUND = 404
+_DIGITS = 9
 
 
 def body_of(answer: Answer) -> Any:
@@ -30,6 +32,12 @@ def body_of(answer: Answer) -> Any:
         return _JSON.decode(answer.body)
     except UNREADABLE:
         return None
+
+
+def numbers_in(version: str) -> tuple[int, ...]:
+    """Return the first three numbers of a version, or none if a number is too long to be a version's."""
+    numbers = re.findall(r"\d+", version)[:3]
+    return () if any(len(one) > _DIGITS for one in numbers) else tuple(map(int, numbers))
 
 
 def _is_letta(answer: Answer) -> bool:

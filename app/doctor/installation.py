@@ -6,10 +6,11 @@ import asyncio
 import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from app.doctor.findings import NotChecked
 from app.doctor.redis_server import RedisServer
+from app.doctor.secrecy import Secrets
 from app.embedded.guard import MARK
 from app.setting_kinds import revealed
 from app.settings import Settings
@@ -98,6 +99,7 @@ class Installation:
         environment: the environment variables.
         redis: the Redis server, or ``None`` if ``REDIS_URL`` is not set.
         gateway: the gateway at ``PORT``, which need not run.
+        operations: the gateway at ``OPERATIONS_PORT``, or ``None``.
         public: the gateway at ``PUBLIC_URL``, or ``None``.
     """
 
@@ -113,7 +115,11 @@ class Installation:
             if url is not None
         }
         self.redis = None if settings.redis_url is None else RedisServer(settings, options.seconds)
-        self.gateway = self.server_at("the gateway", "PORT", _own_url(settings))
+        self.gateway = self.server_at("the gateway", "PORT", _own_url(settings.bind_host, settings.port))
+        host, port = settings.operations_host or settings.bind_host, settings.operations_port
+        self.operations = (
+            None if port is None else self.server_at("the gateway", "OPERATIONS_PORT", _own_url(host, port))
+        )
         public = settings.public_url
         self.public = None if public is None else self.server_at("the gateway", "PUBLIC_URL", public)
 
@@ -145,16 +151,18 @@ class Installation:
         """The key with which the doctor reads LiteLLM's settings."""
         return self.environment.get(LITELLM_MASTER_KEY, "").strip() or None
 
-    def secrets(self) -> list[str]:
+    def secrets(self) -> Secrets:
         """Return all secrets that the doctor knows. No output may contain them."""
         values = [getattr(self.settings, name) for name in Settings.model_fields]
         texts = [value.get_secret_value() for value in values if hasattr(value, "get_secret_value")]
-        password = urlsplit(self.settings.redis_url or "").password
-        return [text for text in (*texts, password, self.admin_key) if text]
+        redis = urlsplit(self.settings.redis_url or "")
+        written = redis.password or ""
+        options = parse_qs(redis.query).get("password", [])  # redis-py reads this option, too
+        return Secrets(text for text in (*texts, written, unquote(written), *options, self.admin_key) if text)
 
     async def aclose(self) -> None:
         """Close all connections."""
-        others = [one for one in (self.gateway, self.public) if one is not None]
+        others = [one for one in (self.gateway, self.operations, self.public) if one is not None]
         await asyncio.gather(*(one.aclose() for one in (*self._services.values(), *others)))
         if self.redis is not None:
             await self.redis.aclose()
@@ -180,8 +188,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _own_url(settings: Settings) -> str:
-    host = settings.bind_host
+def _own_url(host: str, port: int) -> str:
     if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared only
         host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104 - compared only
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port or 8000}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port or 8000}"

@@ -71,6 +71,8 @@ async def _password(installation: Installation) -> Finding:
             "Letta answers calls without a password: everybody who reaches Letta can change every agent.",
             "Start Letta with LETTA_SERVER_SECURE=true and a long random LETTA_SERVER_PASSWORD.",
         )
+    if not refused(answer):
+        raise NotChecked(f"Letta answers calls without a password with status {answer.status}, which shows no refusal.")
     return ok(f"Letta refuses calls without a password with status {answer.status}.")
 
 
@@ -111,13 +113,20 @@ async def _models(installation: Installation) -> Finding:
 
 
 def _endpoints(models: list[dict[str, Any]]) -> Finding:
-    hosts = {str(urlsplit(str(one.get("model_endpoint"))).hostname) for one in models}
+    hosts = {_host(str(one.get("model_endpoint"))) for one in models}
     if _OPENAI in hosts:
         return warning(
             f"Letta calls models at {_OPENAI}, so LiteLLM neither charges these calls nor limits them.",
             "Start Letta with OPENAI_BASE_URL=<LITELLM_BASE_URL>/v1.",
         )
     return ok(f"Letta has {len(models)} models at {listed(sorted(hosts))}.")
+
+
+def _host(url: str) -> str:
+    try:
+        return str(urlsplit(url).hostname)
+    except ValueError:
+        return "an invalid URL"
 
 
 def _is_lettas(model: dict[str, Any]) -> bool:

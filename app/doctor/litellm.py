@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from app.doctor.check import Check
 from app.doctor.findings import Finding, NotChecked, listed, ok, problem, shown, warning
+from app.doctor.identity import numbers_in
 from app.doctor.installation import LITELLM_MASTER_KEY, Installation, Server, is_embedded
 from app.doctor.servers import missing, refused
+from app.setting_kinds import header_secret
 from clients.calls import Answer
 from clients.decode import UNREADABLE
 from clients.errors import Service
@@ -52,6 +53,9 @@ async def is_admin(installation: Installation, key: str) -> bool:
 
 async def admin_key(installation: Installation) -> str:
     """Return a key with which LiteLLM tells its settings. Raises NotChecked if the doctor has none."""
+    wrong = header_secret(installation.admin_key or "")
+    if wrong is not None:
+        raise NotChecked(f"{LITELLM_MASTER_KEY} in the doctor's environment cannot be sent: it {wrong}.")
     for key in (installation.admin_key, installation.platform_key):
         if key is not None and await is_admin(installation, key):
             return key
@@ -79,10 +83,10 @@ async def version_of(installation: Installation) -> tuple[int, ...]:
     text = read(await site.answer(READY.path), READY).version
     if text is None:
         text = read(await site.answer(DETAILS.path, key=await admin_key(installation)), DETAILS).version
-    numbers = re.findall(r"\d+", text or "")
+    numbers = numbers_in(text or "")
     if len(numbers) < 2:
         raise NotChecked("LiteLLM does not tell its version.")
-    return tuple(int(number) for number in numbers[:3])
+    return numbers
 
 
 async def _version(installation: Installation) -> Finding:
@@ -131,6 +135,8 @@ async def _password(installation: Installation) -> Finding:
             "LiteLLM answers calls without a key: everybody who reaches LiteLLM can call every model at your cost.",
             "Set `general_settings: {master_key: …}` in LiteLLM's configuration.",
         )
+    if not refused(answer):
+        raise NotChecked(f"LiteLLM answers calls without a key with status {answer.status}, which shows no refusal.")
     return ok(f"LiteLLM refuses calls without a key with status {answer.status}.")
 
 
@@ -159,7 +165,10 @@ async def _facts(installation: Installation) -> KeyFacts:
     key = key_of(installation)
     if await is_admin(installation, key):
         raise NotChecked("LITELLM_API_KEY is an administrator's key, which has no limits.")
-    return read(await site_of(installation).answer(KEY.path, key=key), KEY).info
+    facts = read(await site_of(installation).answer(KEY.path, key=key), KEY).info
+    if not all(amount is None or amount.is_finite() for amount in (facts.spend, facts.max_budget)):
+        raise NotChecked(f"LiteLLM's answer to {KEY.path} has an amount that is no number.")
+    return facts
 
 
 async def _routes(installation: Installation) -> Finding:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from app.doctor import network
 from app.doctor.check import Check, Run
 from app.doctor.findings import Finding, NotChecked, ok, problem, shown, warning
+from app.doctor.identity import numbers_in
 from app.doctor.installation import Installation
 from app.doctor.redis_server import Refused
 from app.doctor.servers import SKEW_SECONDS, skew
@@ -45,7 +44,9 @@ async def _info(installation: Installation) -> dict[str, str]:
 async def _version(installation: Installation) -> Finding:
     info = await _info(installation)
     text = info.get("redis_version", "")
-    version = tuple(int(number) for number in re.findall(r"\d+", text)[:2])
+    version = numbers_in(text)
+    if not version:
+        raise NotChecked("Redis does not tell its version.")
     name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {text}"
     if version < OLDEST:
         return problem(f"The server is {shown(name)}. The gateway needs Redis 7.0 or later.", "Upgrade Redis.")

@@ -6,21 +6,18 @@ import json
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import groupby
 
 from app.doctor.findings import Finding, Status
 from app.doctor.registry import TITLES
 from app.doctor.running import Result
+from app.doctor.secrecy import Secrets
 from app.version import VERSION
 
 MAX_WIDTH = 120
 """The maximum length of a line, in characters."""
-
-_HIDDEN = "(hidden)"
-_SHORTEST_SECRET = 4
-"""Shorter secrets are not searched, because they are parts of many words."""
 
 _MARGIN = 11
 _COLOURS = {Status.OK: "32", Status.WARNING: "33", Status.PROBLEM: "31", Status.SKIPPED: "2"}
@@ -47,7 +44,7 @@ class Report:
     """
 
     results: Sequence[Result]
-    secrets: Sequence[str] = ()
+    secrets: Secrets = field(default_factory=Secrets)
     has_settings: bool = True
 
     @property
@@ -94,10 +91,8 @@ class Report:
                 yield result, Finding(one.status, self._safe(one.found), cure)
 
     def _safe(self, text: str) -> str:
-        for secret in sorted(self.secrets, key=len, reverse=True):
-            if len(secret) >= _SHORTEST_SECRET:
-                text = text.replace(secret, _HIDDEN)
-        return text
+        """Hide secrets, and escape bytes of the environment that are no text, which cannot be printed."""
+        return self.secrets.hide(text).encode(errors="backslashreplace").decode()
 
 
 def _lines(found: list[tuple[Result, Finding]], width: int, coloured: bool) -> Iterator[str]:

@@ -9,7 +9,7 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from app.doctor.check import Check
-from app.doctor.findings import Finding, NotChecked, ok, problem, shown, warning
+from app.doctor.findings import Finding, NotChecked, bare_url, ok, problem, shown, warning
 from app.doctor.identity import SIGNS, body_of, program_at
 from app.doctor.installation import Installation, Server, is_embedded, variable_of
 from app.doctor.network import speaks_tls
@@ -78,22 +78,24 @@ def _embedded(installation: Installation, server: Server) -> Finding:
 
 
 async def _silent(server: Server, error: NoAnswer) -> Finding:
-    origin = server.site.origin
-    if (
-        error.connected
-        and not error.timed_out
-        and origin.scheme == "http"
-        and await speaks_tls(origin, server.site.seconds)
-    ):
-        return problem(
-            f"The server at {origin.host}:{origin.port} speaks TLS, but {server.variable} is an http:// URL.",
-            f"Write https:// in {server.variable}.",
-        )
+    if error.connected and not error.timed_out and (found := await _without_tls(server)) is not None:
+        return found
     hint = " In a container, localhost is the container itself." if server.is_local else ""
-    what = "does not answer" if error.timed_out else "cannot be reached" if not error.connected else "does not answer"
+    what = "does not answer" if error.timed_out or error.connected else "cannot be reached"
     return problem(
         f"{server.name} at {server.url} {what}: {error}.",
         f"Start {server.name}, check the host and the port in {server.variable}, and check firewalls.{hint}",
+    )
+
+
+async def _without_tls(server: Server) -> Finding | None:
+    """Return the finding for an ``http://`` URL of a server that speaks TLS."""
+    origin = server.site.origin
+    if origin.scheme != "http" or not await speaks_tls(origin, server.site.seconds):
+        return None
+    return problem(
+        f"The server at {origin.host}:{origin.port} speaks TLS, but {server.variable} is an http:// URL.",
+        f"Write https:// in {server.variable}.",
     )
 
 
@@ -111,12 +113,8 @@ async def _other(service: Service, installation: Installation, answer: Answer) -
         )
     if (found := await _at_root(service, installation)) is not None:
         return found
-    origin = server.site.origin
-    if origin.scheme == "http" and await speaks_tls(origin, server.site.seconds):
-        return problem(
-            f"The server at {origin.host}:{origin.port} speaks TLS, but {server.variable} is an http:// URL.",
-            f"Write https:// in {server.variable}.",
-        )
+    if (found := await _without_tls(server)) is not None:
+        return found
     page = " with a web page" if "html" in answer.headers.get("content-type", "") else ""
     return problem(
         f"The server at {server.url} is not {name}: it answers {SIGNS[service][0]} with status {answer.status}{page}.",
@@ -146,13 +144,8 @@ async def _at_root(service: Service, installation: Installation) -> Finding | No
 
 
 def _target(answer: Answer) -> str:
-    """Return the address of a redirect, without a query, which can contain secrets."""
-    location = answer.headers.get("location", "")
-    try:
-        parts = urlsplit(location)
-    except ValueError:
-        return "another address"
-    return shown(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()) or "nothing"
+    """Return the address of a redirect."""
+    return shown(bare_url(answer.headers.get("location", ""))) or "nothing"
 
 
 async def _clock(service: Service, installation: Installation) -> Finding:
@@ -164,10 +157,10 @@ async def _clock(service: Service, installation: Installation) -> Finding:
     if date is None:
         raise NotChecked(f"{server.name} sends no Date header.")
     try:
-        at = parsedate_to_datetime(date)
-    except ValueError:
+        ahead = _ahead(parsedate_to_datetime(date), began, ended)
+    except (ValueError, OverflowError):
         raise NotChecked(f"{server.name} sends the invalid Date header {shown(date)}.") from None
-    return skew(server.name, _ahead(at, began, ended), hard=service is Service.SUPABASE)
+    return skew(server.name, ahead, hard=service is Service.SUPABASE)
 
 
 def _ahead(at: datetime, began: float, ended: float) -> float:

@@ -21,6 +21,10 @@ from app.settings_warnings import unread_names
         ("COMPOSE_PROJECT_NAME=s3cret", "COMPOSE_PROJECT_NAME is not a setting of the gateway."),
         ("PORT", "'PORT' has no value. Write NAME=value."),
         ("PORT: s3cret", "line 2 cannot be read. Write NAME=value."),
+        ("\r\n\r\n  s3cret", "line 4 has no value. Write NAME=value."),
+        ("s3cret==", "line 2 is not a setting of the gateway."),
+        ("s3/cret=x", "line 2 is not a setting of the gateway."),
+        ("\r\nPORT: s3cret", "line 3 cannot be read. Write NAME=value."),
     ],
 )
 def test_a_line_that_sets_nothing_is_reported(line: str, said: str, tmp_path: Path) -> None:
@@ -49,6 +53,13 @@ def test_variables_of_other_programs_are_not_reported(tmp_path: Path) -> None:
     LITELLM_LOG LITELLM_SALT_KEY SUPABASE_ANON_KEY SUPABASE_SERVICE_ROLE_KEY SUPABASE_DB_URL REDIS_HOST REDIS_PORT
     METRICS_PORT OPENAI_API_KEY OPENAI_BASE_URL PUBLIC_HOST ENVIRON XDG_DATA_HOME PATH"""
     assert unread_names(dict.fromkeys(others.split(), "x"), tmp_path / "none") == []
+
+
+def test_empty_and_repeated_lines_are_not_reported_twice(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("# a comment\n\nOTHER=\nSHUTDOWN_GRACE=1\nSHUTDOWN_GRACE=2\n")
+    [said] = unread_names({}, path)
+    assert said.startswith(f"{path}: SHUTDOWN_GRACE is not")
 
 
 def test_a_folder_instead_of_the_file_is_reported(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -41,12 +41,14 @@ from tests.support.doctored import (
     NO_CONVERSATION,
     Diagnosis,
     Services,
+    Setter,
     Told,
     deployments,
     details,
     diagnose,
     router,
     services,
+    setter,
     told,
 )
 from tests.support.forks import ROOT
@@ -61,8 +63,6 @@ from tests.support.tcp import listening
 from tests.support.tls import over_tls
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-Setter = Callable[[Mapping[str, str | None]], None]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -81,16 +81,7 @@ def platform(shared: Services) -> Services:
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Setter:
     """Set environment variables, in a folder without ``.env``."""
-    monkeypatch.chdir(tmp_path)
-
-    def given(variables: Mapping[str, str | None]) -> None:
-        for name, value in variables.items():
-            if value is None:
-                monkeypatch.delenv(name, raising=False)
-            else:
-                monkeypatch.setenv(name, value)
-
-    return given
+    return setter(monkeypatch, tmp_path)
 
 
 def jwt_of(role: str) -> str:
@@ -518,7 +509,12 @@ async def test_a_healthy_platform_has_neither_problems_nor_warnings(
     checked = {one["check"] for one in found.report["findings"] if one["status"] == "ok"}
     not_checked = {check.name for check in CHECKS} - checked
     callbacks = {name for name in not_checked if name.startswith("callback.")}
-    assert not_checked - callbacks == {"settings.data", "settings.port", "browser.preflight"}
+    assert not_checked - callbacks == {
+        "settings.data",
+        "settings.port",
+        "settings.operations_port",
+        "browser.preflight",
+    }
 
 
 async def test_the_embedded_platform_has_neither_problems_nor_warnings(environment: Setter) -> None:

@@ -9,9 +9,11 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -164,7 +166,25 @@ class Diagnosis:
         }
 
 
-async def diagnose(environment: Callable[[Mapping[str, str | None]], None], *arguments: str, **given: Any) -> Diagnosis:
+Setter = Callable[[Mapping[str, str | None]], None]
+"""Sets environment variables, and unsets those with the value ``None``."""
+
+
+def setter(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Setter:
+    """Return a setter of environment variables, and change to a folder without ``.env``."""
+    monkeypatch.chdir(folder)
+
+    def given(variables: Mapping[str, str | None]) -> None:
+        for name, value in variables.items():
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
+
+    return given
+
+
+async def diagnose(environment: Setter, *arguments: str, **given: Any) -> Diagnosis:
     """Run ``agentgraph doctor --json`` with the environment variables ``given``, in a thread with its own loop."""
     environment(given)
     printed = io.StringIO()
