@@ -64,7 +64,10 @@ def _chunk(model: str, delta: dict[str, str], finish: str | None) -> bytes:
 
 
 def _events(model: str, tokens: int) -> list[bytes]:
-    """Return the events of a response of OpenAI's Responses API, as LiteLLM 1.110 sends them."""
+    """Return the events of a response of OpenAI's Responses API, as LiteLLM 1.110 sends them.
+
+    The first three events, and the events after the text, arrive together.
+    """
     fixed = {"id": f"resp_{'x' * 350}", "object": "response", "created_at": 1, "model": model, "output": []}
     at = {"item_id": "msg_1", "output_index": 0}
     text = "".join(f"tok{number} " for number in range(tokens))
@@ -84,7 +87,8 @@ def _events(model: str, tokens: int) -> list[bytes]:
         ("output_item.done", {"output_index": 0, "item": whole}),
         ("completed", {"response": ended}),
     ]
-    return [_event(f"response.{kind}", number, more, model) for number, (kind, more) in enumerate(found)]
+    events = [_event(f"response.{kind}", number, more, model) for number, (kind, more) in enumerate(found)]
+    return [b"".join(events[:3]), *events[3:-4], b"".join(events[-4:])]
 
 
 def _event(kind: str, number: int, more: dict[str, object], model: str) -> bytes:

@@ -39,11 +39,14 @@ class ResponseIds:
 
     def __init__(self, user_id: str, key: str) -> None:
         self._secret = hmac.digest(key.encode(), f"response-id:v1:{user_id}".encode(), "sha256")
+        self._sealed = ("", "", "")
 
     def sealed(self, response_id: str, model: str) -> str:
         """Return the client's id of a response. ``response_id`` is LiteLLM's id."""
-        named = f"{response_id}.{_encoded(model.encode())}"
-        return f"{named}.{self._signature(named)}"
+        if self._sealed[:2] != (response_id, model):  # the events of a stream repeat the id
+            named = f"{response_id}.{_encoded(model.encode())}"
+            self._sealed = response_id, model, f"{named}.{self._signature(named)}"
+        return self._sealed[2]
 
     def opened(self, sealed: str) -> OwnedResponse:
         """Verify a client's id. Raises NotFound (``RESPONSE_NOT_FOUND``) if ``sealed`` has not made the id."""
