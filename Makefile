@@ -6,7 +6,7 @@ RIG_DIR ?= ../shared/rig
 PEERS_DIR ?= ../shared/peers
 ROUNDS ?= 5
 WORKERS ?= 4
-APART := $(addprefix --ignore tests/, attacks chaos fuzz processes)
+APART := $(addprefix --ignore tests/, attacks browser chaos fuzz processes)
 PAGES := app/pages/graphiql
 CHAT := examples/chat
 LETTACODE := .venv-lettacode
@@ -57,8 +57,8 @@ imports: $(VENV)/.test
 test-real: $(VENV)/.test tests/node/node_modules/.installed ## Test the endpoints and contracts with the real Letta and both versions of LiteLLM of RIG_DIR
 	bash tests/real.sh "$(RIG_DIR)" "$(BIN)"
 
-test-processes: $(VENV)/.test $(PAGES)/dist/.built $(CHAT)/dist/.built tests/node/node_modules/.installed $(LETTACODE)/.installed $(CLIENTS)/.installed $(CLIENTS2)/.installed ## Run the examples in the documentation, and the tests that stop, kill or multiply gateways
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/processes
+test-processes: $(VENV)/.test $(PAGES)/dist/.built $(CHAT)/dist/.built tests/node/node_modules/.installed $(LETTACODE)/.installed $(CLIENTS)/.installed $(CLIENTS2)/.installed ## Run the examples in the documentation, the tests in a browser, and those that stop, kill or multiply gateways
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/processes tests/browser
 
 test-attacks: $(VENV)/.test ## Attack a gateway with floods, slow clients and expensive operations
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/attacks
