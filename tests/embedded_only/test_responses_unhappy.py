@@ -14,7 +14,7 @@ from app.embedded.people import ADA, GRACE
 from tests.support.oddserver import Scripted, odd_server
 from tests.support.openai import ask
 from tests.support.response_events import COMPLETED, CREATED, HELLO, event, response
-from tests.support.stack import Stack, embedded_stack
+from tests.support.stack import Stack, embedded_stack, replica_of
 
 SENT: list[tuple[str, str, dict[str, Any]]] = []
 MESSAGE = {"type": "message", "content": [{"type": "output_text", "text": "Hello"}]}
@@ -236,3 +236,19 @@ async def test_half_an_emoji_in_a_request_is_refused(stack: Stack) -> None:
 async def test_a_whole_answer_with_an_odd_key_is_passed_on(stack: Stack) -> None:
     answer = await post(stack, model="odd key")
     assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_dead_litellm_is_named_and_the_rest_works(stack: Stack, stream: bool) -> None:
+    made = (await post(stack)).json()["id"]
+    async with replica_of(stack, litellm_base_url="http://127.0.0.1:9") as gateway:
+        for path in ("/v1/responses", "proxy/responses"):
+            answer = await ask(gateway, path, {"model": "native", "input": "hi", "stream": stream})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "connect"), answer.text
+        continued = await post(gateway, previous_response_id=made, stream=stream)
+        assert continued.status_code == 503
+        for method in ("GET", "DELETE"):
+            answer = await gateway.client.request(method, f"/v1/responses/{made}", headers=gateway.headers(ADA))
+            assert (answer.status_code, "LiteLLM" in answer.text) == (503, True)
+        graph = await gateway.graphql("{ viewer { id agents(first: 1) { nodes { id } } } }")
+        assert "errors" not in graph
