@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import uuid
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,7 +20,7 @@ Event = tuple[str, Json]
 
 
 @dataclass
-class _Item:
+class _Item(ABC):
     """An output item that is being streamed. ``index`` is its place in the output."""
 
     index: int
@@ -43,21 +44,21 @@ class _Item:
         """Return the event of the item's end."""
         return "response.output_item.done", {"output_index": self.index, "item": item}
 
+    @abstractmethod
     def opening(self) -> list[Event]:
         """Return the events before the text."""
-        raise NotImplementedError
 
+    @abstractmethod
     def delta(self, text: str) -> Event:
         """Return the event of a piece of text."""
-        raise NotImplementedError
 
+    @abstractmethod
     def closing(self) -> list[Event]:
         """Return the events after the text."""
-        raise NotImplementedError
 
+    @abstractmethod
     def whole(self) -> Json:
         """Return the item, without null fields."""
-        raise NotImplementedError
 
 
 class _Message(_Item):
